@@ -1,0 +1,78 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv.
+# Another interpreter: make PYTHON=python3.12 setup
+PYTHON ?= python3
+SHELL := bash
+VENV := .venv
+BIN := $(VENV)/bin
+# Touched when the set-up is complete; older than the lock file means: install again.
+STAMP := $(VENV)/.setup-complete
+# `make lock TORCH=2.14.0` moves torch; without it, torch stays where the lock file has it.
+TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test lint lock clean
+.DEFAULT_GOAL := help
+
+help: ## show these targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '%-12s %s\n' "$$name" "$$text"; done
+
+setup: $(STAMP) ## create .venv and install the locked packages into it
+
+demo: $(STAMP) ## train, prune and audit a small network; writes reports/demo/report.html
+	@$(BIN)/audit demo
+
+test: lint ## lint, then run the whole suite
+	@$(BIN)/pytest -q -n auto --maxprocesses 8 --dist loadfile
+
+lint: $(STAMP) ## style, format and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+# pip prints several lines for each package. The loop keeps one line in ten, and every large download.
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) > /dev/null || \
+		{ echo "make: no '$(PYTHON)' here; install Python 3.11 or newer, or name one: make PYTHON=… setup" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("make: Python 3.11 or newer is needed, and $(PYTHON) is %d.%d; name another: make PYTHON=python3.12 setup" % sys.version_info[:2])'
+	@[ -x $(BIN)/pip ] || { echo "setup: creating $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
+	@set -eo pipefail; total=$$(grep -c == requirements.lock); count=0; \
+	echo "setup: installing $$total packages from requirements.lock"; \
+	$(BIN)/pip install --progress-bar off -r requirements.lock | while read -r line; do \
+		case "$$line" in \
+			Collecting*|Processing*|"Requirement already satisfied"*) \
+				count=$$((count + 1)); \
+				if ((count % 10 == 0 && count <= total)); then echo "setup: $$count of $$total packages found"; fi ;; \
+			Downloading*\([0-9][0-9]*.[0-9]\ [MG]B\)) echo "setup: $$line" ;; \
+			"Installing collected packages"*) echo "setup: unpacking" ;; \
+		esac; \
+	done
+	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+	@echo "setup: done; the command is $(BIN)/audit"
+
+# A fresh environment with the newest versions that pyproject.toml admits, written down.
+# Left out: this project, the +cpu of a local torch build, and the CUDA packages that torch itself
+# asks for on some machines. environment.yml then gets the same versions.
+lock: ## write requirements.lock and the versions in environment.yml anew
+	@set -euo pipefail; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	echo "lock: installing the newest versions into a fresh environment (minutes)"; \
+	$(PYTHON) -m venv "$$folder/venv"; \
+	"$$folder/venv/bin/pip" install -q 'torch==$(TORCH)' '.[dev,notebooks]'; \
+	{ \
+		echo "# Written by 'make lock'. Everything that the tests and the demo are run with."; \
+		echo "# No hashes and no CUDA packages: torch brings those that fit the machine."; \
+		"$$folder/venv/bin/pip" freeze --all --exclude pip --exclude wheel --exclude pruning-audit \
+			| sed -E 's/^(torch==[^+]*)\+.*/\1/; s/_/-/g' | tr '[:upper:]' '[:lower:]' \
+			| grep -vE '^(nvidia|cuda|triton)' | LC_ALL=C sort; \
+	} > "$$folder/lock"; \
+	sed -nE 's/^([a-z0-9.-]+)==(.*)/s|^( *- \1==?)[0-9].*|\\1\2|/p' "$$folder/lock" > "$$folder/versions.sed"; \
+	echo 's|^( *- pytorch=)[0-9].*|\1$(TORCH)|' >> "$$folder/versions.sed"; \
+	sed -E -f "$$folder/versions.sed" environment.yml > "$$folder/environment"; \
+	cat "$$folder/lock" > requirements.lock; cat "$$folder/environment" > environment.yml; \
+	echo "lock: $$(grep -c == requirements.lock) packages in requirements.lock"
+
+clean: ## remove .venv and what tools leave behind; reports stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

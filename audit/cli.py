@@ -1,0 +1,338 @@
+"""The command line: thin commands over the library.
+
+Torch and the rest are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from audit.errors import AuditError
+
+if TYPE_CHECKING:
+    from audit.data.grouped import GroupedData
+    from audit.models.checkpoint import Checkpoint
+    from audit.models.training import TrainingSettings
+    from audit.study.results import Results
+    from audit.study.settings import MeasureSettings
+
+app = typer.Typer(
+    help="Did pruning this network hurt some group, why, and how to prune it without that?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+class PruningMethod(StrEnum):
+    """Methods of `audit prune`."""
+
+    magnitude = "magnitude"
+    random = "random"
+
+
+class ConstraintName(StrEnum):
+    """Constraints of `audit mitigate`."""
+
+    none = "none"
+    group_loss = "group-loss"
+    excess_accuracy = "excess-accuracy"
+    equal_accuracy = "equal-accuracy"
+
+
+class Curvature(StrEnum):
+    """What computes the Hessian's eigenvalues."""
+
+    lanczos = "lanczos"
+    pyhessian = "pyhessian"
+    none = "none"
+
+
+Epochs = Annotated[int, typer.Option(help="Passes over the training samples.", min=1)]
+Seed = Annotated[int, typer.Option(help="Fixes initial weights, batches and resamples.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Samples a step.", min=1)]
+LearningRate = Annotated[float, typer.Option("--learning-rate", help="At the start; falls to 0.")]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1 … [default: cuda where there is one]")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(help="Where the data lies now, if not where the checkpoint says (a SPEC)."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(help="package.module:function that builds the network, if it is your own."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print results.json to standard output.")]
+CurvatureOption = Annotated[Curvature, typer.Option(help="What computes λ_max.")]
+Samples = Annotated[
+    int,
+    typer.Option(
+        "--samples-per-group", help="Most samples of a group for gradients and curvature.", min=1
+    ),
+]
+Checkpoint_ = Annotated[Path, typer.Argument(help="A checkpoint file.")]
+DATA_HELP = "digits | utkface:FOLDER?target=ethnicity&group=ethnicity&size=32 | adult:FOLDER?group=sex,race"
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("reports/demo"),
+    seed: Seed = 0,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Train, prune, mitigate, measure and report on the embedded digits, in a few minutes."""
+    from audit.study.demo import demo_settings
+
+    settings = demo_settings(seed, _device(device))
+    _study(settings, out, 0, json, f"audit demo --out {out} --seed {seed}")
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="A study in TOML; 'audit init' writes one.")],
+    out: Annotated[Path | None, typer.Option(help="[default: reports/<name of CONFIG>]")] = None,
+    workers: Annotated[
+        int, typer.Option(help="Cells at a time; 0: one a core (one in all on a GPU).", min=0)
+    ] = 0,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Run a study: data × model × methods × rates × seeds → measures → report.
+
+    Finished cells are kept under OUT: a stopped study goes on where it was.
+    """
+    from audit.study.settings import load_settings, on_device
+
+    settings = on_device(load_settings(config), _device(device))
+    folder = out or Path("reports") / config.stem
+    _study(settings, folder, workers, json, f"audit run {config} --out {folder}")
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("study.toml"),
+) -> None:
+    """Write a commented example of a study's configuration."""
+    from importlib.resources import files
+
+    from audit.files import write_atomically
+
+    if path.exists():
+        raise AuditError(f"'{path}' exists already; give another name or remove it")
+    write_atomically(path, files("audit.study").joinpath("example.toml").read_text("utf-8"))
+    typer.echo(f"wrote {path}; run it with: audit run {path}")
+
+
+@app.command()
+def train(
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    model: Annotated[
+        str, typer.Option(help="mlp, convnet, resnet10, resnet18, or package.module:function.")
+    ],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write.")],
+    width: Annotated[int | None, typer.Option(help="Width of the model.", min=1)] = None,
+    epochs: Epochs = 30,
+    seed: Seed = 0,
+    batch_size: BatchSize = 32,
+    learning_rate: LearningRate = 0.05,
+    device: Device = None,
+) -> None:
+    """Train a dense network on the train split of the data."""
+    from audit.data import load_data
+    from audit.models.checkpoint import save_checkpoint
+    from audit.study.making import train_model
+
+    settings = _training(epochs, seed, batch_size, learning_rate, device)
+    arguments = {} if width is None else {"width": width}
+    checkpoint = train_model(load_data(data), model, settings, arguments)
+    save_checkpoint(checkpoint, out)
+    typer.echo(f"wrote {out}: {model}, {checkpoint.parameters:,} parameters, dense")
+
+
+@app.command()
+def prune(
+    dense: Checkpoint_,
+    out: Annotated[Path, typer.Option(help="Checkpoint to write.")],
+    rate: Annotated[float, typer.Option(help="Share of the prunable weights to remove.")],
+    method: Annotated[PruningMethod, typer.Option(help="Criterion.")] = PruningMethod.magnitude,
+    epochs: Epochs = 20,
+    seed: Seed = 0,
+    batch_size: BatchSize = 32,
+    learning_rate: LearningRate = 0.05,
+    device: Device = None,
+    data: Data = None,
+    model: Model = None,
+) -> None:
+    """Prune a dense network and fine-tune what survives."""
+    from audit.study.settings import Method
+
+    settings = _training(epochs, seed, batch_size, learning_rate, device)
+    _make_pruned(dense, Method(method.value), rate, settings, out, data, model)
+
+
+@app.command()
+def mitigate(
+    dense: Checkpoint_,
+    out: Annotated[Path, typer.Option(help="Checkpoint to write.")],
+    rate: Annotated[float, typer.Option(help="Share of the prunable weights to remove.")],
+    constraint: Annotated[
+        ConstraintName, typer.Option(help="What must be fair; none: plain bi-level pruning.")
+    ] = ConstraintName.excess_accuracy,
+    tolerance: Annotated[
+        float, typer.Option(help="Allowed violation, in the unit of the constraint.")
+    ] = 0.0,
+    epochs: Epochs = 20,
+    seed: Seed = 0,
+    batch_size: BatchSize = 32,
+    learning_rate: LearningRate = 0.05,
+    device: Device = None,
+    data: Data = None,
+    model: Model = None,
+) -> None:
+    """Prune a dense network by the bi-level solver, mask and weights together, under a constraint."""
+    from audit.study.settings import Method
+
+    settings = _training(epochs, seed, batch_size, learning_rate, device)
+    method = Method("bilevel", constraint.value, tolerance)
+    _make_pruned(dense, method, rate, settings, out, data, model)
+
+
+@app.command()
+def measure(
+    model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="A checkpoint file.")],
+    dense: Annotated[
+        Path | None, typer.Option(help="Its dense parent, if not where the checkpoint says.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="[default: reports/<name of MODEL>]")] = None,
+    curvature: CurvatureOption = Curvature.lanczos,
+    samples_per_group: Samples = 500,
+    data: Data = None,
+    model: Model = None,
+    json: Json = False,
+) -> None:
+    """Measure every group under one model, against its dense parent where it has one."""
+    from audit.study.compare import measure_files
+
+    settings = _measures(curvature, samples_per_group)
+    command = f"audit measure {model_file}"
+    results = measure_files(model_file, dense, data, model, settings, command)
+    _deliver(results, out or Path("reports") / model_file.stem, json)
+
+
+@app.command()
+def compare(
+    baseline: Annotated[Path, typer.Argument(help="A checkpoint file.")],
+    fair: Annotated[Path, typer.Argument(help="Another checkpoint, of the same data.")],
+    dense: Annotated[
+        Path | None, typer.Option(help="Their dense parent, if not where the checkpoints say.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="[default: reports/<BASELINE>-<FAIR>]")] = None,
+    curvature: CurvatureOption = Curvature.lanczos,
+    samples_per_group: Samples = 500,
+    data: Data = None,
+    model: Model = None,
+    json: Json = False,
+) -> None:
+    """Compare two pruned models group by group: which harms whom, by how much, and why."""
+    from audit.study.compare import compare_files
+
+    settings = _measures(curvature, samples_per_group)
+    command = f"audit compare {baseline} {fair}"
+    results = compare_files(baseline, fair, dense, data, model, settings, command)
+    _deliver(results, out or Path("reports") / f"{baseline.stem}-{fair.stem}", json)
+
+
+def main() -> None:
+    """Run the command line: errors go to stderr in one line, with exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except AuditError as error:
+        _fail(str(error))
+    except typer.TyperException as error:
+        _fail(error.format_message())
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("stopped")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"audit: {' '.join(message.split())}", err=True)
+    sys.exit(2)
+
+
+def _device(device: str | None) -> str:
+    from audit.models.training import checked_device
+
+    return checked_device(device)
+
+
+def _training(
+    epochs: int, seed: int, batch_size: int, learning_rate: float, device: str | None
+) -> TrainingSettings:
+    from audit.models.training import TrainingSettings
+
+    return TrainingSettings(epochs, batch_size, learning_rate, seed=seed, device=_device(device))
+
+
+def _measures(curvature: Curvature, samples_per_group: int) -> MeasureSettings:
+    from audit.study.settings import MeasureSettings
+
+    return MeasureSettings(curvature=curvature.value, samples_per_group=samples_per_group)
+
+
+def _make_pruned(
+    dense: Path,
+    method: Any,
+    rate: float,
+    settings: TrainingSettings,
+    out: Path,
+    data: str | None,
+    model: str | None,
+) -> None:
+    from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
+    from audit.prune.mask import Mask, check_rate
+    from audit.study.compare import data_of
+    from audit.study.making import prune_model
+
+    check_rate(rate)
+    checkpoint = load_checkpoint(dense)
+    samples = data_of(checkpoint, dense, data)
+    parent = parent_of(dense, out)
+    pruned = prune_model(checkpoint, samples, method, rate, settings, parent, model)
+    save_checkpoint(pruned, out)
+    assert pruned.mask is not None
+    sparsity = Mask(pruned.mask).sparsity
+    typer.echo(f"wrote {out}: {method.label}, {sparsity:.2%} of the prunable weights removed")
+
+
+def _study(settings: Any, out: Path, workers: int, json: bool, command: str) -> None:
+    from audit.study.run import run_study
+
+    _deliver(run_study(settings, out, workers, command), out, json)
+
+
+def _deliver(results: Results, out: Path, json: bool) -> None:
+    """Write the results and their report; say the finding, or print the record."""
+    from rich.console import Console
+
+    from audit.report import print_findings, write_report
+
+    results.save(out)
+    report = write_report(results, out)
+    if json:
+        typer.echo((out / "results.json").read_text("utf-8"))
+    else:
+        print_findings(results, Console())
+        typer.echo(f"\nreport: {report}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""Data: samples with labels, protected groups and splits."""
+
+from audit.data.arrays import from_arrays
+from audit.data.grouped import SPLITS, Batch, GroupedData
+from audit.data.spec import load_data, parse_spec
+from audit.data.splits import SplitSettings
+
+__all__ = [
+    "SPLITS",
+    "Batch",
+    "GroupedData",
+    "SplitSettings",
+    "from_arrays",
+    "load_data",
+    "parse_spec",
+]

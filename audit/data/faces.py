@@ -1,0 +1,141 @@
+"""UTKFace, read from its owners' layout: age_gender_race_date.jpg.chip.jpg."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from audit.data.attributes import Attribute, choose, make_groups, strata
+from audit.data.grouped import GroupedData
+from audit.data.splits import SplitSettings, split_samples
+from audit.errors import AuditError
+
+ETHNICITIES = ("White", "Black", "Asian", "Indian", "Others")
+GENDERS = ("Male", "Female")
+AGE_EDGES = (10, 15, 20, 25, 30, 40, 50, 60)
+AGES = ("0-9", "10-14", "15-19", "20-24", "25-29", "30-39", "40-49", "50-59", "60+")
+FILE_NAME = re.compile(r"(\d+)_([01])_([0-4])_")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+
+
+def load_utkface(
+    folder: str | Path,
+    target: str = "ethnicity",
+    group: str = "ethnicity",
+    size: int = 32,
+    most: int | None = None,
+    split: SplitSettings | None = None,
+) -> GroupedData:
+    """UTKFace as uint8 images [n, 3, size, size] with ethnicity, gender and age.
+
+    target   the attribute to predict: ethnicity (5 values), gender (2), age (9 classes, as in
+             Tran et al. 2022)
+    group    the protected attribute, or several crossed: "gender,age"
+    most     a seeded choice of that many images
+
+    Images with the same bytes are kept in one split. Raises AuditError where the folder or its
+    images are missing, no name carries labels, or an image cannot be read.
+    """
+    folder, split = Path(folder), split or SplitSettings()
+    files, unlabelled = _files(folder)
+    if most is not None and most < len(files):
+        chosen = np.random.default_rng(split.seed).permutation(len(files))[:most]
+        files = [files[row] for row in np.sort(chosen)]
+    attributes = _attributes(files)
+    labels = choose(attributes, target, "target")
+    groups = make_groups(attributes, group)
+    images, repeats = _read_images(files, size)
+    codes = torch.from_numpy(labels.codes.astype(np.int64))
+    notes = [*groups.notes, *_notes(unlabelled, repeats)]
+    return GroupedData(
+        name="UTKFace",
+        inputs=torch.from_numpy(images),
+        labels=codes,
+        groups=groups.codes,
+        classes=labels.names,
+        group_names=groups.names,
+        attribute=groups.attribute,
+        samples=np.array([file.name for file in files]),
+        splits=split_samples(strata(codes, groups.codes), split, repeats),
+        notes=tuple(notes),
+    )
+
+
+def _files(folder: Path) -> tuple[list[Path], list[str]]:
+    """The labelled images of a folder by name, and the names that carry no labels."""
+    if not folder.is_dir():
+        raise AuditError(f"there is no folder '{folder}'; give the folder of UTKFace's images")
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS)
+    if not images:
+        raise AuditError(f"'{folder}' has no images; expected age_gender_race_date.jpg.chip.jpg")
+    labelled = [path for path in images if FILE_NAME.match(path.name)]
+    if not labelled:
+        raise AuditError(
+            f"no image in '{folder}' carries labels in its name (found '{images[0].name}'); "
+            "expected age_gender_race_date.jpg.chip.jpg"
+        )
+    return labelled, [path.name for path in images if not FILE_NAME.match(path.name)]
+
+
+def _attributes(files: list[Path]) -> dict[str, Attribute]:
+    fields = np.array(
+        [[int(part) for part in FILE_NAME.match(file.name).groups()] for file in files]  # type: ignore[union-attr]
+    )
+    return {
+        "ethnicity": Attribute(ETHNICITIES, fields[:, 2]),
+        "gender": Attribute(GENDERS, fields[:, 1]),
+        "age": Attribute(AGES, np.digitize(fields[:, 0], AGE_EDGES)),
+    }
+
+
+def _read_images(files: list[Path], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [n, 3, size, size], and for each the first one with the same bytes."""
+    images = np.empty((len(files), 3, size, size), dtype=np.uint8)
+    with ThreadPoolExecutor() as pool:
+        read = pool.map(lambda file: _read_image(file, size), files)
+        digests = []
+        for row, (pixels, digest) in enumerate(
+            tqdm(read, "reading images", total=len(files), delay=2, leave=False, unit="image")
+        ):
+            images[row] = pixels
+            digests.append(digest)
+    first: dict[bytes, int] = {}
+    return images, np.array([first.setdefault(d, row) for row, d in enumerate(digests)])
+
+
+def _read_image(path: Path, size: int) -> tuple[np.ndarray, bytes]:
+    from io import BytesIO
+
+    from PIL import Image
+
+    content = path.read_bytes()
+    try:
+        with Image.open(BytesIO(content)) as image:
+            pixels = image.convert("RGB")
+            if pixels.size != (size, size):
+                pixels = pixels.resize((size, size), Image.Resampling.BILINEAR)
+    except (OSError, SyntaxError) as error:
+        raise AuditError(f"the image '{path}' cannot be read; remove or replace it") from error
+    return np.asarray(pixels).transpose(2, 0, 1), hashlib.sha256(content).digest()
+
+
+def _notes(unlabelled: list[str], repeats: np.ndarray) -> list[str]:
+    notes = [
+        "UTKFace: gender, ethnicity and age are coarse estimates by annotators, not what the "
+        "people said of themselves."
+    ]
+    copies = int((repeats != np.arange(len(repeats))).sum())
+    if copies:
+        notes.append(f"{copies} images are byte-identical repeats, each kept in its first's split.")
+    if unlabelled:
+        notes.append(
+            f"{len(unlabelled)} images were left out, because their names carry no "
+            f"age_gender_race labels (for instance '{unlabelled[0]}')."
+        )
+    return notes

@@ -1,0 +1,173 @@
+"""Samples with labels, protected groups and splits: what every other room reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from audit.errors import AuditError
+
+SPLITS = ("train", "select", "test")
+
+
+class Batch(NamedTuple):
+    """Some samples, ready for a network: float inputs, and integer labels, groups and positions."""
+
+    inputs: Tensor
+    labels: Tensor
+    groups: Tensor
+    indices: Tensor
+
+
+@dataclass(frozen=True)
+class GroupedData:
+    """Labelled samples of a declared, ordered list of protected groups, with their splits (M §1).
+
+    inputs   float32 [n, ...], or uint8 images [n, channels, height, width] (read as [-1, 1])
+    labels   int64 [n], positions in `classes`
+    groups   int64 [n], positions in `group_names`; the order of `group_names` is the order of
+             every array over groups
+    samples  str [n], the ids that pair one model's results with another's
+    splits   train, select and test: int64 positions; a sample is in at most one of them
+    spec     the settings that load the same data again; empty for data made in Python
+    notes    what was left out or handled differently, and why, in sentences
+
+    Raises AuditError where the parts do not fit together.
+    """
+
+    name: str
+    inputs: Tensor
+    labels: Tensor
+    groups: Tensor
+    classes: tuple[str, ...]
+    group_names: tuple[str, ...]
+    attribute: str
+    samples: np.ndarray
+    splits: Mapping[str, Tensor]
+    spec: Mapping[str, object] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_lengths(self)
+        _check_codes("label", self.labels, self.classes)
+        _check_codes("group", self.groups, self.group_names)
+        _check_splits(self)
+        if len(self.classes) < 2 or len(torch.unique(self.labels)) < 2:
+            raise AuditError(
+                f"{self.name}: found one class only ({', '.join(self.classes[:1]) or 'none'}); "
+                "an audit needs labels of at least two classes"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample, without the batch dimension."""
+        return tuple(self.inputs.shape[1:])
+
+    def indices(self, *splits: str, group: int | None = None) -> Tensor:
+        """Positions of the samples of one or more splits, optionally of one group, ascending."""
+        unknown = [name for name in splits if name not in self.splits]
+        if unknown:
+            raise AuditError(
+                f"{self.name} has no split '{unknown[0]}'; its splits are {', '.join(self.splits)}"
+            )
+        chosen = torch.cat([self.splits[name] for name in splits]).sort().values
+        return chosen if group is None else chosen[self.groups[chosen] == group]
+
+    def batch(self, indices: Tensor, device: torch.device | str = "cpu") -> Batch:
+        """The samples at these positions, as float inputs on the device."""
+        inputs = self.inputs[indices].to(device)
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.float().div_(127.5).sub_(1.0)
+        return Batch(
+            inputs,
+            self.labels[indices].to(device),
+            self.groups[indices].to(device),
+            indices,
+        )
+
+    def batches(
+        self, indices: Tensor, batch_size: int = 256, device: torch.device | str = "cpu"
+    ) -> Iterator[Batch]:
+        """The samples at these positions in order, `batch_size` at a time; the last may be smaller."""
+        for start in range(0, len(indices), batch_size):
+            yield self.batch(indices[start : start + batch_size], device)
+
+    def split_ids(self) -> dict[str, list[str]]:
+        """The splits as sample ids, as a checkpoint stores them."""
+        return {name: self.samples[rows.numpy()].tolist() for name, rows in self.splits.items()}
+
+    def with_splits(self, splits: Mapping[str, Sequence[str]]) -> GroupedData:
+        """The same samples with splits given as sample ids.
+
+        Raises AuditError where some of them are not in this data.
+        """
+        position = {sample: row for row, sample in enumerate(self.samples.tolist())}
+        for name, ids in splits.items():
+            missing = [sample for sample in ids if sample not in position]
+            if missing:
+                raise AuditError(
+                    f"{len(missing):,} of {len(ids):,} {name} samples of the checkpoint are not in "
+                    f"{self.name} as it is now (for instance '{missing[0]}'); give the data it was "
+                    "made with by --data"
+                )
+        rows = {name: torch.tensor([position[i] for i in ids]) for name, ids in splits.items()}
+        return replace(self, splits={name: found.long() for name, found in rows.items()})
+
+    def sizes(self) -> pd.DataFrame:
+        """Samples per group (rows, in declared order) and split (columns)."""
+        counts = {
+            name: torch.bincount(self.groups[rows], minlength=len(self.group_names)).numpy()
+            for name, rows in self.splits.items()
+        }
+        return pd.DataFrame(counts, index=pd.Index(self.group_names, name=self.attribute))
+
+
+def _check_lengths(data: GroupedData) -> None:
+    lengths = {
+        "inputs": len(data.inputs),
+        "labels": len(data.labels),
+        "groups": len(data.groups),
+        "samples": len(data.samples),
+    }
+    if len(set(lengths.values())) != 1:
+        found = ", ".join(f"{length} {name}" for name, length in lengths.items())
+        raise AuditError(f"{data.name}: found {found}; expected one of each per sample")
+    if len(data.labels) == 0:
+        raise AuditError(f"{data.name}: found no samples")
+    if len(np.unique(data.samples)) != len(data.samples):
+        raise AuditError(f"{data.name}: found repeated sample ids; each sample needs its own")
+    if data.inputs.is_floating_point() and not torch.isfinite(data.inputs).all():
+        raise AuditError(f"{data.name}: found inputs that are not finite (NaN or infinity)")
+
+
+def _check_codes(what: str, codes: Tensor, names: Sequence[str]) -> None:
+    if len(set(names)) != len(names):
+        raise AuditError(f"found {what} names that repeat: {', '.join(names)}")
+    if codes.dtype != torch.int64:
+        raise AuditError(f"found {what}s of type {codes.dtype}; expected int64 positions")
+    if int(codes.min()) < 0 or int(codes.max()) >= len(names):
+        raise AuditError(
+            f"found {what} numbers from {int(codes.min())} to {int(codes.max())}; "
+            f"expected 0 to {len(names) - 1}, the positions of {', '.join(names)}"
+        )
+
+
+def _check_splits(data: GroupedData) -> None:
+    missing = [name for name in SPLITS if name not in data.splits]
+    if missing:
+        raise AuditError(f"{data.name}: the split '{missing[0]}' is missing; expected {SPLITS}")
+    rows = torch.cat([data.splits[name] for name in SPLITS])
+    if len(torch.unique(rows)) != len(rows):
+        raise AuditError(f"{data.name}: a sample stands in two splits; each may stand in one")
+    for name in ("train", "test"):
+        if len(data.splits[name]) == 0:
+            raise AuditError(f"{data.name}: the split '{name}' has no samples")

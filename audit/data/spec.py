@@ -1,0 +1,78 @@
+"""Which data to load, as text on the command line or as a table in a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl
+
+from audit.data.digits import load_digits
+from audit.data.faces import load_utkface
+from audit.data.grouped import GroupedData
+from audit.data.splits import SplitSettings
+from audit.data.tabular import load_adult
+from audit.errors import AuditError
+
+LOADERS = {"digits": load_digits, "utkface": load_utkface, "adult": load_adult}
+KEYS: dict[str, dict[str, type]] = {
+    "digits": {},
+    "utkface": {"folder": str, "target": str, "group": str, "size": int, "most": int},
+    "adult": {"folder": str, "group": str},
+}
+SPLIT_KEYS: dict[str, type] = {"test": float, "select": float, "least_select": int, "seed": int}
+
+
+def load_data(spec: str | Mapping[str, Any]) -> GroupedData:
+    """The data of a spec: `digits`, `utkface:FOLDER?target=…&group=…&size=32`, `adult:FOLDER?…`.
+
+    A mapping has the keys `dataset`, `folder` and the same names. Every dataset also takes the
+    keys of SplitSettings: test, select, least_select, seed. The data carries the spec that loads
+    it again, splits included. Raises AuditError where a name is unknown or a value is not of its
+    type.
+    """
+    settings = parse_spec(spec) if isinstance(spec, str) else dict(spec)
+    dataset = str(settings.pop("dataset", ""))
+    if dataset not in LOADERS:
+        raise AuditError(f"found dataset '{dataset}'; expected one of {', '.join(LOADERS)}")
+    known = KEYS[dataset] | SPLIT_KEYS
+    values = {key: _value(key, value, known, dataset) for key, value in settings.items()}
+    if "folder" in known and "folder" not in values:
+        raise AuditError(f"'{dataset}' needs the folder where its files are: {dataset}:FOLDER")
+    loader = LOADERS[dataset]
+    default = SplitSettings(test=0.5) if dataset == "digits" else SplitSettings()
+    split = replace(default, **{k: values[k] for k in SPLIT_KEYS if k in values})
+    arguments = {key: value for key, value in values.items() if key not in SPLIT_KEYS}
+    data: GroupedData = loader(**arguments, split=split)  # type: ignore[operator]
+    return replace(data, spec={"dataset": dataset} | values)
+
+
+def parse_spec(text: str) -> dict[str, Any]:
+    """The settings of a spec in text form.
+
+    >>> parse_spec("utkface:faces?target=gender&size=32")
+    {'dataset': 'utkface', 'folder': 'faces', 'target': 'gender', 'size': '32'}
+    """
+    place, _, query = text.partition("?")
+    dataset, _, folder = place.partition(":")
+    settings: dict[str, Any] = {"dataset": dataset}
+    if folder:
+        settings["folder"] = folder
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
+    except ValueError as error:
+        raise AuditError(f"found '{query}'; expected key=value pairs joined by '&'") from error
+    return settings | dict(pairs)
+
+
+def _value(key: str, value: Any, known: Mapping[str, type], dataset: str) -> Any:
+    if key not in known:
+        raise AuditError(f"'{dataset}' has no setting '{key}'; it has {', '.join(known)}")
+    try:
+        if isinstance(value, bool | list | dict):
+            raise ValueError
+        return known[key](value)
+    except ValueError as error:
+        raise AuditError(f"found {key}={value!r}; expected {known[key].__name__}") from error
+
+

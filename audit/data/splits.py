@@ -1,0 +1,68 @@
+"""Seeded splits into train, select and test, stratified by group and label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How samples are divided; shares are of all samples (test) and of the rest (select).
+
+    A stratum (group × label) that would spare fewer than `least_select` samples spares exactly
+    that many, as long as twice as many stay for training; a smaller one spares none, and what
+    needs the select split falls back on that stratum's training samples.
+    """
+
+    test: float = 0.2
+    select: float = 0.2
+    least_select: int = 5
+    seed: int = 0
+
+
+def split_samples(
+    strata: np.ndarray,
+    settings: SplitSettings,
+    repeats: np.ndarray | None = None,
+    test: np.ndarray | None = None,
+) -> dict[str, Tensor]:
+    """Positions of train, select and test, every stratum divided by the same shares.
+
+    strata   int [n], one number per group × label
+    repeats  int [n], for each sample the first that is identical to it (itself, where it is the
+             first): copies follow their first into the same split
+    test     bool [n], where the owner of the data has published the test part
+
+    Returns ascending int64 positions.
+    """
+    firsts = np.arange(len(strata)) if repeats is None else repeats
+    generator = np.random.default_rng(settings.seed)
+    place = np.full(len(strata), "train", dtype="<U6")
+    published = test is not None
+    if test is not None:
+        place[test] = "test"
+    for stratum in np.unique(strata):
+        members = np.flatnonzero((strata == stratum) & (firsts == np.arange(len(strata))))
+        if published:
+            members = members[place[members] != "test"]
+        generator.shuffle(members)
+        held_out = 0 if published else round(settings.test * len(members))
+        place[members[:held_out]] = "test"
+        rest = members[held_out:]
+        place[rest[: select_size(len(rest), settings)]] = "select"
+    place = place[firsts]
+    return {
+        name: torch.from_numpy(np.flatnonzero(place == name)) for name in ("train", "select", "test")
+    }
+
+
+def select_size(available: int, settings: SplitSettings) -> int:
+    """How many of a stratum's training samples go to the select split (see SplitSettings)."""
+    if settings.select <= 0:
+        return 0
+    wanted = max(round(settings.select * available), settings.least_select)
+    return wanted if available >= 3 * settings.least_select else 0

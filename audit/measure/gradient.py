@@ -1,0 +1,74 @@
+"""Gradients of a group's mean loss (M5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import jvp
+
+from audit.measure.network import (
+    Batches,
+    Parameters,
+    evaluating,
+    inner,
+    normalised,
+    sample_losses,
+    scaled,
+    trainable,
+)
+
+
+@dataclass(frozen=True)
+class GradientNorm:
+    """‖g_a‖ (M5), and g_iᵀg_a/‖g_a‖ of every sample: their mean is the norm itself.
+
+    A bootstrap of that mean gives the norm's interval to first order (the delta method).
+    """
+
+    value: float
+    n: int
+    samples: Tensor
+
+
+def mean_gradient(model: nn.Module, batches: Batches) -> Parameters:
+    """∇_θ J, the gradient of the mean loss over all samples, by parameter name (M5).
+
+    A mean over samples, whatever the batches. The parameters' own `.grad` is left alone.
+    """
+    parameters = {name: value.clone().requires_grad_() for name, value in trainable(model).items()}
+    total = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    count = 0
+    with evaluating(model):
+        for inputs, labels in batches:
+            loss = sample_losses(model, inputs, labels)(parameters).sum()
+            parts = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+            for name, part in zip(parameters, parts, strict=True):
+                if part is not None:
+                    total[name] += part
+            count += len(labels)
+    return scaled(total, 1.0 / count)
+
+
+def gradient_norm(
+    model: nn.Module, batches: Batches, gradient: Parameters | None = None
+) -> GradientNorm:
+    """The norm of the mean gradient over all trainable parameters (M5; Tran et al. 2022).
+
+    `gradient` is the mean gradient where it is known already.
+    """
+    gradient = mean_gradient(model, batches) if gradient is None else gradient
+    samples = directional_derivatives(model, batches, normalised(gradient))
+    return GradientNorm(float(inner(gradient, gradient).sqrt()), len(samples), samples)
+
+
+def directional_derivatives(model: nn.Module, batches: Batches, direction: Parameters) -> Tensor:
+    """g_iᵀv of every sample, float64 [n], by forward mode: no gradient of a sample is stored."""
+    parameters = trainable(model)
+    found = []
+    with evaluating(model), torch.no_grad():
+        for inputs, labels in batches:
+            losses = sample_losses(model, inputs, labels)
+            found.append(jvp(losses, (parameters,), (direction,))[1].double().cpu())
+    return torch.cat(found)

@@ -1,0 +1,88 @@
+"""What a network predicts: loss, correctness, confidence and margins from one forward pass (M7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from audit.errors import AuditError
+from audit.measure.network import Batches, class_logits, evaluating
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Per sample, in the order of the batches; float64 [n] unless said otherwise.
+
+    label, prediction   int64 [n]
+    loss                cross entropy, nats
+    correct             1 where the prediction is the label
+    confidence          the largest probability
+    closeness           1 − Σ p_k² (M7), 0 far from the decision boundary
+    margin              p_(1) − p_(2)
+    logit_margin        z_y − max_{k≠y} z_k, negative where the sample is misclassified
+    """
+
+    label: Tensor
+    prediction: Tensor
+    loss: Tensor
+    correct: Tensor
+    confidence: Tensor
+    closeness: Tensor
+    margin: Tensor
+    logit_margin: Tensor
+
+
+@torch.no_grad()
+def predict(model: nn.Module, batches: Batches) -> Outputs:
+    """Everything that one forward pass tells of each sample.
+
+    Raises AuditError where logits are not finite, or a label has no logit.
+    """
+    with evaluating(model):
+        parts = [(class_logits(model(inputs)).double().cpu(), y.cpu()) for inputs, y in batches]
+    if not parts:
+        raise AuditError("found no samples to measure")
+    logits, labels = torch.cat([z for z, _ in parts]), torch.cat([y for _, y in parts])
+    _check(logits, labels)
+    return outputs(logits, labels)
+
+
+def outputs(logits: Tensor, labels: Tensor) -> Outputs:
+    """The per-sample measures of logits [n, C] and labels [n].
+
+    >>> found = outputs(torch.tensor([[2.0, 0.0]]), torch.tensor([1]))
+    >>> found.correct.item(), found.logit_margin.item()
+    (0.0, -2.0)
+    """
+    logits = logits.double()
+    probabilities = logits.softmax(1)
+    ranked = probabilities.topk(2, 1).values
+    own = logits.gather(1, labels[:, None])[:, 0]
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    prediction = logits.argmax(1)
+    return Outputs(
+        labels,
+        prediction,
+        functional.cross_entropy(logits, labels, reduction="none"),
+        (prediction == labels).double(),
+        ranked[:, 0],
+        1.0 - probabilities.square().sum(1),
+        ranked[:, 0] - ranked[:, 1],
+        own - others,
+    )
+
+
+def _check(logits: Tensor, labels: Tensor) -> None:
+    broken = int((~torch.isfinite(logits)).any(1).sum())
+    if broken:
+        raise AuditError(
+            f"the model's logits are not finite for {broken} of {len(logits)} samples; "
+            "expected finite numbers: were the weights trained without diverging?"
+        )
+    if int(labels.max()) >= logits.shape[1]:
+        raise AuditError(
+            f"the model gives {logits.shape[1]} logits; the labels go up to {int(labels.max())}"
+        )

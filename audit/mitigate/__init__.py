@@ -1,0 +1,1 @@
+"""Mitigation: fairness constraints, their multipliers, and the bi-level solver."""

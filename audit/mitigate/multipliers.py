@@ -1,0 +1,46 @@
+"""Lagrange multipliers of the fairness constraints, kept by cooper and bounded."""
+
+from __future__ import annotations
+
+import torch
+from cooper import Constraint as CooperConstraint
+from cooper import ConstraintState, ConstraintType
+from cooper.multipliers import DenseMultiplier
+from torch import Tensor
+
+
+class Multipliers:
+    """Dual variables of inequality constraints: μ ← min([μ + η·s]₊, bound) (methods.md §4)."""
+
+    def __init__(self, number: int, step: float, bound: float) -> None:
+        multiplier = DenseMultiplier(num_constraints=number)
+        self._constraint = CooperConstraint(ConstraintType.INEQUALITY, multiplier=multiplier)
+        self._multiplier = multiplier
+        self._optimizer = torch.optim.SGD(multiplier.parameters(), lr=step, maximize=True)
+        self._bound = bound
+        self._path: list[Tensor] = []
+
+    @property
+    def values(self) -> Tensor:
+        """The multipliers now, detached."""
+        return self._multiplier.weight.detach()
+
+    def update(self, violation: Tensor) -> None:
+        """One ascent step on the true violations; those that are not finite are left out."""
+        known = torch.nan_to_num(violation.detach().cpu(), nan=0.0)
+        store = self._constraint.compute_contribution_to_lagrangian(ConstraintState(known), "dual")
+        assert store is not None  # an inequality with a multiplier always contributes
+        self._optimizer.zero_grad()
+        store.lagrangian_contribution.backward()
+        self._optimizer.step()
+        self._multiplier.post_step_()
+        with torch.no_grad():
+            self._multiplier.weight.clamp_(max=self._bound)
+        self._path.append(self.values.clone())
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Take the mean of the second half of the path, where the dual ascent has come to rest."""
+        if self._path:
+            half = torch.stack(self._path[len(self._path) // 2 :])
+            self._multiplier.weight.copy_(half.mean(0))

@@ -1,0 +1,262 @@
+"""Checkpoints: one file with a network, its mask, its data and split, and where it came from.
+
+A checkpoint is plain tensors, numbers and text, so that `torch.load(weights_only=True)` reads it:
+loading one never runs code from it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audit.data.grouped import GroupedData
+from audit.errors import AuditError
+from audit.files import replacing, sha256
+from audit.models.zoo import Architecture, build_model
+
+FORMAT = "audit-checkpoint"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The dense checkpoint that a pruned one was made from: its hash, and its path from there."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a network was made; `rate` is what was asked for, `steps` counts forward-backward passes.
+
+    `settings` are those of its training or pruning, plain values; `notes` are sentences that a
+    report must repeat.
+    """
+
+    method: str
+    constraint: str = "none"
+    rate: float = 0.0
+    seed: int = 0
+    steps: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    parent: Parent | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network with all that an audit of it needs.
+
+    state    parameters and buffers by name
+    mask     True where a prunable weight survives; None for a dense network
+    data     the settings that load its data; `splits` are the sample ids of each split
+    """
+
+    architecture: Architecture
+    state: Mapping[str, Tensor]
+    provenance: Provenance
+    mask: Mapping[str, Tensor] | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    splits: Mapping[str, list[str]] = field(default_factory=dict)
+    attribute: str = ""
+    group_names: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> int:
+        """How many trainable parameters the network has, removed ones included."""
+        return sum(parameter.numel() for parameter in self.model().parameters())
+
+    def model(self, factory: str | None = None) -> nn.Module:
+        """The network, in evaluation mode, on the CPU.
+
+        A network that is not of the zoo is built by a function that must be imported, which runs
+        code: that happens only where the caller names the same function in `factory`. Raises
+        AuditError otherwise, and where the state does not fit the architecture.
+        """
+        name = self.architecture.name
+        if not self.architecture.in_zoo and factory != name:
+            raise AuditError(
+                f"the checkpoint's network is built by the function '{name}', which loading it "
+                f"would run; if you trust that code, say so with --model {name}"
+            )
+        model = build_model(self.architecture)
+        try:
+            model.load_state_dict(dict(self.state), strict=True)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise AuditError(
+                f"the weights do not fit the architecture '{name}': {reason}"
+            ) from error
+        return model.eval()
+
+
+def make_checkpoint(
+    model: nn.Module,
+    architecture: Architecture,
+    data: GroupedData,
+    provenance: Provenance,
+    mask: Mapping[str, Tensor] | None = None,
+) -> Checkpoint:
+    """The checkpoint of a network that was trained or pruned on this data."""
+    return Checkpoint(
+        architecture,
+        {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
+        provenance,
+        mask,
+        dict(data.spec),
+        data.split_ids(),
+        data.attribute,
+        data.group_names,
+        data.classes,
+        library_versions(),
+    )
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path | str) -> str:
+    """Write a checkpoint, whole or not at all; return its SHA-256."""
+    path = Path(path)
+    content = {"format": FORMAT, "schema_version": SCHEMA_VERSION} | _plain(asdict(checkpoint))
+    try:
+        with replacing(path) as temporary:
+            torch.save(content, temporary)
+    except OSError as error:
+        raise AuditError(f"cannot write '{path}': {error.strerror or error}") from error
+    return sha256(path)
+
+
+def load_checkpoint(path: Path | str) -> Checkpoint:
+    """Read a checkpoint without running any code from it.
+
+    Raises AuditError where the file is missing, truncated, a pickled module, of another format or
+    a newer version, or holds weights that are not finite.
+    """
+    content = _read(Path(path))
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise AuditError(
+            f"'{path}' is not a checkpoint of this toolkit (found {_describe(content)}); "
+            "expected a file that 'audit train', 'audit prune' or save_checkpoint wrote"
+        )
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise AuditError(
+            f"'{path}' has checkpoint version {content.get('schema_version')}; this toolkit reads "
+            f"version {SCHEMA_VERSION}"
+        )
+    try:
+        checkpoint = _from_plain(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise AuditError(f"'{path}' is a damaged checkpoint: {error!r} is missing or wrong") from error
+    _check_state(checkpoint, path)
+    return checkpoint
+
+
+def parent_path(checkpoint: Checkpoint, path: Path | str) -> Path:
+    """Where the dense parent of the checkpoint at `path` lies; its hash is checked.
+
+    Raises AuditError where the checkpoint names none, or the file is gone or changed.
+    """
+    parent = checkpoint.provenance.parent
+    if parent is None:
+        raise AuditError(f"'{path}' names no dense parent; give it with --dense DENSE.pt")
+    found = Path(os.path.normpath(Path(path).parent / parent.path))
+    if not found.is_file():
+        raise AuditError(
+            f"the dense parent of '{path}' is not at '{found}'; give it with --dense DENSE.pt"
+        )
+    if sha256(found) != parent.sha256:
+        raise AuditError(
+            f"'{found}' has changed since '{path}' was made from it (another SHA-256); "
+            "give the original with --dense DENSE.pt"
+        )
+    return found
+
+
+def parent_of(path: Path | str, child: Path | str) -> Parent:
+    """The reference to the dense checkpoint at `path` that a checkpoint at `child` stores."""
+    relative = os.path.relpath(Path(path).resolve(), Path(child).resolve().parent)
+    return Parent(Path(relative).as_posix(), sha256(Path(path)))
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what computes the numbers."""
+    from importlib.metadata import version
+
+    names = ("pruning-audit", "torch", "numpy", "scipy", "pandas", "fairlearn", "cooper-optim")
+    return {"python": sys.version.split()[0]} | {name: version(name) for name in names}
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise AuditError(f"there is no file '{path}'")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise AuditError(
+            f"'{path}' holds pickled Python objects, which could run code when loaded; expected "
+            "a checkpoint of tensors and plain values: save the state dict with save_checkpoint"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise AuditError(f"'{path}' cannot be read: it is truncated or not a checkpoint") from error
+
+
+def _describe(content: Any) -> str:
+    if isinstance(content, dict) and any(isinstance(value, Tensor) for value in content.values()):
+        return "a bare state dict"
+    return f"a {type(content).__name__}"
+
+
+def _plain(value: Any) -> Any:
+    """Tuples to lists and mappings to dicts: what `weights_only` loading allows."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _from_plain(content: Mapping[str, Any]) -> Checkpoint:
+    architecture, provenance = content["architecture"], content["provenance"]
+    parent = provenance["parent"]
+    return Checkpoint(
+        Architecture(
+            architecture["name"],
+            tuple(architecture["input_shape"]),
+            architecture["classes"],
+            architecture["arguments"],
+        ),
+        content["state"],
+        Provenance(
+            **{
+                **provenance,
+                "parent": None if parent is None else Parent(**parent),
+                "notes": tuple(provenance["notes"]),
+            }
+        ),
+        content["mask"],
+        content["data"],
+        content["splits"],
+        content["attribute"],
+        tuple(content["group_names"]),
+        tuple(content["classes"]),
+        content["versions"],
+    )
+
+
+def _check_state(checkpoint: Checkpoint, path: Path | str) -> None:
+    for name, value in checkpoint.state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            broken = int((~torch.isfinite(value)).sum())
+            raise AuditError(
+                f"'{path}' holds weights that are not finite: {broken} of {value.numel()} in "
+                f"'{name}'; the training diverged"
+            )

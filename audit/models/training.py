@@ -1,0 +1,120 @@
+"""Plain training: stochastic gradient descent with momentum on the mean cross entropy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from audit.data.grouped import GroupedData
+from audit.errors import AuditError
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained; the learning rate falls along half a cosine to zero."""
+
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise AuditError(
+                f"found {self.epochs} epochs of batches of {self.batch_size}; expected at least 1"
+            )
+
+    def steps(self, samples: int) -> int:
+        """How many optimisation steps this training takes over that many samples."""
+        return self.epochs * batches_per_epoch(samples, self.batch_size)
+
+
+def checked_device(device: str | None = None) -> str:
+    """The device by name; cuda where there is one, when none is asked for.
+
+    Raises AuditError where this machine has no such device.
+    """
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise AuditError(f"device '{device}' cannot be used here; 'cpu' always can") from error
+    return device
+
+
+def batches_per_epoch(samples: int, batch_size: int) -> int:
+    """How many batches one pass over the samples takes."""
+    return max(1, math.ceil(samples / batch_size))
+
+
+def shuffled_batches(indices: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Endless batches of positions, reshuffled every pass; a pass is cut into even pieces.
+
+    Even pieces, because batch norm cannot train on the batch of one sample that a ragged end
+    may leave.
+    """
+    while True:
+        order = indices[torch.randperm(len(indices), generator=generator)]
+        yield from torch.tensor_split(order, batches_per_epoch(len(indices), batch_size))
+
+
+def cosine(learning_rate: float, step: int, steps: int) -> float:
+    """The learning rate at a step, falling along half a cosine from its start to zero."""
+    return 0.5 * learning_rate * (1.0 + math.cos(math.pi * step / steps))
+
+
+def train(
+    model: nn.Module,
+    data: GroupedData,
+    indices: Tensor,
+    settings: TrainingSettings,
+    after_step: Callable[[nn.Module], None] | None = None,
+    title: str = "training",
+) -> int:
+    """Train the model in place on the samples at these positions; return the steps taken.
+
+    `after_step` is called after every update: a mask is kept by applying it there. The model is
+    given back in evaluation mode, on the CPU. Raises AuditError where the loss diverges.
+    """
+    model.to(settings.device).train()
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+    generator = torch.Generator().manual_seed(settings.seed)
+    batches = shuffled_batches(indices, settings.batch_size, generator)
+    steps = settings.steps(len(indices))
+    for step in tqdm(range(steps), title, leave=False, delay=2, unit="step"):
+        optimizer.param_groups[0]["lr"] = cosine(settings.learning_rate, step, steps)
+        batch = data.batch(next(batches), settings.device)
+        loss = functional.cross_entropy(model(batch.inputs), batch.labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if after_step is not None:
+            after_step(model)
+    check_finite(model)
+    model.to("cpu").eval()
+    return steps
+
+
+def check_finite(model: nn.Module) -> None:
+    """Raise AuditError where a weight or a running statistic is not finite."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise AuditError(
+                f"training diverged: '{name}' holds values that are not finite; "
+                "lower the learning rate"
+            )

@@ -1,0 +1,164 @@
+"""Small networks for tables and small images."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audit.errors import AuditError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What builds a network: a name of the zoo or `package.module:function`, and its arguments.
+
+    A function of your own is called as `function(input_shape, classes, **arguments)` and returns
+    a `torch.nn.Module` that gives logits [n, classes].
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    classes: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def in_zoo(self) -> bool:
+        """Whether it is one of the toolkit's networks, and not a function to be imported."""
+        return ":" not in self.name
+
+
+def build_model(architecture: Architecture, seed: int = 0) -> nn.Module:
+    """A freshly initialised network; the same seed gives the same weights.
+
+    Raises AuditError where the name or an argument is unknown, or the input shape does not fit.
+    """
+    builder = _imported(architecture.name) if not architecture.in_zoo else _zoo(architecture.name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return builder(
+                architecture.input_shape, architecture.classes, **dict(architecture.arguments)
+            )
+        except TypeError as error:
+            raise AuditError(f"model '{architecture.name}' cannot be built: {error}") from error
+
+
+def _zoo(name: str) -> Callable[..., nn.Module]:
+    if name not in ZOO:
+        raise AuditError(
+            f"found model '{name}'; expected one of {', '.join(ZOO)}, or package.module:function"
+        )
+    return ZOO[name]
+
+
+def _imported(name: str) -> Callable[..., nn.Module]:
+    module, _, function = name.partition(":")
+    try:
+        builder: Callable[..., nn.Module] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise AuditError(
+            f"model '{name}' cannot be imported ({error}); expected package.module:function"
+        ) from error
+    return builder
+
+
+def mlp(input_shape: tuple[int, ...], classes: int, width: int = 64, depth: int = 2) -> nn.Module:
+    """A multilayer perceptron with `depth` hidden layers of `width` units, for tables."""
+    features = int(torch.Size(input_shape).numel())
+    sizes = [features] + [width] * depth
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], classes))
+
+
+def convnet(input_shape: tuple[int, ...], classes: int, width: int = 32) -> nn.Module:
+    """Three convolutions with batch norm and two linear layers, for images of 8×8 and up."""
+    channels = _image_channels(input_shape, least=8)
+
+    def block(inputs: int, outputs: int, *pool: nn.Module) -> list[nn.Module]:
+        convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+        return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(), *pool]
+
+    return nn.Sequential(
+        *block(channels, width, nn.MaxPool2d(2)),
+        *block(width, 2 * width, nn.MaxPool2d(2)),
+        *block(2 * width, 2 * width, nn.AdaptiveAvgPool2d(2)),
+        nn.Flatten(),
+        nn.Linear(8 * width, 4 * width),
+        nn.ReLU(),
+        nn.Linear(4 * width, classes),
+    )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions with batch norm, added to their input (He et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
+        )
+        self.second = nn.Sequential(
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = torch.relu(self.first(inputs))
+        return torch.relu(self.second(hidden) + self.shortcut(inputs))
+
+
+def _resnet(
+    blocks: int, input_shape: tuple[int, ...], classes: int, width: int
+) -> nn.Sequential:
+    """Four stages of residual blocks after a 3×3 stem that keeps the size of small images."""
+    channels = _image_channels(input_shape, least=8)
+    layers: list[nn.Module] = [
+        nn.Conv2d(channels, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+    ]
+    inputs = width
+    for stage in range(4):
+        outputs = width * 2**stage
+        for block in range(blocks):
+            layers.append(ResidualBlock(inputs, outputs, 2 if stage > 0 and block == 0 else 1))
+            inputs = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
+
+
+def resnet10(input_shape: tuple[int, ...], classes: int, width: int = 64) -> nn.Module:
+    """ResNet-10 for small images: one residual block a stage."""
+    return _resnet(1, input_shape, classes, width)
+
+
+def resnet18(input_shape: tuple[int, ...], classes: int, width: int = 64) -> nn.Module:
+    """ResNet-18 for small images: two residual blocks a stage."""
+    return _resnet(2, input_shape, classes, width)
+
+
+def _image_channels(input_shape: tuple[int, ...], least: int) -> int:
+    if len(input_shape) != 3 or min(input_shape[1:]) < least:
+        raise AuditError(
+            f"found inputs of shape {tuple(input_shape)}; this model expects images "
+            f"(channels, height, width) of at least {least}×{least}; tables go with 'mlp'"
+        )
+    return input_shape[0]
+
+
+ZOO: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp,
+    "convnet": convnet,
+    "resnet10": resnet10,
+    "resnet18": resnet18,
+}

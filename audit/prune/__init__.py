@@ -1,0 +1,1 @@
+"""Pruning: masks, criteria, and fine-tuning that keeps a mask."""

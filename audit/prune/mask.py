@@ -1,0 +1,117 @@
+"""Which weights survive: a validated set of boolean tensors, and its measured sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from audit.errors import AuditError
+
+
+def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights of convolution and linear layers by name; biases and norms are never pruned."""
+    kinds = (nn.Linear, nn.modules.conv._ConvNd)
+    found = {
+        f"{name}.weight" if name else "weight": module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, kinds)
+    }
+    if not found:
+        raise AuditError("found no convolution or linear layer; there is nothing to prune")
+    return found
+
+
+@dataclass(frozen=True)
+class Mask:
+    """True where a prunable weight survives; one boolean tensor a layer, shaped as its weight.
+
+    Raises AuditError where a part is not boolean, or nothing survives at all.
+    """
+
+    parts: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        for name, part in self.parts.items():
+            if part.dtype != torch.bool:
+                raise AuditError(f"mask of '{name}': found {part.dtype}; expected torch.bool")
+        if not any(part.any() for part in self.parts.values()):
+            raise AuditError("the mask removes every weight; lower the rate")
+
+    @property
+    def size(self) -> int:
+        """How many weights the mask covers."""
+        return sum(part.numel() for part in self.parts.values())
+
+    @property
+    def survivors(self) -> int:
+        """How many weights survive."""
+        return sum(int(part.sum()) for part in self.parts.values())
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the prunable weights that the mask removes."""
+        return 1.0 - self.survivors / self.size
+
+    def layer_sparsity(self) -> dict[str, float]:
+        """Share removed, layer by layer."""
+        return {name: 1.0 - float(part.double().mean()) for name, part in self.parts.items()}
+
+    @torch.no_grad()
+    def apply(self, model: nn.Module) -> None:
+        """Set the removed weights of the model to zero, in place.
+
+        Raises AuditError where the mask was made for another architecture.
+        """
+        weights = prunable_weights(model)
+        _check_fit(weights, self.parts)
+        for name, part in self.parts.items():
+            weights[name].mul_(part.to(weights[name].device))
+
+
+def _check_fit(weights: Mapping[str, Tensor], parts: Mapping[str, Tensor]) -> None:
+    if set(weights) != set(parts):
+        different = sorted(set(weights) ^ set(parts))[0]
+        raise AuditError(f"the mask does not fit the model: they differ in layer '{different}'")
+    for name, part in parts.items():
+        if part.shape != weights[name].shape:
+            raise AuditError(
+                f"the mask does not fit the model: '{name}' has shape {tuple(part.shape)} in the "
+                f"mask, {tuple(weights[name].shape)} in the model"
+            )
+
+
+def keep_largest(scores: Mapping[str, Tensor], rate: float) -> Mask:
+    """The mask that keeps exactly the round((1 − rate)·n) largest scores over all layers.
+
+    Ties are broken by position, so that the count is exact. Raises AuditError where the rate is
+    not in [0, 1) or leaves no weight.
+    """
+    check_rate(rate)
+    flat = torch.cat([part.detach().flatten() for part in scores.values()])
+    keep = round((1.0 - rate) * flat.numel())
+    if keep == 0:
+        raise AuditError(f"rate {rate:g} leaves none of {flat.numel()} weights; lower the rate")
+    chosen = torch.zeros(flat.numel(), dtype=torch.bool, device=flat.device)
+    chosen[torch.sort(flat, descending=True, stable=True).indices[:keep]] = True
+    sizes = [part.numel() for part in scores.values()]
+    pieces = chosen.split(sizes)
+    return Mask(
+        {
+            name: piece.view_as(part).cpu()
+            for (name, part), piece in zip(scores.items(), pieces, strict=True)
+        }
+    )
+
+
+def check_rate(rate: float) -> None:
+    """Raise AuditError unless the rate is a share of weights that may be removed."""
+    if not 0.0 <= rate < 1.0:
+        raise AuditError(f"found rate {rate:g}; expected a share of weights, 0 ≤ rate < 1")
+
+
+def measured_mask(model: nn.Module) -> Mask:
+    """The mask read off the tensors: what is not exactly zero survives."""
+    return Mask({name: weight.detach().cpu() != 0 for name, weight in prunable_weights(model).items()})

@@ -1,0 +1,1 @@
+"""Studies: grids of networks, made, measured and gathered into tidy results."""

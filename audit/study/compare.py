@@ -1,0 +1,158 @@
+"""Auditing checkpoints: their data, split and dense parent are found in the files themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from audit.data import load_data
+from audit.data.grouped import GroupedData
+from audit.errors import AuditError
+from audit.files import sha256
+from audit.models.checkpoint import Checkpoint, load_checkpoint, parent_path
+from audit.study.gather import gather
+from audit.study.measuring import ModelMeasures, measure_model
+from audit.study.results import Results
+from audit.study.settings import MeasureSettings
+
+
+def compare_models(
+    baseline: Checkpoint,
+    candidate: Checkpoint,
+    dense: Checkpoint,
+    data: GroupedData,
+    settings: MeasureSettings | None = None,
+    names: tuple[str, str] = ("baseline", "candidate"),
+    factory: str | None = None,
+) -> Results:
+    """Measure two networks on the same samples and put them side by side, group by group."""
+    settings = settings or MeasureSettings()
+    models = dict(zip(names, (baseline, candidate), strict=True))
+    measures = [
+        measure_model(model, dense, data, settings, name, factory)
+        for name, model in models.items()
+    ]
+    return gather(measures, data, {"measure": asdict(settings)}, "", names)
+
+
+def measure_files(
+    model: Path,
+    dense: Path | None = None,
+    data: str | None = None,
+    factory: str | None = None,
+    settings: MeasureSettings | None = None,
+    command: str = "",
+) -> Results:
+    """Measure the network of a checkpoint file, beside its dense parent where it has one."""
+    settings = settings or MeasureSettings()
+    checkpoint = load_checkpoint(model)
+    parent = None
+    if checkpoint.mask is not None or dense is not None:
+        parent = dense or parent_path(checkpoint, model)
+    files = {"dense": parent} if parent is not None else {}
+    files[model.stem if model.stem != "dense" else "model"] = model
+    samples = data_of(checkpoint, model, data)
+    measures = _measure_all(files, parent, samples, settings, factory)
+    return gather(measures, samples, {"measure": asdict(settings)}, command)
+
+
+def compare_files(
+    baseline: Path,
+    candidate: Path,
+    dense: Path | None = None,
+    data: str | None = None,
+    factory: str | None = None,
+    settings: MeasureSettings | None = None,
+    command: str = "",
+) -> Results:
+    """Compare the networks of two checkpoint files; a dense baseline is its own parent.
+
+    Raises AuditError where they are of different data, splits or dense parents.
+    """
+    settings = settings or MeasureSettings()
+    one, other = load_checkpoint(baseline), load_checkpoint(candidate)
+    _check_pair(one, other, baseline, candidate)
+    parent = dense or _shared_parent(one, other, baseline, candidate)
+    samples = data_of(one, baseline, data)
+    names = _names(baseline, candidate)
+    files = dict(zip(names, (baseline, candidate), strict=True))
+    measures = _measure_all(files, parent, samples, settings, factory)
+    return gather(measures, samples, {"measure": asdict(settings)}, command, names)
+
+
+def data_of(checkpoint: Checkpoint, path: Path, spec: str | None = None) -> GroupedData:
+    """The data that a checkpoint was made with, on the very same splits.
+
+    `spec` says where the data lies now. Raises AuditError where the checkpoint names no data, or
+    samples of its splits are gone.
+    """
+    if spec is None and not checkpoint.data:
+        raise AuditError(f"'{path}' does not say what data it was made with; give it by --data")
+    try:
+        data = load_data(spec if spec is not None else checkpoint.data)
+    except AuditError as error:
+        hint = "" if spec is not None else f" ('{path}' was made with it; --data says where it is)"
+        raise AuditError(f"{error}{hint}") from error
+    return data.with_splits(checkpoint.splits)
+
+
+def _measure_all(
+    files: Mapping[str, Path],
+    parent: Path | None,
+    data: GroupedData,
+    settings: MeasureSettings,
+    factory: str | None,
+) -> list[ModelMeasures]:
+    dense = None if parent is None else load_checkpoint(parent)
+    return [
+        measure_model(load_checkpoint(path), dense, data, settings, name, factory).with_file(
+            path.name, sha256(path)
+        )
+        for name, path in files.items()
+    ]
+
+
+def _check_pair(one: Checkpoint, other: Checkpoint, first: Path, second: Path) -> None:
+    if one.architecture != other.architecture:
+        raise AuditError(
+            f"'{first}' is a {_architecture(one)}, '{second}' a {_architecture(other)}; "
+            "two models are compared on one architecture and one dense parent"
+        )
+    if one.group_names != other.group_names or one.attribute != other.attribute:
+        raise AuditError(
+            f"'{first}' has the groups of {one.attribute}, '{second}' those of {other.attribute}; "
+            "expected two models of the same data and groups"
+        )
+    if dict(one.splits) != dict(other.splits):
+        raise AuditError(
+            f"'{first}' and '{second}' were made with different data or splits; expected two "
+            "models with the very same test samples"
+        )
+
+
+def _architecture(checkpoint: Checkpoint) -> str:
+    architecture = checkpoint.architecture
+    settings = ", ".join(f"{key}={value}" for key, value in architecture.arguments.items())
+    shape = "×".join(str(size) for size in architecture.input_shape)
+    return f"{architecture.name}({settings}) for {shape} inputs"
+
+
+def _shared_parent(one: Checkpoint, other: Checkpoint, first: Path, second: Path) -> Path:
+    """The dense network that both were pruned from; one of the two may be it."""
+    parents = [
+        path if checkpoint.mask is None else parent_path(checkpoint, path)
+        for checkpoint, path in ((one, first), (other, second))
+    ]
+    if sha256(parents[0]) != sha256(parents[1]):
+        raise AuditError(
+            f"'{first}' and '{second}' were pruned from different dense networks; "
+            "excess risk needs one: give it with --dense DENSE.pt"
+        )
+    return parents[0]
+
+
+def _names(baseline: Path, candidate: Path) -> tuple[str, str]:
+    if baseline.stem != candidate.stem:
+        return baseline.stem, candidate.stem
+    return f"{baseline.stem} (baseline)", f"{candidate.stem} (candidate)"

@@ -1,0 +1,95 @@
+"""Two models side by side, group by group, with paired intervals of their difference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from audit.measure import (
+    Interval,
+    excess_accuracy_gap,
+    group_resamples,
+    mean_interval,
+    percentile_interval,
+)
+
+RESAMPLES = 2000
+PARTS = {
+    "accuracy": "correct",
+    "loss": "loss",
+    "excess_risk": "loss",
+    "gradient_norm": "gradient_norm",
+    "hessian_max_eigenvalue": "hessian_max_eigenvalue",
+    "hessian_min_eigenvalue": "hessian_min_eigenvalue",
+    "boundary_closeness": "boundary_closeness",
+    "boundary_margin": "margin",
+    "input_distance": "input_distance",
+}
+"""The column of samples whose mean over a group is the metric, up to what both models share."""
+
+
+def comparison_table(
+    groups: pd.DataFrame, samples: pd.DataFrame, baseline: str, candidate: str
+) -> pd.DataFrame:
+    """One row per group × metric: baseline, candidate and candidate − baseline with intervals.
+
+    The difference's interval comes from a bootstrap of the samples' own differences: the models
+    are paired on the same samples.
+    """
+    sides = {"baseline": baseline, "candidate": candidate}
+    keys = ["group", "metric"]
+    tables = {
+        side: groups[groups["model"] == name].set_index(keys)[["value", "ci_low", "ci_high"]]
+        for side, name in sides.items()
+    }
+    table = groups[groups["model"] == candidate][[*keys, "n", "flag"]].copy()
+    index = pd.MultiIndex.from_frame(table[keys])
+    for side, values in tables.items():
+        found = values.reindex(index)
+        table[side] = found["value"].to_numpy()
+        table[f"{side}_ci_low"] = found["ci_low"].to_numpy()
+        table[f"{side}_ci_high"] = found["ci_high"].to_numpy()
+    table["difference"] = table["candidate"] - table["baseline"]
+    intervals = _difference_intervals(samples, baseline, candidate, list(groups["group"].cat.categories))
+    unknown = Interval(float("nan"), float("nan"))
+    chosen = [intervals.get((g, m), unknown) for g, m in zip(table["group"], table["metric"], strict=True)]
+    table["difference_ci_low"] = [interval.low for interval in chosen]
+    table["difference_ci_high"] = [interval.high for interval in chosen]
+    table["group"] = table["group"].astype(str)
+    columns = [c for c in table.columns if c != "flag"]
+    return table[[*columns, "flag"]].reset_index(drop=True)
+
+
+def _difference_intervals(
+    samples: pd.DataFrame, baseline: str, candidate: str, names: list[str]
+) -> dict[tuple[str, str], Interval]:
+    one, other = (
+        samples[samples["model"] == name].set_index("sample") for name in (baseline, candidate)
+    )
+    other = other.loc[one.index]
+    one, other = (side.assign(correct=side["label"] == side["prediction"]) for side in (one, other))
+    columns = sorted({column for column in PARTS.values() if column in one and column in other})
+    change = other[columns].astype(float) - one[columns].astype(float)
+    found = {}
+    for group in names:
+        own = change[one["group"] == group]
+        for metric, column in PARTS.items():
+            if column in columns:
+                part = own[column].dropna().to_numpy()
+                found[group, metric] = mean_interval(part, RESAMPLES, seed=0)
+    return found | _gap_intervals(change["correct"].to_numpy(), one["group"].to_numpy(), names)
+
+
+def _gap_intervals(
+    gained: np.ndarray, groups: np.ndarray, names: list[str]
+) -> dict[tuple[str, str], Interval]:
+    """Intervals of the change in ψ: what a group lost between the models, less what all lost."""
+    codes = np.array([names.index(group) for group in groups])
+    counts = np.bincount(codes, minlength=len(names))
+    draws = group_resamples(-gained[:, None], codes, len(names), RESAMPLES, seed=0)[:, :, 0]
+    overall = np.nan_to_num(draws) @ (counts / counts.sum())
+    gaps = excess_accuracy_gap(draws, overall)
+    return {
+        (name, "excess_accuracy_gap"): percentile_interval(gaps[:, code], int(counts[code]))
+        for code, name in enumerate(names)
+    }

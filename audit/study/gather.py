@@ -1,0 +1,82 @@
+"""Putting the measures of several models together into results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from audit.data.grouped import GroupedData
+from audit.models.checkpoint import library_versions
+from audit.study.comparison import comparison_table
+from audit.study.measuring import ModelMeasures
+from audit.study.results import SCHEMA_VERSION, Results
+from audit.study.verdict import compare_verdict, study_verdict
+
+
+def gather(
+    measures: Sequence[ModelMeasures],
+    data: GroupedData,
+    settings: Mapping[str, Any],
+    command: str = "",
+    compared: tuple[str, str] | None = None,
+) -> Results:
+    """The results of some models on the same data, with their verdict in words.
+
+    `compared` names the baseline and the candidate where two models are compared.
+    """
+    groups = pd.concat([one.groups for one in measures], ignore_index=True)
+    groups["group"] = pd.Categorical(groups["group"], categories=data.group_names, ordered=True)
+    samples = pd.concat([one.samples for one in measures], ignore_index=True)
+    overall = [row for one in measures for row in one.overall]
+    models = [one.model for one in measures]
+    record: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "settings": _plain(settings),
+        "versions": library_versions(),
+        "data": describe(data),
+        "models": models,
+        "overall": overall,
+        "tables": {},
+    }
+    if compared is None:
+        record["verdict"] = study_verdict(groups, overall, models)
+    else:
+        table = comparison_table(groups, samples, *compared)
+        record["tables"] = {"compared": list(compared), "comparison": _records(table)}
+        record["verdict"] = compare_verdict(table, overall, compared)
+    return Results(groups, samples, record)
+
+
+def describe(data: GroupedData) -> dict[str, Any]:
+    """What the data is: names, sizes per group and split, and what must be said of it."""
+    sizes = data.sizes()
+    return {
+        "name": data.name,
+        "spec": dict(data.spec),
+        "attribute": data.attribute,
+        "classes": list(data.classes),
+        "groups": [
+            {"group": name} | {split: int(sizes.loc[name, split]) for split in sizes.columns}
+            for name in data.group_names
+        ],
+        "notes": list(data.notes),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table for JSON, which has no NaN."""
+    plain = table.astype(object).where(table.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]

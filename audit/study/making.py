@@ -1,0 +1,125 @@
+"""Making networks: the dense one, and what each method prunes from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from audit.data.grouped import GroupedData
+from audit.errors import AuditError
+from audit.mitigate.bilevel import BilevelSettings, solve
+from audit.mitigate.constraints import make_constraint
+from audit.models.checkpoint import Checkpoint, Parent, Provenance, make_checkpoint
+from audit.models.training import TrainingSettings, train
+from audit.models.zoo import Architecture, build_model
+from audit.prune.fine_tune import fine_tune
+from audit.prune.magnitude import magnitude_mask
+from audit.prune.mask import check_rate
+from audit.prune.random import random_mask
+from audit.study.settings import Method
+
+
+def train_model(
+    data: GroupedData,
+    model: str = "convnet",
+    settings: TrainingSettings | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> Checkpoint:
+    """Train a dense network on the train split.
+
+    The select split stays unseen by its weights, so that the solver's multipliers, which read
+    that split, meet new data (Cotter et al. 2019).
+    """
+    settings = settings or TrainingSettings()
+    architecture = Architecture(model, data.input_shape, len(data.classes), arguments or {})
+    network = build_model(architecture, settings.seed)
+    steps = train(network, data, data.indices("train"), settings, title="training the dense model")
+    provenance = Provenance("dense", seed=settings.seed, steps=steps, settings=_stored(settings))
+    return make_checkpoint(network, architecture, data, provenance)
+
+
+def prune_model(
+    dense: Checkpoint,
+    data: GroupedData,
+    method: str | Method = "magnitude",
+    rate: float = 0.9,
+    settings: TrainingSettings | None = None,
+    parent: Parent | None = None,
+    factory: str | None = None,
+) -> Checkpoint:
+    """Prune a dense network to the rate, with as many optimisation steps whatever the method.
+
+    `parent` says where the dense checkpoint lies (see parent_of); without it, the pruned one can
+    be compared only where the dense one is given again. Raises AuditError where the rate is not
+    in [0, 1), or the dense network has been pruned already.
+    """
+    method = Method(method) if isinstance(method, str) else method
+    settings = settings or TrainingSettings(epochs=20)
+    check_rate(rate)
+    check_same_data(dense, data)
+    if dense.mask is not None:
+        raise AuditError(
+            f"found a model already pruned by '{dense.provenance.method}'; expected a dense one"
+        )
+    network = dense.model(factory)
+    if method.name == "bilevel":
+        constraint = make_constraint(method.constraint, method.tolerance)
+        solver = BilevelSettings(training=settings, **method.options)
+        solution = solve(network, data, rate, constraint, solver)
+        mask, steps, notes = solution.mask, solution.steps, solution.notes
+        stored = _stored(solver) | {"tolerance": method.tolerance, "history": solution.history}
+    else:
+        mask = (
+            magnitude_mask(network, rate)
+            if method.name == "magnitude"
+            else random_mask(network, rate, settings.seed)
+        )
+        both = data.indices("train", "select")
+        steps, notes = fine_tune(network, mask, data, both, settings), ()
+        stored = _stored(settings)
+    provenance = Provenance(
+        method.name, method.constraint, rate, settings.seed, steps, stored, parent, notes
+    )
+    return make_checkpoint(network, dense.architecture, data, provenance, dict(mask.parts))
+
+
+def mitigate_model(
+    dense: Checkpoint,
+    data: GroupedData,
+    rate: float = 0.9,
+    constraint: str = "excess-accuracy",
+    tolerance: float = 0.0,
+    settings: TrainingSettings | None = None,
+    parent: Parent | None = None,
+    factory: str | None = None,
+) -> Checkpoint:
+    """Prune a dense network by the bi-level solver under a fairness constraint (M §5)."""
+    method = Method("bilevel", constraint, tolerance)
+    return prune_model(dense, data, method, rate, settings, parent, factory)
+
+
+def check_same_data(checkpoint: Checkpoint, data: GroupedData) -> None:
+    """Raise AuditError unless the network was made for inputs, classes and groups like these."""
+    expected = (checkpoint.architecture.input_shape, checkpoint.classes, checkpoint.group_names)
+    found = (data.input_shape, data.classes, data.group_names)
+    for what, one, other in zip(("inputs", "classes", "groups"), expected, found, strict=True):
+        if one != other:
+            raise AuditError(
+                f"the model was made for {what} {_short(one)}; the data has {_short(other)}"
+            )
+
+
+def _short(values: tuple[Any, ...]) -> str:
+    text = ", ".join(str(value) for value in values)
+    return text if len(text) < 80 else f"{text[:77]}…"
+
+
+def _stored(settings: TrainingSettings | BilevelSettings) -> dict[str, Any]:
+    """The settings as plain values; where it ran does not belong to what was computed."""
+    values = {entry.name: getattr(settings, entry.name) for entry in fields(settings)}
+    training = values.pop("training", None)
+    if training is not None:
+        values |= asdict(training)
+    values.pop("device", None)
+    return values

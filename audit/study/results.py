@@ -1,0 +1,98 @@
+"""Tidy results: everything that a report shows is computed from these."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from audit.errors import AuditError
+from audit.files import replacing, write_atomically
+
+SCHEMA_VERSION = 1
+GROUP_COLUMNS = (
+    "model",
+    "method",
+    "constraint",
+    "rate",
+    "sparsity",
+    "seed",
+    "split",
+    "attribute",
+    "group",
+    "n",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "residual",
+    "products",
+    "converged",
+    "space",
+    "flag",
+)
+SAMPLE_COLUMNS = (
+    "model",
+    "sample",
+    "split",
+    "group",
+    "label",
+    "prediction",
+    "loss",
+    "margin",
+    "confidence",
+    "boundary_closeness",
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a study or a comparison found.
+
+    groups    one row per model × split × group × metric (GROUP_COLUMNS); `group` is categorical in
+              declared order; residual, products, converged and space belong to eigenvalues;
+              flag is "", "small" or "absent"
+    samples   one row per model × sample (SAMPLE_COLUMNS), then each sample's part of the metrics
+              of the whole network (gradient_norm, input_distance, hessian_max_eigenvalue, …): its
+              mean over a group is the group's value; NaN where the sample was not chosen for it
+    record    the content of results.json: schema_version, created, command, settings, versions,
+              data, models, verdict, overall, tables
+    """
+
+    groups: pd.DataFrame
+    samples: pd.DataFrame
+    record: dict[str, Any]
+
+    def save(self, folder: Path | str) -> None:
+        """Write groups.parquet, samples.parquet and results.json, each whole or not at all."""
+        folder = Path(folder)
+        for name, table in (("groups", self.groups), ("samples", self.samples)):
+            with replacing(folder / f"{name}.parquet") as temporary:
+                table.to_parquet(temporary, index=False)
+        write_atomically(folder / "results.json", self.to_json())
+
+    def to_json(self) -> str:
+        """The record as JSON text."""
+        return json.dumps(self.record, indent=1, ensure_ascii=False) + "\n"
+
+
+def load_results(folder: Path | str) -> Results:
+    """Read what `save` wrote; AuditError where a file is missing, damaged or of another version."""
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / "results.json").read_text("utf-8"))
+        groups = pd.read_parquet(folder / "groups.parquet")
+        samples = pd.read_parquet(folder / "samples.parquet")
+    except FileNotFoundError as error:
+        raise AuditError(f"'{error.filename}' is missing; expected a folder of results") from error
+    except (ValueError, OSError) as error:
+        raise AuditError(f"the results in '{folder}' cannot be read: {error}") from error
+    if record.get("schema_version") != SCHEMA_VERSION:
+        raise AuditError(
+            f"'{folder}' has results of version {record.get('schema_version')}; expected "
+            f"{SCHEMA_VERSION}"
+        )
+    return Results(groups, samples, record)

@@ -1,0 +1,192 @@
+"""What a study is: data × model × methods × rates × seeds, read from a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from audit.errors import AuditError
+from audit.mitigate.bilevel import BilevelSettings
+from audit.mitigate.constraints import make_constraint
+from audit.models.training import TrainingSettings
+from audit.prune.mask import check_rate
+
+PRUNING_METHODS = ("magnitude", "random")
+METHODS = (*PRUNING_METHODS, "bilevel")
+CURVATURES = ("lanczos", "pyhessian", "none")
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to prune: its name, and the fairness constraint where it can hold one.
+
+    `options` are further settings of the bi-level solver (see BilevelSettings).
+    """
+
+    name: str
+    constraint: str = "none"
+    tolerance: float = 0.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in METHODS:
+            raise AuditError(f"found method '{self.name}'; expected one of {', '.join(METHODS)}")
+        make_constraint(self.constraint, self.tolerance)
+        if self.name != "bilevel" and (self.constraint != "none" or self.options):
+            raise AuditError(
+                f"method '{self.name}' takes no constraint and no options; 'bilevel' does"
+            )
+        _check_keys(self.options, _solver_options(), "bilevel option")
+
+    @property
+    def label(self) -> str:
+        """The name that tells this method from the others of a study."""
+        return self.name if self.constraint == "none" else f"{self.name}-{self.constraint}"
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """How models are measured.
+
+    curvature            lanczos (own, with residuals), pyhessian, or none
+    samples_per_group    at most so many samples of a group for gradient norm, Hessian and input
+                         distance (a seeded choice); the rest is measured on every sample
+    resamples            of the paired bootstrap
+    minimum_group_size   a smaller group is shown and flagged, and kept out of max and min
+    """
+
+    split: str = "test"
+    curvature: str = "lanczos"
+    samples_per_group: int = 500
+    resamples: int = 2000
+    minimum_group_size: int = 30
+    batch_size: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.curvature not in CURVATURES:
+            raise AuditError(
+                f"found curvature '{self.curvature}'; expected one of {', '.join(CURVATURES)}"
+            )
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """A grid of cells; `training` is for the dense networks, `pruning` for all that follows."""
+
+    data: Mapping[str, Any]
+    model: str
+    methods: tuple[Method, ...]
+    rates: tuple[float, ...]
+    seeds: tuple[int, ...] = (0,)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    pruning: TrainingSettings = field(default_factory=lambda: TrainingSettings(epochs=20))
+    measure: MeasureSettings = field(default_factory=MeasureSettings)
+
+    def __post_init__(self) -> None:
+        for rate in self.rates:
+            check_rate(rate)
+        labels = [method.label for method in self.methods]
+        if len(set(labels)) != len(labels):
+            raise AuditError(f"found a method twice: {', '.join(labels)}; each may stand once")
+        for name in ("methods", "rates", "seeds"):
+            if not getattr(self, name):
+                raise AuditError(f"the study has no {name}; give at least one")
+
+
+def load_settings(path: Path | str) -> StudySettings:
+    """Read a study from a TOML file; AuditError names what is unknown, missing or of a wrong type."""
+    path = Path(path)
+    if not path.is_file():
+        raise AuditError(f"there is no file '{path}'; 'audit init' writes an example")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise AuditError(f"'{path}' is not TOML: {error}") from error
+    try:
+        return settings_from(content)
+    except AuditError as error:
+        raise AuditError(f"'{path}': {error}") from error
+
+
+def on_device(settings: StudySettings, device: str) -> StudySettings:
+    """The same study, its networks trained on that device."""
+    return replace(
+        settings,
+        training=replace(settings.training, device=device),
+        pruning=replace(settings.pruning, device=device),
+    )
+
+
+def settings_from(content: Mapping[str, Any]) -> StudySettings:
+    """A study from the tables of its TOML file: data, model, study, training, pruning, measure."""
+    tables = ("data", "model", "study", "training", "pruning", "measure")
+    _check_keys(content, tables, "table")
+    for name in ("data", "model", "study"):
+        if name not in content:
+            raise AuditError(f"the table [{name}] is missing; 'audit init' writes an example")
+    model = dict(content["model"])
+    study = content["study"]
+    _check_keys(study, ("methods", "rates", "seeds"), "key of [study]")
+    return StudySettings(
+        data=dict(content["data"]),
+        model=_take(model, "name", "[model]"),
+        arguments=model,
+        methods=tuple(_method(entry) for entry in study.get("methods", ())),
+        rates=_numbers(study.get("rates", ()), "rates", float),
+        seeds=_numbers(study.get("seeds", (0,)), "seeds", int),
+        training=_table(TrainingSettings, content.get("training", {}), "training"),
+        pruning=_table(TrainingSettings, {"epochs": 20} | content.get("pruning", {}), "pruning"),
+        measure=_table(MeasureSettings, content.get("measure", {}), "measure"),
+    )
+
+
+def _method(entry: Any) -> Method:
+    if isinstance(entry, str):
+        return Method(entry)
+    options = dict(entry)
+    return Method(
+        _take(options, "method", "an entry of methods"),
+        options.pop("constraint", "none"),
+        float(options.pop("tolerance", 0.0)),
+        options,
+    )
+
+
+def _take(table: dict[str, Any], key: str, where: str) -> str:
+    if key not in table:
+        raise AuditError(f"{where} has no '{key}'")
+    return str(table.pop(key))
+
+
+def _numbers(values: Any, name: str, kind: type) -> tuple[Any, ...]:
+    if not isinstance(values, list | tuple) or not all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in values
+    ):
+        raise AuditError(f"found {name} = {values!r}; expected a list of numbers")
+    return tuple(kind(value) for value in values)
+
+
+def _table(kind: type[Settings], table: Mapping[str, Any], name: str) -> Settings:
+    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
+    _check_keys(table, tuple(known), f"key of [{name}]")
+    for key, value in table.items():
+        expected = type(known[key].default)
+        if not isinstance(value, expected) and not (expected is float and isinstance(value, int)):
+            raise AuditError(f"[{name}] {key} = {value!r}: expected a {expected.__name__}")
+    return kind(**table)
+
+
+def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+    for key in table:
+        if key not in known:
+            raise AuditError(f"found {what} '{key}'; expected one of {', '.join(known)}")
+
+
+def _solver_options() -> tuple[str, ...]:
+    return tuple(entry.name for entry in fields(BilevelSettings) if entry.name != "training")

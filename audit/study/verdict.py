@@ -1,0 +1,250 @@
+"""The verdict in words: it follows from the numbers and their intervals and goes no further."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Row = Mapping[str, Any]
+
+
+def study_verdict(
+    groups: pd.DataFrame, overall: Sequence[Row], models: Sequence[Row]
+) -> dict[str, Any]:
+    """Headline and sentences of a study: who pays at the highest rate, from where on, what mends it."""
+    pruned = [model for model in models if model["method"] != "dense"]
+    if not pruned:
+        return _words("A dense network was measured; there is no pruning to judge.", [])
+    rate = max(model["rate"] for model in pruned)
+    labels = list(dict.fromkeys(label(model) for model in pruned))
+    table = overall_table(overall, models)
+    at_rate = [table[(table["method"] == name) & (table["rate"] == rate)] for name in labels]
+    described = [_method_sentence(one, groups, name, rate) for name, one in zip(labels, at_rate, strict=True)]
+    sentences = [sentence for sentence in described if sentence]
+    baseline = labels[0]
+    sentences += _onset(groups, baseline)
+    sentences += _mended(table, labels, rate)
+    sentences += _left_out(groups)
+    headline = _headline(at_rate[0], groups, baseline, rate, len({m["seed"] for m in pruned}))
+    return _words(headline, sentences)
+
+
+def compare_verdict(
+    table: pd.DataFrame, overall: Sequence[Row], compared: tuple[str, str]
+) -> dict[str, Any]:
+    """Headline and sentences of a comparison: what the candidate changes, for whom."""
+    baseline, candidate = compared
+    gaps = {name: _gap(overall, name) for name in compared}
+    accuracy = {name: _overall(overall, name, "accuracy") for name in compared}
+    change = accuracy[candidate]["value"] - accuracy[baseline]["value"]
+    helped, harmed = _changed(table, 1), _changed(table, -1)
+    if all(gaps.values()):
+        one, other = gaps[baseline], gaps[candidate]
+        headline = (
+            f"The largest excess accuracy gap is {points(one)} under {baseline} (group "
+            f"{one['group']}) and {points(other)} under {candidate} (group {other['group']})."
+        )
+    else:
+        headline = "Too few groups are large enough to say who paid most."
+    sentences = [
+        f"Overall accuracy: {accuracy[baseline]['value']:.1%} under {baseline}, "
+        f"{accuracy[candidate]['value']:.1%} under {candidate} ({100 * change:+.1f} points)."
+    ]
+    sentences += _paying(table, "baseline", baseline) + _paying(table, "candidate", candidate)
+    for found, verb in ((helped, "more"), (harmed, "less")):
+        if found:
+            sentences.append(f"{candidate} is {verb} accurate than {baseline} for {_list(found)}.")
+    if not helped and not harmed:
+        sentences.append("No group's accuracy differs significantly between the two.")
+    small = table.loc[table["flag"] != "", ["group", "flag"]].drop_duplicates()
+    sentences += _flag_sentences(small)
+    return _words(headline, sentences)
+
+
+def label(model: Row) -> str:
+    """The name of a method with its constraint, as tables and figures show it."""
+    constraint = model["constraint"]
+    return str(model["method"]) if constraint == "none" else f"{model['method']} ({constraint})"
+
+
+def overall_table(overall: Sequence[Row], models: Sequence[Row]) -> pd.DataFrame:
+    """The overall numbers with what their model is: method (labelled), rate, seed."""
+    table = pd.DataFrame(list(overall))
+    known = {m["name"]: (label(m), m["rate"], m["seed"], m["sparsity"]) for m in models}
+    for position, column in enumerate(("method", "rate", "seed", "sparsity")):
+        table[column] = [known[name][position] for name in table["model"]]
+    return table
+
+
+def points(row: Row) -> str:
+    """A share as points with its interval, for instance '18.4 points [9.6, 26.0]'."""
+    text = f"{100 * row['value']:.1f} points"
+    if row["ci_low"] is None:
+        return text
+    return f"{text} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
+
+
+def _words(headline: str, sentences: list[str]) -> dict[str, Any]:
+    return {"headline": headline, "sentences": sentences}
+
+
+def _headline(
+    table: pd.DataFrame, groups: pd.DataFrame, method: str, rate: float, seeds: int
+) -> str:
+    gaps = table[table["metric"] == "max_excess_accuracy_gap"]
+    if gaps.empty:
+        return "Too few groups are large enough to say who paid most."
+    worst = gaps["group"].mode()[0]
+    harmed = _harmed(groups, method, rate)
+    if not harmed:
+        return (
+            f"At {rate:.0%} pruning by {method}, no group's excess accuracy gap is significantly "
+            "above zero."
+        )
+    value = gaps["value"].mean()
+    over = f", the mean over {seeds} seeds" if seeds > 1 else ""
+    most = f"group {worst} pays most" if seeds == 1 else f"group {worst} most often pays most"
+    return (
+        f"Pruning to {rate:.0%} by {method} hurts some groups more than others: {most}, with "
+        f"an accuracy loss {100 * value:.1f} points above the average loss{over}."
+    )
+
+
+def _method_sentence(
+    table: pd.DataFrame, groups: pd.DataFrame, method: str, rate: float
+) -> str | None:
+    gaps = table[table["metric"] == "max_excess_accuracy_gap"]
+    accuracy = table[table["metric"] == "accuracy"]["value"]
+    if gaps.empty:
+        return None
+    if len(gaps) > 1:
+        spread = f"{100 * gaps['value'].mean():.1f} ± {100 * gaps['value'].std():.1f} points"
+        who = f"over {len(gaps)} seeds (mean ± standard deviation)"
+        return (
+            f"{method} at {rate:.0%}: accuracy {accuracy.mean():.1%} ± {100 * accuracy.std():.1f} "
+            f"points, largest excess accuracy gap {spread}, {who}."
+        )
+    row = gaps.iloc[0].to_dict()
+    risk = _cell(groups, method, rate, row["group"], "excess_risk")
+    return (
+        f"{method} at {rate:.0%}: accuracy {accuracy.iloc[0]:.1%}; group {row['group']} pays most, "
+        f"{points(row)} of accuracy beyond the average, excess risk {risk}."
+    )
+
+
+def _cell(groups: pd.DataFrame, method: str, rate: float, group: str, metric: str) -> str:
+    rows = _of_method(groups, method)
+    rows = rows[(rows["rate"] == rate) & (rows["group"] == group) & (rows["metric"] == metric)]
+    if rows.empty:
+        return "not measured"
+    row = rows.iloc[0]
+    return f"{row['value']:.2f} nats [{row['ci_low']:.2f}, {row['ci_high']:.2f}] on {row['n']} samples"
+
+
+def _of_method(groups: pd.DataFrame, method: str) -> pd.DataFrame:
+    labels = np.where(
+        groups["constraint"] == "none",
+        groups["method"],
+        groups["method"] + " (" + groups["constraint"] + ")",
+    )
+    return groups[labels == method]
+
+
+def _harmed(groups: pd.DataFrame, method: str, rate: float) -> list[str]:
+    """Groups whose ψ is significantly above zero in more than half of the seeds."""
+    rows = _of_method(groups, method)
+    rows = rows[
+        (rows["rate"] == rate) & (rows["metric"] == "excess_accuracy_gap") & (rows["flag"] == "")
+    ]
+    share = (rows["ci_low"] > 0).groupby(rows["group"], observed=True).mean()
+    return [str(group) for group in share.index[share > 0.5]]
+
+
+def _onset(groups: pd.DataFrame, method: str) -> list[str]:
+    """From which rate on some group's gap is significantly above zero."""
+    rates = sorted(_of_method(groups, method)["rate"].unique())
+    harmed = {rate: _harmed(groups, method, rate) for rate in rates}
+    first = next((rate for rate in rates if harmed[rate]), None)
+    if first is None:
+        return [f"Under {method}, no rate shows a gap whose 95 % interval lies above zero."]
+    return [
+        f"Under {method}, the lowest rate at which a group's gap lies significantly above zero is "
+        f"{first:.0%} ({_list([f'group {g}' for g in harmed[first]])}; intervals of 95 % a group, "
+        "not adjusted for the number of groups)."
+    ]
+
+
+def _mended(table: pd.DataFrame, labels: Sequence[str], rate: float) -> list[str]:
+    """What the constrained methods make of the first method's largest gap, and at what price."""
+    means = (
+        table[table["rate"] == rate]
+        .groupby(["method", "metric"])["value"]
+        .mean()
+        .unstack("metric")
+    )
+    if "max_excess_accuracy_gap" not in means or len(labels) < 2:
+        return []
+    base = means.loc[labels[0]]
+    found = []
+    for name in labels[1:]:
+        one = means.loc[name]
+        gap = 100 * (one["max_excess_accuracy_gap"] - base["max_excess_accuracy_gap"])
+        accuracy = 100 * (one["accuracy"] - base["accuracy"])
+        found.append(
+            f"Against {labels[0]} at {rate:.0%}, {name} changes the largest gap by {gap:+.1f} "
+            f"points and overall accuracy by {accuracy:+.1f} points."
+        )
+    return found
+
+
+def _left_out(groups: pd.DataFrame) -> list[str]:
+    return _flag_sentences(groups.loc[groups["flag"] != "", ["group", "flag"]].drop_duplicates())
+
+
+def _flag_sentences(flags: pd.DataFrame) -> list[str]:
+    texts = {
+        "small": "too small for a verdict and kept out of every maximum and minimum",
+        "absent": "absent from the measured split",
+    }
+    found = []
+    for flag, text in texts.items():
+        names = [str(name) for name in flags.loc[flags["flag"] == flag, "group"]]
+        if names:
+            found.append(f"{_list([f'group {name}' for name in names])}: {text}.")
+    return found
+
+
+def _overall(overall: Sequence[Row], model: str, metric: str) -> Row:
+    return next(row for row in overall if row["model"] == model and row["metric"] == metric)
+
+
+def _gap(overall: Sequence[Row], model: str) -> Row | None:
+    wanted = ("max_excess_accuracy_gap", model)
+    return next((row for row in overall if (row["metric"], row["model"]) == wanted), None)
+
+
+def _changed(table: pd.DataFrame, sign: int) -> list[str]:
+    """Groups whose accuracy changed significantly in the direction of the sign."""
+    rows = table[(table["metric"] == "accuracy") & (table["flag"] == "")]
+    low = (sign * rows[["difference_ci_low", "difference_ci_high"]]).min(axis=1)
+    rows = rows[low > 0]
+    return [
+        f"group {row.group} ({100 * row.difference:+.1f} points)"
+        for row in rows.itertuples(index=False)
+    ]
+
+
+def _paying(table: pd.DataFrame, side: str, name: str) -> list[str]:
+    rows = table[(table["metric"] == "excess_accuracy_gap") & (table["flag"] == "")]
+    rows = rows[rows[f"{side}_ci_low"] > 0]
+    if rows.empty:
+        return [f"{name}: no group lost significantly more accuracy than the average."]
+    groups = [f"group {g} ({100 * v:.1f} points)" for g, v in zip(rows["group"], rows[side], strict=True)]
+    return [f"{name} harms {_list(groups)} significantly more than the average."]
+
+
+def _list(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

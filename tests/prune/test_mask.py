@@ -1,0 +1,109 @@
+"""Masks: exact sparsity, validation, and fine-tuning that keeps them."""
+
+import pytest
+import torch
+from torch import nn
+
+from audit.errors import AuditError
+from audit.models.training import TrainingSettings
+from audit.prune.fine_tune import fine_tune
+from audit.prune.magnitude import magnitude_mask
+from audit.prune.mask import Mask, keep_largest, measured_mask, prunable_weights
+from audit.prune.random import random_mask
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)
+    )
+
+
+def test_only_convolution_and_linear_weights_are_prunable():
+    assert set(prunable_weights(network())) == {"0.weight", "4.weight"}
+
+
+def test_a_bare_layer_is_prunable_by_the_name_weight():
+    assert set(prunable_weights(nn.Linear(2, 2))) == {"weight"}
+
+
+def test_nothing_to_prune_is_an_error():
+    with pytest.raises(AuditError, match="no convolution or linear layer"):
+        prunable_weights(nn.BatchNorm1d(3))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 0.98])
+@pytest.mark.parametrize("criterion", [magnitude_mask, random_mask])
+def test_sparsity_is_exact_and_measured(criterion, rate):
+    model = network()
+    mask = criterion(model, rate)
+    assert mask.survivors == round((1 - rate) * 51)
+    mask.apply(model)
+    measured = measured_mask(model)
+    assert measured.sparsity == mask.sparsity
+    assert measured.layer_sparsity() == mask.layer_sparsity()
+
+
+def test_ties_do_not_change_the_count():
+    mask = keep_largest({"a": torch.ones(10), "b": torch.ones(10)}, 0.75)
+    assert mask.survivors == 5
+
+
+def test_magnitude_is_global_over_layers():
+    mask = keep_largest({"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0, 4.0])}, 0.5)
+    assert not mask.parts["a"].any()
+    assert mask.parts["b"].all()
+
+
+def test_magnitude_masks_are_nested():
+    model = network()
+    loose, tight = magnitude_mask(model, 0.5), magnitude_mask(model, 0.8)
+    assert all((~tight.parts[name] | part).all() for name, part in loose.parts.items())
+
+
+def test_random_masks_repeat_by_seed_and_differ_between_seeds():
+    model = network()
+    first, again, other = (random_mask(model, 0.5, seed).parts["4.weight"] for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("rate", [1.0, 1.5, -0.1, float("nan")])
+def test_a_rate_outside_its_range_is_an_error(rate):
+    with pytest.raises(AuditError, match="0 ≤ rate < 1"):
+        magnitude_mask(network(), rate)
+
+
+def test_a_rate_that_leaves_nothing_is_an_error():
+    with pytest.raises(AuditError, match="leaves none of 51"):
+        magnitude_mask(network(), 0.999)
+
+
+def test_a_mask_must_be_boolean_and_keep_something():
+    with pytest.raises(AuditError, match=r"expected torch\.bool"):
+        Mask({"a": torch.ones(2)})
+    with pytest.raises(AuditError, match="removes every weight"):
+        Mask({"a": torch.zeros(2, dtype=torch.bool)})
+
+
+def test_a_mask_of_another_network_is_an_error():
+    mask = magnitude_mask(network(), 0.5)
+    with pytest.raises(AuditError, match="differ in layer"):
+        mask.apply(nn.Linear(4, 2))
+    other = nn.Sequential(*network()[:4], nn.Linear(12, 3))
+    with pytest.raises(AuditError, match=r"'4\.weight' has shape \(2, 12\) in the mask"):
+        mask.apply(other)
+
+
+def test_fine_tuning_keeps_the_mask_and_trains_what_survives(two_groups):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    mask = magnitude_mask(model, 0.3)
+    rows = two_groups.indices("train", "select")
+    steps = fine_tune(model, mask, two_groups, rows, TrainingSettings(epochs=3, batch_size=16))
+    assert steps == 3 * -(-len(rows) // 16)
+    for name, weight in prunable_weights(model).items():
+        assert torch.equal(weight[~mask.parts[name]], torch.zeros_like(weight[~mask.parts[name]]))
+        kept = mask.parts[name]
+        assert not torch.equal(weight[kept], before[name][kept])
