@@ -15,8 +15,6 @@ import typer
 from audit.errors import AuditError
 
 if TYPE_CHECKING:
-    from audit.data.grouped import GroupedData
-    from audit.models.checkpoint import Checkpoint
     from audit.models.training import TrainingSettings
     from audit.study.results import Results
     from audit.study.settings import MeasureSettings
@@ -78,7 +76,9 @@ Samples = Annotated[
     ),
 ]
 Checkpoint_ = Annotated[Path, typer.Argument(help="A checkpoint file.")]
-DATA_HELP = "digits | utkface:FOLDER?target=ethnicity&group=ethnicity&size=32 | adult:FOLDER?group=sex,race"
+DATA_HELP = (
+    "digits | utkface:FOLDER?target=ethnicity&group=ethnicity&size=32 | adult:FOLDER?group=sex,race"
+)
 
 
 @app.command()
@@ -141,7 +141,7 @@ def train(
     width: Annotated[int | None, typer.Option(help="Width of the model.", min=1)] = None,
     epochs: Epochs = 30,
     seed: Seed = 0,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = 64,
     learning_rate: LearningRate = 0.05,
     device: Device = None,
 ) -> None:
@@ -165,7 +165,7 @@ def prune(
     method: Annotated[PruningMethod, typer.Option(help="Criterion.")] = PruningMethod.magnitude,
     epochs: Epochs = 20,
     seed: Seed = 0,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = 64,
     learning_rate: LearningRate = 0.05,
     device: Device = None,
     data: Data = None,
@@ -191,13 +191,13 @@ def mitigate(
     ] = 0.0,
     epochs: Epochs = 20,
     seed: Seed = 0,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = 64,
     learning_rate: LearningRate = 0.05,
     device: Device = None,
     data: Data = None,
     model: Model = None,
 ) -> None:
-    """Prune a dense network by the bi-level solver, mask and weights together, under a constraint."""
+    """Prune a dense network under a fairness constraint, mask and weights together."""
     from audit.study.settings import Method
 
     settings = _training(epochs, seed, batch_size, learning_rate, device)

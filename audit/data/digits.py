@@ -53,9 +53,7 @@ def load_digits(
     )
 
 
-def _kept(
-    labels: np.ndarray, test: np.ndarray, tail: Mapping[str, int], seed: int
-) -> np.ndarray:
+def _kept(labels: np.ndarray, test: np.ndarray, tail: Mapping[str, int], seed: int) -> np.ndarray:
     """Positions of the images that stay: all of test, and of the tail's classes so many others."""
     generator = np.random.default_rng(seed)
     chosen = np.ones(len(labels), dtype=bool)

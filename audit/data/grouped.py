@@ -97,7 +97,7 @@ class GroupedData:
     def batches(
         self, indices: Tensor, batch_size: int = 256, device: torch.device | str = "cpu"
     ) -> Iterator[Batch]:
-        """The samples at these positions in order, `batch_size` at a time; the last may be smaller."""
+        """The samples at these positions in order; the last batch may be smaller."""
         for start in range(0, len(indices), batch_size):
             yield self.batch(indices[start : start + batch_size], device)
 

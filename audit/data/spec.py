@@ -74,5 +74,3 @@ def _value(key: str, value: Any, known: Mapping[str, type], dataset: str) -> Any
         return known[key](value)
     except ValueError as error:
         raise AuditError(f"found {key}={value!r}; expected {known[key].__name__}") from error
-
-

@@ -56,7 +56,8 @@ def split_samples(
         place[rest[: select_size(len(rest), settings)]] = "select"
     place = place[firsts]
     return {
-        name: torch.from_numpy(np.flatnonzero(place == name)) for name in ("train", "select", "test")
+        name: torch.from_numpy(np.flatnonzero(place == name))
+        for name in ("train", "select", "test")
     }
 
 

@@ -103,7 +103,9 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
     table["income"] = table["income"].str.rstrip(".")
     unknown = set(table["income"]) - set(INCOMES)
     if unknown:
-        raise AuditError(f"'{path}' has the income '{min(unknown)}'; expected {' or '.join(INCOMES)}")
+        raise AuditError(
+            f"'{path}' has the income '{min(unknown)}'; expected {' or '.join(INCOMES)}"
+        )
     try:
         return table.astype(dict.fromkeys(NUMERIC, float))
     except ValueError as error:

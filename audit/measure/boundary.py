@@ -33,6 +33,8 @@ def _batch_distance(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         norm = slope.flatten(1).norm(dim=1).double().cpu()
         gap = gaps[:, other].detach().double().cpu()
         # A flat difference never crosses the boundary: infinitely far on the side where it is.
-        distances[:, other] = torch.where(norm > 0, gap / norm, torch.copysign(norm + torch.inf, gap))
+        distances[:, other] = torch.where(
+            norm > 0, gap / norm, torch.copysign(norm + torch.inf, gap)
+        )
     distances.scatter_(1, labels[:, None].cpu(), torch.inf)
     return distances.amin(1)

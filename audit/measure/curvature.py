@@ -186,17 +186,16 @@ def _with_samples(
 
 
 def directional_curvatures(model: nn.Module, batches: Batches, direction: Parameters) -> Tensor:
-    """vᵀH_i v of every sample, float64 [n]: the second derivative along v, by forward mode twice."""
+    """vᵀH_i v of every sample, float64 [n]: the second derivative along v, twice forward mode."""
     parameters = trainable(model)
     found = []
     with evaluating(model), torch.no_grad():
         for inputs, labels in batches:
             losses = sample_losses(model, inputs, labels)
 
-            def slope(
-                at: Parameters, losses: Callable[[Parameters], Tensor] = losses
-            ) -> Tensor:
-                return jvp(losses, (at,), (direction,))[1]
+            def slope(at: Parameters, losses: Callable[[Parameters], Tensor] = losses) -> Tensor:
+                along: Tensor = jvp(losses, (at,), (direction,))[1]
+                return along
 
             found.append(jvp(slope, (parameters,), (direction,))[1].double().cpu())
     return torch.cat(found)
@@ -244,7 +243,7 @@ def pyhessian_max_eigenvalue(
 
 
 def survivors(model: nn.Module, mask: Mapping[str, Tensor] | None) -> Tensor:
-    """1 where a trainable coordinate is in the space and 0 where the mask removed it, float64 [P]."""
+    """1 where a trainable coordinate is in the space, 0 where it is removed; float64 [P]."""
     parts = [
         (torch.ones_like(value) if mask is None or name not in mask else mask[name])
         .double()

@@ -45,7 +45,7 @@ def sample_losses(
     model: nn.Module, inputs: Tensor, labels: Tensor
 ) -> Callable[[Parameters], Tensor]:
     """The cross entropy [n] of each sample as a function of the trainable parameters."""
-    fixed = {name: buffer for name, buffer in model.named_buffers()}
+    fixed = dict(model.named_buffers())
     fixed |= {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
 
     def losses(parameters: Parameters) -> Tensor:

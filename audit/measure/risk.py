@@ -39,9 +39,9 @@ def excess_accuracy_gap(group_drop: Array, overall_drop: Array) -> Array:
     >>> excess_accuracy_gap(np.array([0.3, 0.0]), np.array(0.1)).round(2).tolist()
     [0.2, -0.1]
     """
-    return group_drop - overall_drop[..., None]
+    return np.asarray(group_drop - overall_drop[..., None])
 
 
 def fairness_violation(excess: Array) -> Array:
     """ξ = max_{a,a'} |R(a) − R(a')| over the last axis (M2; Tran et al. 2022, eq. 3)."""
-    return excess.max(-1) - excess.min(-1)
+    return np.asarray(excess.max(-1) - excess.min(-1))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class BilevelSettings:
     """
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
-    weight_steps: int = 4
+    weight_steps: int = 1
     mask_step: float = 0.05
     ridge: float = 1.0
     ramp_share: float = 0.4
@@ -159,7 +160,7 @@ class _Solver:
         for tensor in self.theta.values():
             tensor.requires_grad_(True)
         return torch.optim.SGD(
-            [{"params": list(self.theta.values())}, {"params": others}],
+            [dict[str, Any](params=list(self.theta.values())), dict[str, Any](params=others)],
             lr=training.learning_rate,
             momentum=training.momentum,
             weight_decay=training.weight_decay,
@@ -170,7 +171,7 @@ class _Solver:
         self.model.train()
         self.model.zero_grad()
         batch = self.data.batch(indices, self.device)
-        self._lagrangian(self.model(batch.inputs), batch).backward()  # type: ignore[no-untyped-call]
+        self._lagrangian(self.model(batch.inputs), batch).backward()
         self.lower_gradient = {n: _gradient(w).clone() for n, w in self.weights.items()}
         for name, tensor in self.theta.items():
             tensor.grad = self.mask.parts[name].to(self.device) * self.lower_gradient[name]
@@ -188,7 +189,7 @@ class _Solver:
         batch = self.data.batch(indices, self.device)
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         logits = functional_call(self.model, buffers, (batch.inputs,))
-        self._lagrangian(logits, batch).backward()  # type: ignore[no-untyped-call]
+        self._lagrangian(logits, batch).backward()
         upper = {name: _gradient(weight) for name, weight in self.weights.items()}
         gradient = mask_gradient(
             self.theta, self.mask.parts, upper, self.lower_gradient, self.settings.ridge

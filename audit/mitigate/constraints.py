@@ -63,7 +63,10 @@ def group_statistics(
     means = (member.T @ values) / counts.clamp(min=1)[:, None]
     means = means.masked_fill((counts == 0)[:, None], float("nan"))
     overall = values.mean(0)
-    return GroupStatistics(*means.unbind(1), *overall.unbind(), counts)
+    names = ("loss", "accuracy", "dense_loss", "dense_accuracy")
+    by_group = dict(zip(names, means.unbind(1), strict=True))
+    by_all = {f"overall_{n}": value for n, value in zip(names, overall.unbind(), strict=True)}
+    return GroupStatistics(**by_group, **by_all, counts=counts)
 
 
 def fill_absent(statistics: GroupStatistics, last: GroupStatistics) -> GroupStatistics:
@@ -104,6 +107,7 @@ class GroupLoss(Constraint):
     multiplier_step: ClassVar[float] = 0.3
 
     def surrogate(self, statistics: GroupStatistics) -> Tensor:
+        """J_a − J − ε, J held constant."""
         return statistics.loss - statistics.overall_loss.detach() - self.tolerance
 
 
@@ -117,10 +121,12 @@ class ExcessAccuracy(Constraint):
     multiplier_step: ClassVar[float] = 3.0
 
     def surrogate(self, statistics: GroupStatistics) -> Tensor:
+        """(J_a − J_a(θ*)) − (J − J(θ*)) − ε, the population held constant."""
         population = (statistics.overall_loss - statistics.overall_dense_loss).detach()
         return statistics.loss - statistics.dense_loss - population - self.tolerance
 
     def violation(self, statistics: GroupStatistics) -> Tensor:
+        """ψ_a − ε."""
         population = statistics.overall_dense_accuracy - statistics.overall_accuracy
         return statistics.dense_accuracy - statistics.accuracy - population - self.tolerance
 
@@ -134,6 +140,7 @@ class EqualAccuracy(Constraint):
     """
 
     def surrogate(self, statistics: GroupStatistics) -> Tensor:
+        """Acc − Acc_a − τ, then Acc_a − Acc − τ, the higher side held constant."""
         below = statistics.overall_accuracy.detach() - statistics.accuracy
         above = statistics.accuracy.detach() - statistics.overall_accuracy
         return torch.cat([below, above]) - self.tolerance

@@ -155,7 +155,9 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     try:
         checkpoint = _from_plain(content)
     except (KeyError, TypeError, ValueError) as error:
-        raise AuditError(f"'{path}' is a damaged checkpoint: {error!r} is missing or wrong") from error
+        raise AuditError(
+            f"'{path}' is a damaged checkpoint: {error!r} is missing or wrong"
+        ) from error
     _check_state(checkpoint, path)
     return checkpoint
 

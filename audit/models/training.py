@@ -57,7 +57,9 @@ def batches_per_epoch(samples: int, batch_size: int) -> int:
     return max(1, math.ceil(samples / batch_size))
 
 
-def shuffled_batches(indices: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def shuffled_batches(
+    indices: Tensor, batch_size: int, generator: torch.Generator
+) -> Iterator[Tensor]:
     """Endless batches of positions, reshuffled every pass; a pass is cut into even pieces.
 
     Even pieces, because batch norm cannot train on the batch of one sample that a ragged end

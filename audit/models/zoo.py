@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ def mlp(input_shape: tuple[int, ...], classes: int, width: int = 64, depth: int 
     features = int(torch.Size(input_shape).numel())
     sizes = [features] + [width] * depth
     layers: list[nn.Module] = [nn.Flatten()]
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], classes))
 
@@ -114,13 +115,12 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Features of the next stage."""
         hidden = torch.relu(self.first(inputs))
         return torch.relu(self.second(hidden) + self.shortcut(inputs))
 
 
-def _resnet(
-    blocks: int, input_shape: tuple[int, ...], classes: int, width: int
-) -> nn.Sequential:
+def _resnet(blocks: int, input_shape: tuple[int, ...], classes: int, width: int) -> nn.Sequential:
     """Four stages of residual blocks after a 3×3 stem that keeps the size of small images."""
     channels = _image_channels(input_shape, least=8)
     layers: list[nn.Module] = [

@@ -14,8 +14,8 @@ from audit.errors import AuditError
 def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights of convolution and linear layers by name; biases and norms are never pruned."""
     kinds = (nn.Linear, nn.modules.conv._ConvNd)
-    found = {
-        f"{name}.weight" if name else "weight": module.weight
+    found: dict[str, nn.Parameter] = {
+        f"{name}.weight" if name else "weight": module.get_parameter("weight")
         for name, module in model.named_modules()
         if isinstance(module, kinds)
     }
@@ -114,4 +114,6 @@ def check_rate(rate: float) -> None:
 
 def measured_mask(model: nn.Module) -> Mask:
     """The mask read off the tensors: what is not exactly zero survives."""
-    return Mask({name: weight.detach().cpu() != 0 for name, weight in prunable_weights(model).items()})
+    return Mask(
+        {name: weight.detach().cpu() != 0 for name, weight in prunable_weights(model).items()}
+    )

@@ -30,8 +30,7 @@ def compare_models(
     settings = settings or MeasureSettings()
     models = dict(zip(names, (baseline, candidate), strict=True))
     measures = [
-        measure_model(model, dense, data, settings, name, factory)
-        for name, model in models.items()
+        measure_model(model, dense, data, settings, name, factory) for name, model in models.items()
     ]
     return gather(measures, data, {"measure": asdict(settings)}, "", names)
 

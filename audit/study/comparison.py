@@ -50,9 +50,13 @@ def comparison_table(
         table[f"{side}_ci_low"] = found["ci_low"].to_numpy()
         table[f"{side}_ci_high"] = found["ci_high"].to_numpy()
     table["difference"] = table["candidate"] - table["baseline"]
-    intervals = _difference_intervals(samples, baseline, candidate, list(groups["group"].cat.categories))
+    intervals = _difference_intervals(
+        samples, baseline, candidate, list(groups["group"].cat.categories)
+    )
     unknown = Interval(float("nan"), float("nan"))
-    chosen = [intervals.get((g, m), unknown) for g, m in zip(table["group"], table["metric"], strict=True)]
+    chosen = [
+        intervals.get((g, m), unknown) for g, m in zip(table["group"], table["metric"], strict=True)
+    ]
     table["difference_ci_low"] = [interval.low for interval in chosen]
     table["difference_ci_high"] = [interval.high for interval in chosen]
     table["group"] = table["group"].astype(str)

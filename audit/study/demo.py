@@ -14,6 +14,6 @@ def demo_settings(seed: int = 0, device: str = "cpu") -> StudySettings:
         methods=(Method("magnitude"), Method("bilevel", "excess-accuracy")),
         rates=(0.8, 0.9, 0.95, 0.98),
         seeds=(seed,),
-        training=TrainingSettings(epochs=30, batch_size=32, device=device),
-        pruning=TrainingSettings(epochs=20, batch_size=32, device=device),
+        training=TrainingSettings(epochs=30, batch_size=64, device=device),
+        pruning=TrainingSettings(epochs=20, batch_size=64, device=device),
     )

@@ -61,7 +61,7 @@ def describe(data: GroupedData) -> dict[str, Any]:
         "attribute": data.attribute,
         "classes": list(data.classes),
         "groups": [
-            {"group": name} | {split: int(sizes.loc[name, split]) for split in sizes.columns}
+            {"group": name} | {split: int(sizes[split][name]) for split in sizes.columns}
             for name in data.group_names
         ],
         "notes": list(data.notes),

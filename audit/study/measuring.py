@@ -40,6 +40,7 @@ from audit.study.making import check_same_data
 from audit.study.results import GROUP_COLUMNS
 from audit.study.settings import MeasureSettings
 
+
 @dataclass(frozen=True)
 class ModelMeasures:
     """All that was measured of one model.
@@ -183,9 +184,7 @@ class _Subject:
     def _gaps(self, column: int) -> tuple[np.ndarray, np.ndarray]:
         """ψ of every group and its resamples, from the drops in accuracy."""
         values = excess_accuracy_gap(self.means[:, column], self.overall[column])
-        return values, excess_accuracy_gap(
-            self.draws[:, :, column], self.overall_draws[:, column]
-        )
+        return values, excess_accuracy_gap(self.draws[:, :, column], self.overall_draws[:, column])
 
     def model_rows(self) -> list[dict[str, Any]]:
         """Rows of gradient norm, Hessian eigenvalues and input distance, group by group."""
@@ -210,9 +209,7 @@ class _Subject:
         slopes = norm.samples.numpy()
         found = [
             self._row(group, "gradient_norm", n, norm.value, self._interval(slopes)),
-            self._row(
-                group, "input_distance", n, float(distance.mean()), self._interval(distance)
-            ),
+            self._row(group, "input_distance", n, float(distance.mean()), self._interval(distance)),
         ]
         self._contribute("gradient_norm", rows, slopes)
         self._contribute("input_distance", rows, distance)

@@ -23,8 +23,8 @@ from audit.data import load_data
 from audit.data.grouped import GroupedData
 from audit.files import sha256
 from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
-from audit.study.making import prune_model, train_model
 from audit.study.gather import gather
+from audit.study.making import prune_model, train_model
 from audit.study.measuring import ModelMeasures, measure_model
 from audit.study.results import Results
 from audit.study.settings import Method, StudySettings

@@ -100,7 +100,7 @@ class StudySettings:
 
 
 def load_settings(path: Path | str) -> StudySettings:
-    """Read a study from a TOML file; AuditError names what is unknown, missing or of a wrong type."""
+    """Read a study from a TOML file; AuditError names what is unknown, missing or wrong."""
     path = Path(path)
     if not path.is_file():
         raise AuditError(f"there is no file '{path}'; 'audit init' writes an example")

@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 def study_verdict(
     groups: pd.DataFrame, overall: Sequence[Row], models: Sequence[Row]
 ) -> dict[str, Any]:
-    """Headline and sentences of a study: who pays at the highest rate, from where on, what mends it."""
+    """Headline and sentences of a study: who pays, from which rate on, and what mends it."""
     pruned = [model for model in models if model["method"] != "dense"]
     if not pruned:
         return _words("A dense network was measured; there is no pruning to judge.", [])
@@ -22,7 +22,9 @@ def study_verdict(
     labels = list(dict.fromkeys(label(model) for model in pruned))
     table = overall_table(overall, models)
     at_rate = [table[(table["method"] == name) & (table["rate"] == rate)] for name in labels]
-    described = [_method_sentence(one, groups, name, rate) for name, one in zip(labels, at_rate, strict=True)]
+    described = [
+        _method_sentence(one, groups, name, rate) for name, one in zip(labels, at_rate, strict=True)
+    ]
     sentences = [sentence for sentence in described if sentence]
     baseline = labels[0]
     sentences += _onset(groups, baseline)
@@ -37,12 +39,11 @@ def compare_verdict(
 ) -> dict[str, Any]:
     """Headline and sentences of a comparison: what the candidate changes, for whom."""
     baseline, candidate = compared
-    gaps = {name: _gap(overall, name) for name in compared}
+    one, other = (_gap(overall, name) for name in compared)
     accuracy = {name: _overall(overall, name, "accuracy") for name in compared}
     change = accuracy[candidate]["value"] - accuracy[baseline]["value"]
     helped, harmed = _changed(table, 1), _changed(table, -1)
-    if all(gaps.values()):
-        one, other = gaps[baseline], gaps[candidate]
+    if one is not None and other is not None:
         headline = (
             f"The largest excess accuracy gap is {points(one)} under {baseline} (group "
             f"{one['group']}) and {points(other)} under {candidate} (group {other['group']})."
@@ -127,7 +128,7 @@ def _method_sentence(
             f"{method} at {rate:.0%}: accuracy {accuracy.mean():.1%} ± {100 * accuracy.std():.1f} "
             f"points, largest excess accuracy gap {spread}, {who}."
         )
-    row = gaps.iloc[0].to_dict()
+    row: dict[str, Any] = {str(key): value for key, value in gaps.iloc[0].items()}
     risk = _cell(groups, method, rate, row["group"], "excess_risk")
     return (
         f"{method} at {rate:.0%}: accuracy {accuracy.iloc[0]:.1%}; group {row['group']} pays most, "
@@ -141,7 +142,9 @@ def _cell(groups: pd.DataFrame, method: str, rate: float, group: str, metric: st
     if rows.empty:
         return "not measured"
     row = rows.iloc[0]
-    return f"{row['value']:.2f} nats [{row['ci_low']:.2f}, {row['ci_high']:.2f}] on {row['n']} samples"
+    return (
+        f"{row['value']:.2f} nats [{row['ci_low']:.2f}, {row['ci_high']:.2f}] on {row['n']} samples"
+    )
 
 
 def _of_method(groups: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -150,7 +153,8 @@ def _of_method(groups: pd.DataFrame, method: str) -> pd.DataFrame:
         groups["method"],
         groups["method"] + " (" + groups["constraint"] + ")",
     )
-    return groups[labels == method]
+    chosen: pd.DataFrame = groups.loc[labels == method]
+    return chosen
 
 
 def _harmed(groups: pd.DataFrame, method: str, rate: float) -> list[str]:
@@ -180,10 +184,7 @@ def _onset(groups: pd.DataFrame, method: str) -> list[str]:
 def _mended(table: pd.DataFrame, labels: Sequence[str], rate: float) -> list[str]:
     """What the constrained methods make of the first method's largest gap, and at what price."""
     means = (
-        table[table["rate"] == rate]
-        .groupby(["method", "metric"])["value"]
-        .mean()
-        .unstack("metric")
+        table[table["rate"] == rate].groupby(["method", "metric"])["value"].mean().unstack("metric")
     )
     if "max_excess_accuracy_gap" not in means or len(labels) < 2:
         return []
@@ -232,8 +233,8 @@ def _changed(table: pd.DataFrame, sign: int) -> list[str]:
     low = (sign * rows[["difference_ci_low", "difference_ci_high"]]).min(axis=1)
     rows = rows[low > 0]
     return [
-        f"group {row.group} ({100 * row.difference:+.1f} points)"
-        for row in rows.itertuples(index=False)
+        f"group {group} ({100 * change:+.1f} points)"
+        for group, change in zip(rows["group"], rows["difference"], strict=True)
     ]
 
 
@@ -242,7 +243,9 @@ def _paying(table: pd.DataFrame, side: str, name: str) -> list[str]:
     rows = rows[rows[f"{side}_ci_low"] > 0]
     if rows.empty:
         return [f"{name}: no group lost significantly more accuracy than the average."]
-    groups = [f"group {g} ({100 * v:.1f} points)" for g, v in zip(rows["group"], rows[side], strict=True)]
+    groups = [
+        f"group {g} ({100 * v:.1f} points)" for g, v in zip(rows["group"], rows[side], strict=True)
+    ]
     return [f"{name} harms {_list(groups)} significantly more than the average."]
 
 

@@ -149,7 +149,9 @@ def test_the_largest_eigenvalue_is_not_the_largest_magnitude():
     largest, smallest = hessian_extremes(Concave(), batches)
     assert largest.value == pytest.approx((p * (1 - p) / 100).item(), rel=1e-9)
     assert smallest.value == pytest.approx((-2 * p).item(), rel=1e-9)
-    assert pyhessian_max_eigenvalue(Concave(), batches).value == pytest.approx(smallest.value, rel=1e-4)
+    assert pyhessian_max_eigenvalue(Concave(), batches).value == pytest.approx(
+        smallest.value, rel=1e-4
+    )
 
 
 def test_the_samples_average_to_the_value(case):

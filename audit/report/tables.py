@@ -1,0 +1,202 @@
+"""Tables of the report: rows of text, formatted once for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+GROUP_METRICS = {
+    "accuracy": "accuracy",
+    "excess_accuracy_gap": "excess accuracy gap",
+    "excess_risk": "excess risk (nats)",
+    "gradient_norm": "gradient norm",
+    "hessian_max_eigenvalue": "largest Hessian eigenvalue",
+    "boundary_closeness": "closeness to boundary",
+    "input_distance": "input distance",
+}
+SHARES = (
+    "accuracy",
+    "excess_accuracy_gap",
+    "max_excess_accuracy_gap",
+    "accuracy_violation",
+    "excess_accuracy_gap_range",
+)
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value as text, its interval below it, and a class for its look."""
+
+    value: str
+    interval: str = ""
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row: its name, a flag beside it, and its cells."""
+
+    name: str
+    cells: list[Cell]
+    flag: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table; `folded` ones open on a click."""
+
+    title: str
+    columns: list[str]
+    rows: list[TableRow]
+    note: str = ""
+    folded: bool = False
+
+
+def number(value: Any, metric: str, signed: bool = False) -> str:
+    """A value at the precision of the report: shares in percent, others to three digits."""
+    if value is None or pd.isna(value):
+        return DASH
+    sign = "+" if signed else ""
+    if metric in SHARES:
+        return f"{100 * value:{sign}.1f} %"
+    if np.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:{sign}.3g}" if abs(value) < 1000 else f"{value:{sign},.0f}"
+
+
+def interval(low: Any, high: Any, metric: str) -> str:
+    """An interval in brackets, or nothing where it is unknown."""
+    if low is None or high is None or pd.isna(low) or pd.isna(high):
+        return ""
+    return f"[{number(low, metric).removesuffix(' %')}, {number(high, metric).removesuffix(' %')}]"
+
+
+def group_table(groups: pd.DataFrame, title: str, note: str = "") -> Table:
+    """Every group under one method and rate: n, and each metric with its interval.
+
+    With several seeds: the mean over seeds and its standard deviation instead of the interval.
+    """
+    metrics = [metric for metric in GROUP_METRICS if (groups["metric"] == metric).any()]
+    rows = []
+    for group, own in groups.groupby("group", observed=True):
+        cells = [Cell(f"{int(own['n'].max()):,}")]
+        for metric in metrics:
+            cells.append(_group_cell(own[own["metric"] == metric], metric))
+        rows.append(TableRow(str(group) or "(empty)", cells, str(own["flag"].iloc[0])))
+    return Table(title, ["group", "n", *(GROUP_METRICS[metric] for metric in metrics)], rows, note)
+
+
+def _group_cell(rows: pd.DataFrame, metric: str) -> Cell:
+    values = rows["value"]
+    if len(rows) > 1:
+        spread = number(values.std(), metric).removesuffix(" %")
+        return Cell(number(values.mean(), metric), f"± {spread}")
+    row = rows.iloc[0]
+    harmed = metric == "excess_accuracy_gap" and row["ci_low"] > 0 and row["flag"] == ""
+    text = interval(row["ci_low"], row["ci_high"], metric)
+    return Cell(number(row["value"], metric), text, "worse" if harmed else "")
+
+
+def model_table(models: Sequence[dict[str, Any]], overall: Sequence[dict[str, Any]]) -> Table:
+    """Every network: measured sparsity, size, accuracy, and the gaps over its groups."""
+    columns = {
+        "accuracy": "accuracy",
+        "max_excess_accuracy_gap": "largest excess accuracy gap",
+        "fairness_violation": "fairness violation ξ (nats)",
+    }
+    known = {(row["model"], row["metric"]): row for row in overall}
+    rows = []
+    for model in models:
+        cells = [
+            Cell(f"{model['sparsity']:.2%}"),
+            Cell(f"{model['surviving_parameters']:,}"),
+            Cell(f"{model['steps']:,}"),
+        ]
+        for metric in columns:
+            row = known.get((model["name"], metric))
+            cells.append(_overall_cell(row, metric))
+        rows.append(TableRow(model["name"], cells))
+    names = ["model", "sparsity, measured", "parameters left", "steps", *columns.values()]
+    return Table("Models", names, rows)
+
+
+def _overall_cell(row: dict[str, Any] | None, metric: str) -> Cell:
+    if row is None:
+        return Cell(DASH)
+    text = number(row["value"], metric)
+    if row["group"] is not None and row["value"] > 0:
+        text += f" ({row['group']})"
+    return Cell(text, interval(row["ci_low"], row["ci_high"], metric))
+
+
+def eigenvalue_table(groups: pd.DataFrame) -> Table:
+    """Every eigenvalue with its residual, products, space, and whether it converged."""
+    rows = []
+    found = groups[groups["metric"].str.startswith("hessian_") & (groups["n"] > 0)]
+    for row in found.to_dict("records"):
+        end = "largest" if "max" in row["metric"] else "smallest"
+        cells = [
+            Cell(str(row["group"]), style="text"),
+            Cell(end, style="text"),
+            Cell(f"{row['n']:,}"),
+            Cell(number(row["value"], ""), interval(row["ci_low"], row["ci_high"], "")),
+            Cell(f"{row['residual']:.1e}"),
+            Cell(f"{row['products']:.0f}"),
+            Cell("yes" if row["converged"] else "no", style="text"),
+            Cell(str(row["space"]), style="text"),
+        ]
+        rows.append(TableRow(row["model"], cells))
+    columns = [
+        "model",
+        "group",
+        "end",
+        "n",
+        "eigenvalue",
+        "residual",
+        "products",
+        "converged",
+        "space",
+    ]
+    return Table(f"All {len(rows)} eigenvalues with their residuals", columns, rows, folded=True)
+
+
+def comparison_tables(records: Sequence[dict[str, Any]], names: Sequence[str]) -> list[Table]:
+    """One table a metric: baseline | candidate | difference, group by group."""
+    table = pd.DataFrame(list(records))
+    found = []
+    for metric, title in GROUP_METRICS.items():
+        own = table[table["metric"] == metric]
+        if own.empty:
+            continue
+        rows = [_comparison_row(row, metric) for row in own.to_dict("records")]
+        columns = ["group", "n", *names, "difference"]
+        found.append(Table(title[0].upper() + title[1:], columns, rows))
+    return found
+
+
+def _comparison_row(row: dict[Any, Any], metric: str) -> TableRow:
+    cells = [Cell(f"{row['n']:,}")]
+    for side in ("baseline", "candidate"):
+        text = interval(row[f"{side}_ci_low"], row[f"{side}_ci_high"], metric)
+        cells.append(Cell(number(row[side], metric), text))
+    low, high = row["difference_ci_low"], row["difference_ci_high"]
+    worse = metric == "accuracy" and high is not None and high < 0
+    worse |= metric in ("excess_risk", "excess_accuracy_gap") and low is not None and low > 0
+    difference = number(row["difference"], metric, signed=True)
+    cells.append(Cell(difference, interval(low, high, metric), "worse" if worse else ""))
+    return TableRow(row["group"] or "(empty)", cells, row["flag"])
+
+
+def size_table(data: dict[str, Any]) -> Table:
+    """Samples per group and split."""
+    splits = [key for key in data["groups"][0] if key != "group"]
+    rows = [
+        TableRow(row["group"] or "(empty)", [Cell(f"{row[split]:,}") for split in splits])
+        for row in data["groups"]
+    ]
+    return Table(f"Samples per {data['attribute']} and split", ["group", *splits], rows)

@@ -1,0 +1,51 @@
+"""The finding in a few lines, for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from audit.report.tables import GROUP_METRICS, comparison_tables, model_table
+from audit.report.tables import Table as Contents
+from audit.study.results import Results
+
+COMPARED = ("accuracy", "excess_accuracy_gap", "excess_risk", "gradient_norm",
+            "hessian_max_eigenvalue", "boundary_closeness")  # fmt: skip
+
+
+def print_findings(results: Results, console: Console) -> None:
+    """The verdict, then one table: models of a study, or the groups of a comparison."""
+    record = results.record
+    console.print(f"[bold]{escape(record['verdict']['headline'])}[/bold]")
+    for sentence in record["verdict"]["sentences"]:
+        console.print(f"  • {escape(sentence)}", highlight=False)
+    console.print()
+    if "comparison" not in record["tables"]:
+        console.print(_rich(model_table(record["models"], record["overall"])))
+        return
+    names = record["tables"]["compared"]
+    titles = {GROUP_METRICS[metric].capitalize() for metric in COMPARED}
+    for contents in comparison_tables(record["tables"]["comparison"], names):
+        if contents.title.capitalize() in titles:
+            console.print(_rich(contents))
+
+
+def _rich(contents: Contents) -> Table:
+    table = Table(
+        title=escape(contents.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+    )
+    for position, column in enumerate(contents.columns):
+        kind: dict[str, Any] = {} if position == 0 else {"justify": "right"}
+        table.add_column(escape(column), overflow="fold", **kind)
+    for row in contents.rows:
+        cells = [
+            escape(f"{cell.value} {cell.interval}".strip()).replace(" ", "\u00a0")
+            for cell in row.cells
+        ]
+        flag = f" ({row.flag})" if row.flag else ""
+        table.add_row(escape(f"{row.name}{flag}"), *cells)
+    return table
