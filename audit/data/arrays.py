@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -31,30 +32,48 @@ def from_arrays(
     """Data from arrays: inputs [n, ...], and labels and groups [n] as numbers or text.
 
     Names are the sorted values, unless `classes` or `group_names` declare them, which may name
-    more than occur. `splits` gives positions of train, select and test where they are fixed;
-    otherwise `split` says how to divide.
+    more than occur. `splits` gives the positions (or a mask) of train, select and test where they
+    are fixed; otherwise `split` says how to divide. Raises AuditError where a value is missing or
+    not among the declared names, or where the arrays do not fit together.
 
     >>> data = from_arrays(np.eye(40), ["no", "yes"] * 20, ["a"] * 20 + ["b"] * 20)
     >>> data.group_names, data.classes
     (('a', 'b'), ('no', 'yes'))
     """
-    tensor = torch.as_tensor(inputs)
-    if tensor.dtype != torch.uint8:
-        tensor = tensor.float()
+    tensor = _inputs(inputs)
     label_codes, class_names = _codes(labels, classes, "label")
     group_codes, names = _codes(groups, group_names, "group")
-    ids = [f"{row:06d}" for row in range(len(tensor))] if samples is None else list(samples)
+    ids = (
+        [f"{row:06d}" for row in range(len(tensor))]
+        if samples is None
+        else [str(i) for i in samples]
+    )
+    if not 0 < len(tensor) == len(label_codes) == len(group_codes):
+        raise AuditError(
+            f"found {len(tensor)} inputs, {len(label_codes)} labels, {len(group_codes)} groups; "
+            "expected one of each per sample, and at least one"
+        )
     if splits is None:
-        if not len(tensor) == len(label_codes) == len(group_codes):
-            raise AuditError(
-                f"found {len(tensor)} inputs, {len(label_codes)} labels, {len(group_codes)} groups;"
-                " expected one of each per sample"
-            )
         found = split_samples(strata(label_codes, group_codes), split or SplitSettings())
     else:
-        found = {key: torch.as_tensor(rows, dtype=torch.int64) for key, rows in splits.items()}
+        found = {key: _positions(rows) for key, rows in splits.items()}
     return GroupedData(
         name, tensor, label_codes, group_codes, class_names, names, attribute, np.array(ids), found
+    )
+
+
+def _inputs(values: Any) -> Tensor:
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AuditError(f"found inputs that are not an array of numbers: {error}") from error
+    return tensor if tensor.dtype == torch.uint8 else tensor.float()
+
+
+def _positions(rows: Any) -> Tensor:
+    found = np.asarray(rows)
+    return torch.from_numpy(
+        (np.flatnonzero(found) if found.dtype == bool else found).astype(np.int64)
     )
 
 
@@ -63,6 +82,11 @@ def _codes(
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Positions of the values among their names, and the names."""
     found = np.asarray(values)
+    if found.ndim != 1:
+        raise AuditError(f"found {what}s of shape {found.shape}; expected one per sample")
+    missing = int(pd.isna(found).sum())
+    if missing:
+        raise AuditError(f"{missing:,} samples have no {what}; name a value for it, or drop them")
     declared = [str(name) for name in (np.unique(found) if names is None else names)]
     if names is not None and np.issubdtype(found.dtype, np.integer):
         return torch.from_numpy(found.astype(np.int64)), tuple(declared)
@@ -70,4 +94,5 @@ def _codes(
     unknown = {str(value) for value in found} - set(position)
     if unknown:
         raise AuditError(f"found {what} '{min(unknown)}'; expected one of {', '.join(declared)}")
-    return torch.tensor([position[str(value)] for value in found]), tuple(declared)
+    codes = [position[str(value)] for value in found]
+    return torch.tensor(codes, dtype=torch.int64), tuple(declared)

@@ -58,7 +58,7 @@ def make_groups(attributes: Mapping[str, Attribute], names: str) -> Groups:
     labels = [" × ".join(parts) for parts in product(*(a.names for a in chosen))]
     present = np.unique(codes)
     absent = [label for code, label in enumerate(labels) if code not in set(present.tolist())]
-    note = f"no sample is {', nor '.join(absent)}: these crossed groups are absent"
+    note = f"These crossed groups are absent, no sample is in them: {', '.join(absent)}."
     return Groups(
         " × ".join(wanted),
         tuple(labels[code] for code in present),

@@ -10,25 +10,29 @@ import torch
 
 from audit.data.grouped import GroupedData
 from audit.data.splits import SplitSettings, split_samples
+from audit.errors import AuditError
 
 DIGITS_TAIL = {"8": 15, "9": 25, "3": 40}
 
 
 def load_digits(
-    split: SplitSettings | None = None, tail: Mapping[str, int] | None = None
+    tail: Mapping[str, int] | None = None, split: SplitSettings | None = None
 ) -> GroupedData:
     """1,797 real 8×8 images of digits, whose groups are the ten classes (as in Tran et al. 2022).
 
     The classes of `tail` keep only so many images outside the test split; the others are left out
-    of the data. Inputs are float32 [n, 1, 8, 8] in [-1, 1].
+    of the data. Inputs are float32 [n, 1, 8, 8] in [-1, 1]. Raises AuditError where `tail` names
+    no class, or fewer than one image.
     """
     from sklearn.datasets import load_digits as bundled
 
     split = split or SplitSettings(test=0.5)
     tail = DIGITS_TAIL if tail is None else tail
+    _check_tail(tail)
     images, labels = bundled(return_X_y=True)
     test = split_samples(labels, replace(split, select=0.0))["test"].numpy()
     kept = _kept(labels, test, tail, split.seed)
+    removed = len(labels) - len(kept)
     images, labels = images[kept], labels[kept]
     codes = torch.from_numpy(labels.astype(np.int64))
     names = tuple(str(digit) for digit in range(10))
@@ -46,10 +50,28 @@ def load_digits(
             "Real handwritten digits, 8×8 pixels, from the UCI collection that scikit-learn "
             "bundles. The groups are the ten classes, not people: a stand-in that shows the "
             "effect and downloads nothing.",
-            "A long tail was made on purpose: outside the test split, "
-            + ", ".join(f"class {name} keeps {count} images" for name, count in tail.items())
-            + f"; {1797 - len(kept)} images were left out for it.",
+            *_tail_notes(tail, removed),
         ),
+    )
+
+
+def _check_tail(tail: Mapping[str, int]) -> None:
+    for name, count in tail.items():
+        if name not in {str(digit) for digit in range(10)}:
+            raise AuditError(f"found class '{name}' in the tail; expected a digit, '0' to '9'")
+        if count < 1:
+            raise AuditError(
+                f"found {count} images for class {name} of the tail; expected 1 or more"
+            )
+
+
+def _tail_notes(tail: Mapping[str, int], removed: int) -> tuple[str, ...]:
+    if not tail:
+        return ()
+    kept = ", ".join(f"class {name} keeps {count} images" for name, count in tail.items())
+    return (
+        f"A long tail was made on purpose: outside the test split, {kept}; {removed} images were "
+        "left out for it.",
     )
 
 

@@ -165,9 +165,19 @@ def _check_splits(data: GroupedData) -> None:
     missing = [name for name in SPLITS if name not in data.splits]
     if missing:
         raise AuditError(f"{data.name}: the split '{missing[0]}' is missing; expected {SPLITS}")
+    extra = [name for name in data.splits if name not in SPLITS]
+    if extra:
+        raise AuditError(f"{data.name}: found a split '{extra[0]}'; expected {', '.join(SPLITS)}")
     rows = torch.cat([data.splits[name] for name in SPLITS])
+    if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= len(data)):
+        raise AuditError(
+            f"{data.name}: found split positions from {int(rows.min())} to {int(rows.max())}; "
+            f"expected 0 to {len(data) - 1}"
+        )
     if len(torch.unique(rows)) != len(rows):
-        raise AuditError(f"{data.name}: a sample stands in two splits; each may stand in one")
+        raise AuditError(
+            f"{data.name}: a sample stands in two splits, or twice in one; each may stand once"
+        )
     for name in ("train", "test"):
         if len(data.splits[name]) == 0:
             raise AuditError(f"{data.name}: the split '{name}' has no samples")

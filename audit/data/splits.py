@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audit.errors import AuditError
+
 
 @dataclass(frozen=True)
 class SplitSettings:
@@ -16,12 +18,24 @@ class SplitSettings:
     A stratum (group × label) that would spare fewer than `least_select` samples spares exactly
     that many, as long as twice as many stay for training; a smaller one spares none, and what
     needs the select split falls back on that stratum's training samples.
+
+    Raises AuditError where a share or a number is out of its range.
     """
 
     test: float = 0.2
     select: float = 0.2
     least_select: int = 5
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        # Written so that NaN fails too.
+        if not 0 <= self.test < 1:
+            raise AuditError(f"found test={self.test}; expected a share from 0 to below 1")
+        if not 0 <= self.select < 1:
+            raise AuditError(f"found select={self.select}; expected a share from 0 to below 1")
+        if self.least_select < 0 or self.seed < 0:
+            name = "seed" if self.seed < 0 else "least_select"
+            raise AuditError(f"found {name}={getattr(self, name)}; expected 0 or more")
 
 
 def split_samples(

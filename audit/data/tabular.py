@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -91,25 +94,37 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
             f"'{folder}' has neither {name} nor {name}.gz; expected UCI Adult's files as published"
         )
     try:
-        # The test file opens with a remark, and ends its labels with a full stop.
-        table = pd.read_csv(path, header=None, skipinitialspace=True, comment="|", dtype=str,
-                            keep_default_na=False)  # fmt: skip
-    except (ValueError, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "no content"
-        raise AuditError(f"'{path}' cannot be read as UCI Adult: {reason}") from error
-    if table.shape[1] != len(COLUMNS):
-        raise AuditError(f"'{path}' has {table.shape[1]} columns; expected {len(COLUMNS)}")
-    table.columns = pd.Index(COLUMNS)
-    table["income"] = table["income"].str.rstrip(".")
-    unknown = set(table["income"]) - set(INCOMES)
-    if unknown:
+        rows = [_row(line, f"'{path}' line {number}") for number, line in _lines(path)]
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise AuditError(f"'{path}' cannot be read as UCI Adult: {error}") from error
+    if not rows:
+        raise AuditError(f"'{path}' cannot be read as UCI Adult: it has no rows")
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(NUMERIC, float))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The rows of a file with their line numbers, without the remark that opens the test file."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip() and not line.startswith("|"):
+                yield number, line
+
+
+def _row(line: str, where: str) -> list[str]:
+    """The fields of one row; a label of the test file ends with a full stop."""
+    fields = [part.strip() for part in line.split(",")]
+    if len(fields) != len(COLUMNS):
+        raise AuditError(f"{where} has {len(fields)} columns; expected {len(COLUMNS)}")
+    row = dict(zip(COLUMNS, fields, strict=True)) | {"income": fields[-1].rstrip(".")}
+    if row["income"] not in INCOMES:
         raise AuditError(
-            f"'{path}' has the income '{min(unknown)}'; expected {' or '.join(INCOMES)}"
+            f"{where} has the income '{row['income']}'; expected {' or '.join(INCOMES)}"
         )
-    try:
-        return table.astype(dict.fromkeys(NUMERIC, float))
-    except ValueError as error:
-        raise AuditError(f"'{path}' has text where a number belongs: {error}") from error
+    for name in NUMERIC:
+        if not row[name].isdecimal():
+            raise AuditError(f"{where} has text where a number belongs: {name} '{row[name]}'")
+    return list(row.values())
 
 
 def _attributes(table: pd.DataFrame) -> dict[str, Attribute]:

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp
 
+from audit.errors import AuditError
 from audit.measure.network import (
     Batches,
     Parameters,
-    evaluating,
+    differentiating,
+    directional_derivative,
     inner,
     normalised,
+    pairs,
     sample_losses,
     scaled,
     trainable,
@@ -24,7 +26,8 @@ from audit.measure.network import (
 class GradientNorm:
     """‖g_a‖ (M5), and g_iᵀg_a/‖g_a‖ of every sample: their mean is the norm itself.
 
-    A bootstrap of that mean gives the norm's interval to first order (the delta method).
+    A bootstrap of that mean gives the norm's interval to first order (the delta method). The mean
+    is the norm to the precision of the model's type; samples is float64 [n].
     """
 
     value: float
@@ -35,19 +38,22 @@ class GradientNorm:
 def mean_gradient(model: nn.Module, batches: Batches) -> Parameters:
     """∇_θ J, the gradient of the mean loss over all samples, by parameter name (M5).
 
-    A mean over samples, whatever the batches. The parameters' own `.grad` is left alone.
+    A mean over samples, whatever the batches. The parameters' own `.grad` is left alone. Raises
+    AuditError where there are no samples, or the gradient is not finite.
     """
     parameters = {name: value.clone().requires_grad_() for name, value in trainable(model).items()}
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
     count = 0
-    with evaluating(model):
-        for inputs, labels in batches:
+    with differentiating(model):
+        for inputs, labels in pairs(batches):
             loss = sample_losses(model, inputs, labels)(parameters).sum()
             parts = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
             for name, part in zip(parameters, parts, strict=True):
                 if part is not None:
                     total[name] += part
             count += len(labels)
+    if not all(torch.isfinite(part).all() for part in total.values()):
+        raise AuditError("the gradient is not finite: were the weights trained without diverging?")
     return scaled(total, 1.0 / count)
 
 
@@ -67,8 +73,9 @@ def directional_derivatives(model: nn.Module, batches: Batches, direction: Param
     """g_iᵀv of every sample, float64 [n], by forward mode: no gradient of a sample is stored."""
     parameters = trainable(model)
     found = []
-    with evaluating(model), torch.no_grad():
-        for inputs, labels in batches:
+    with differentiating(model), torch.no_grad():
+        for inputs, labels in pairs(batches):
             losses = sample_losses(model, inputs, labels)
-            found.append(jvp(losses, (parameters,), (direction,))[1].double().cpu())
+            slopes = directional_derivative(losses, parameters, direction)
+            found.append(slopes.double().cpu())
     return torch.cat(found)

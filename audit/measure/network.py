@@ -4,41 +4,106 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, jvp, vjp
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from audit.errors import AuditError
 
 Parameters = dict[str, Tensor]
 Batches = Iterable[tuple[Tensor, Tensor]]
 """(inputs, labels) pairs that can be read more than once; the last may be smaller."""
 
+Point = TypeVar("Point", Tensor, Parameters)
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in evaluation mode; every part is given back in the mode it came in."""
+    """The model in evaluation mode; every part is given back as it came.
+
+    That is the mode of every submodule, and `.grad` and `requires_grad` of every parameter.
+    """
     modes = {module: module.training for module in model.modules()}
+    parameters = [(p, p.grad, p.requires_grad) for p in model.parameters()]
     model.eval()
     try:
         yield model
     finally:
         for module, mode in modes.items():
             module.training = mode
+        for parameter, gradient, requires_grad in parameters:
+            parameter.grad = gradient
+            parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def differentiating(model: nn.Module) -> Iterator[nn.Module]:
+    """`evaluating`, with attention computed by kernels that can be differentiated twice.
+
+    Raises AuditError where PyTorch has no second derivative of a layer.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with evaluating(model), sdpa_kernel(SDPBackend.MATH):
+            yield model
+    except RuntimeError as error:
+        if isinstance(error, NotImplementedError) or "is not implemented" not in str(error):
+            raise
+        raise AuditError(
+            f"PyTorch cannot differentiate a layer of this network twice ({error}); "
+            "measure it without curvature"
+        ) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def pairs(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches that hold samples; raises AuditError where there are none."""
+    found = False
+    for inputs, labels in batches:
+        if len(labels):
+            found = True
+            # A network may normalise its inputs in place; the next reading needs them as they were.
+            yield inputs.clone(), labels
+    if not found:
+        raise AuditError(
+            "found no samples to measure; expected batches that can be read more than once, "
+            "such as a list and not a generator"
+        )
 
 
 def class_logits(outputs: Tensor) -> Tensor:
-    """Logits [n, C]; one logit [n] or [n, 1] is read as C = 2, p = (1 − σ(z), σ(z)) (M §1)."""
+    """Logits [n, C]; one logit [n] or [n, 1] is read as C = 2, p = (1 − σ(z), σ(z)) (M §1).
+
+    >>> class_logits(torch.tensor([3.0])).tolist()
+    [[0.0, 3.0]]
+    """
     if outputs.dim() == 1:
         outputs = outputs[:, None]
+    if outputs.dim() != 2:
+        raise AuditError(
+            f"the network gives outputs of shape {tuple(outputs.shape)}; expected logits "
+            "[samples, classes]"
+        )
     if outputs.shape[1] == 1:
         return torch.cat([torch.zeros_like(outputs), outputs], 1)
     return outputs
 
 
 def trainable(model: nn.Module) -> Parameters:
-    """The trainable parameters by name, detached from any graph."""
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    """The trainable parameters by name, detached from any graph.
+
+    Raises AuditError where all are frozen.
+    """
+    found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    if not found:
+        raise AuditError("the network has no trainable parameters; its gradient has no coordinates")
+    return found
 
 
 def sample_losses(
@@ -53,6 +118,24 @@ def sample_losses(
         return functional.cross_entropy(logits, labels, reduction="none")
 
     return losses
+
+
+def directional_derivative(
+    function: Callable[[Point], Tensor], at: Point, direction: Point
+) -> Tensor:
+    """d/dt f(at + t·direction) at t = 0, in the shape of f: one number a sample, none stored.
+
+    Forward mode; where a layer has no rule for it, reverse mode twice: u ↦ Jᵀu is linear, and the
+    pullback of the direction through it is J·direction.
+    """
+    try:
+        forward: Tensor = jvp(function, (at,), (direction,))[1]
+        return forward
+    except NotImplementedError:
+        value, pullback = vjp(function, at)[:2]
+        transposed = vjp(lambda cotangent: pullback(cotangent)[0], torch.zeros_like(value))[1]
+        reverse: Tensor = transposed(direction)[0]
+        return reverse
 
 
 def inner(one: Parameters, other: Parameters) -> Tensor:

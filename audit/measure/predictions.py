@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from audit.errors import AuditError
-from audit.measure.network import Batches, class_logits, evaluating
+from audit.measure.network import Batches, class_logits, evaluating, pairs
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,22 @@ def predict(model: nn.Module, batches: Batches) -> Outputs:
 
     Raises AuditError where logits are not finite, or a label has no logit.
     """
+    parts, broken = [], 0
     with evaluating(model):
-        parts = [(class_logits(model(inputs)).double().cpu(), y.cpu()) for inputs, y in batches]
-    if not parts:
-        raise AuditError("found no samples to measure")
-    logits, labels = torch.cat([z for z, _ in parts]), torch.cat([y for _, y in parts])
-    _check(logits, labels)
-    return outputs(logits, labels)
+        for inputs, labels in pairs(batches):
+            logits, labels = class_logits(model(inputs)).double().cpu(), labels.cpu()
+            _check_labels(logits, labels)
+            broken += int((~torch.isfinite(logits)).any(1).sum())
+            parts.append(outputs(logits, labels))
+    found = Outputs(
+        *(torch.cat([getattr(part, column.name) for part in parts]) for column in fields(Outputs))
+    )
+    if broken:
+        raise AuditError(
+            f"the model's logits are not finite for {broken} of {len(found.label)} "
+            "samples (NaN or infinity); were the weights trained without diverging?"
+        )
+    return found
 
 
 def outputs(logits: Tensor, labels: Tensor) -> Outputs:
@@ -75,14 +84,10 @@ def outputs(logits: Tensor, labels: Tensor) -> Outputs:
     )
 
 
-def _check(logits: Tensor, labels: Tensor) -> None:
-    broken = int((~torch.isfinite(logits)).any(1).sum())
-    if broken:
-        raise AuditError(
-            f"the model's logits are not finite for {broken} of {len(logits)} samples; "
-            "expected finite numbers: were the weights trained without diverging?"
-        )
+def _check_labels(logits: Tensor, labels: Tensor) -> None:
     if int(labels.max()) >= logits.shape[1]:
         raise AuditError(
             f"the model gives {logits.shape[1]} logits; the labels go up to {int(labels.max())}"
         )
+    if int(labels.min()) < 0:
+        raise AuditError(f"found a label {int(labels.min())}; expected positions of classes from 0")

@@ -43,5 +43,8 @@ def excess_accuracy_gap(group_drop: Array, overall_drop: Array) -> Array:
 
 
 def fairness_violation(excess: Array) -> Array:
-    """ξ = max_{a,a'} |R(a) − R(a')| over the last axis (M2; Tran et al. 2022, eq. 3)."""
+    """ξ = max_{a,a'} |R(a) − R(a')| over the last axis (M2; Tran et al. 2022, eq. 3).
+
+    excess [..., G]. NaN where a group is absent: the caller leaves it out, by name.
+    """
     return np.asarray(excess.max(-1) - excess.min(-1))

@@ -28,6 +28,7 @@ from audit.mitigate.constraints import (
     Reference,
     fill_absent,
     group_statistics,
+    loss_and_accuracy,
 )
 from audit.mitigate.multipliers import Multipliers
 from audit.models.training import TrainingSettings, check_finite, cosine, shuffled_batches
@@ -114,7 +115,9 @@ class _Solver:
         self.unit = float(torch.cat([s.flatten() for s in self.scores.values()]).mean())
         self.mask = keep_largest(self.scores, cubic_rate(rate, 0.0, settings.ramp_share))
         self.lower_gradient: Mapping[str, Tensor] = {}
-        self.last = self._split_statistics(soft=True)
+        self.seen_loss = self.reference.loss[self.upper].to(self.device)
+        self.seen_correct = self.reference.correct[self.upper].to(self.device)
+        self.last = self._seen_statistics()
         self.multipliers: Multipliers | None = None
         if constraint is not None:
             number = len(constraint.violation(self.last))
@@ -189,6 +192,7 @@ class _Solver:
         batch = self.data.batch(indices, self.device)
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         logits = functional_call(self.model, buffers, (batch.inputs,))
+        self._remember(indices, logits.detach(), batch.labels)
         self._lagrangian(logits, batch).backward()
         upper = {name: _gradient(weight) for name, weight in self.weights.items()}
         gradient = mask_gradient(
@@ -208,17 +212,22 @@ class _Solver:
         loss = functional.cross_entropy(logits, batch.labels)
         if self.constraint is None or self.multipliers is None:
             return loss
-        statistics = self._statistics(logits, batch, soft=True)
+        losses, accuracy = loss_and_accuracy(logits, batch.labels, soft=True)
+        statistics = self._statistics(losses, accuracy, batch.groups, batch.indices)
         self.last = statistics = fill_absent(statistics, self.last)
         weights = self.multipliers.values.to(self.device)
         surrogate = self.constraint.surrogate(statistics)
         return (loss + weights @ surrogate) / (1.0 + weights.sum())
 
     def _multiplier_step(self, step: int, changed: float) -> None:
-        """Update the multipliers from the true violation on the whole select split."""
+        """Update the multipliers from the true violation over the select split.
+
+        Every sample counts with its last prediction, made when a mask step last read it: one pass
+        over the split refreshes them all, and no step evaluates it anew.
+        """
         if self.constraint is None or self.multipliers is None:
             return
-        violation = self.constraint.violation(self._split_statistics(soft=False))
+        violation = self.constraint.violation(self._seen_statistics())
         self.multipliers.update(violation)
         self.history.append(
             {
@@ -229,25 +238,23 @@ class _Solver:
             }
         )
 
-    def _statistics(self, logits: Tensor, batch: Batch, soft: bool) -> GroupStatistics:
-        rows = batch.indices
+    def _statistics(
+        self, loss: Tensor, accuracy: Tensor, groups: Tensor, rows: Tensor
+    ) -> GroupStatistics:
         reference = Reference(
             self.reference.loss[rows].to(self.device), self.reference.correct[rows].to(self.device)
         )
-        number = len(self.data.group_names)
-        return group_statistics(logits, batch.labels, batch.groups, reference, number, soft)
+        return group_statistics(loss, accuracy, groups, reference, len(self.data.group_names))
 
-    @torch.no_grad()
-    def _split_statistics(self, soft: bool) -> GroupStatistics:
-        self.model.eval()
-        logits = [self.model(b.inputs) for b in self.data.batches(self.upper, 512, self.device)]
-        whole = Batch(
-            torch.empty(0),
-            self.data.labels[self.upper].to(self.device),
-            self.data.groups[self.upper].to(self.device),
-            self.upper,
-        )
-        return self._statistics(torch.cat(logits), whole, soft)
+    def _seen_statistics(self) -> GroupStatistics:
+        groups = self.data.groups[self.upper].to(self.device)
+        return self._statistics(self.seen_loss, self.seen_correct, groups, self.upper)
+
+    def _remember(self, indices: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Keep what the network now predicts for these samples of the upper level."""
+        places = torch.searchsorted(self.upper, indices).to(self.device)
+        loss, correct = loss_and_accuracy(logits, labels, soft=False)
+        self.seen_loss[places], self.seen_correct[places] = loss, correct
 
     @torch.no_grad()
     def _write_weights(self) -> None:

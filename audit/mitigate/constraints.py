@@ -48,15 +48,18 @@ class Reference:
     correct: Tensor
 
 
-def group_statistics(
-    logits: Tensor, labels: Tensor, groups: Tensor, reference: Reference, number: int, soft: bool
-) -> GroupStatistics:
-    """Statistics of `number` groups from logits [n, C]; a group without samples is NaN."""
+def loss_and_accuracy(logits: Tensor, labels: Tensor, soft: bool) -> tuple[Tensor, Tensor]:
+    """Cross entropy [n], and the probability of the true class (soft) or correctness [n]."""
     loss = functional.cross_entropy(logits, labels, reduction="none")
     if soft:
-        accuracy = logits.softmax(1).gather(1, labels[:, None])[:, 0]
-    else:
-        accuracy = (logits.argmax(1) == labels).to(loss.dtype)
+        return loss, logits.softmax(1).gather(1, labels[:, None])[:, 0]
+    return loss, (logits.argmax(1) == labels).to(loss.dtype)
+
+
+def group_statistics(
+    loss: Tensor, accuracy: Tensor, groups: Tensor, reference: Reference, number: int
+) -> GroupStatistics:
+    """Statistics of `number` groups from per-sample values [n]; a group without samples is NaN."""
     values = torch.stack([loss, accuracy, reference.loss, reference.correct], 1)
     counts = torch.bincount(groups, minlength=number).to(values.dtype)
     member = functional.one_hot(groups, number).to(values.dtype)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -15,15 +16,18 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from scipy.stats import spearmanr
 
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
-MARKERS = ("o", "s", "^", "D")
-DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")
+# Six of each, so that no two of six methods look alike even without colour.
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#6b4c00")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MUTED = "#b4bbc5"
 INK = "#1d2430"
 MOST_EMPHASISED = 4
+MOST_ACROSS = 3
+WIDEST = 10.4  # inches
 STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
@@ -49,6 +53,7 @@ NAMES = {
 }
 LOGARITHMIC = ("gradient_norm", "hessian_max_eigenvalue")
 SHARES = ("accuracy", "excess_accuracy_gap")
+PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.6g}%")
 
 
 @dataclass(frozen=True)
@@ -65,26 +70,33 @@ def groups_by_rate(
 ) -> str:
     """Every group's metric against the rate: a row of panels a metric, a column a method.
 
+    More than MOST_ACROSS methods stand below one another instead.
+
     `table` has the columns method, rate, group, metric, value, low, high; the dense network is
     the rate 0 of every method. The emphasised groups are coloured and marked.
     """
     methods = list(dict.fromkeys(table["method"]))
     rates = sorted(table["rate"].unique())
+    across = len(methods) <= MOST_ACROSS
 
     def draw(axes: Any) -> None:
+        axes = axes if across else axes.T
         for row, metric in enumerate(metrics):
             for column, method in enumerate(methods):
                 own = table[(table["method"] == method) & (table["metric"] == metric)]
                 axis = axes[row, column]
                 _lines(axis, own, rates, emphasised)
                 _decorate(axis, metric, rates)
-                if row == 0:
-                    axis.set_title(method)
-                if column == 0:
+                if row == 0 or not across:
+                    axis.set_title(short(method, 32))
+                if column == 0 or not across:
                     axis.set_ylabel(NAMES[metric])
-        _legend(axes[0, -1], emphasised)
+        _legend(axes[0, 0], emphasised)
 
-    return _svg(draw, len(metrics), len(methods), name, share_rows=True)
+    rows, columns = len(metrics), len(methods)
+    if across:
+        return _svg(draw, rows, columns, name, share="row")
+    return _svg(draw, columns, rows, name, share="col")
 
 
 def methods_by_rate(table: pd.DataFrame, name: str) -> str:
@@ -106,12 +118,13 @@ def methods_by_rate(table: pd.DataFrame, name: str) -> str:
                 offset = 0.08 * (place - (len(methods) - 1) / 2)
                 _errors(axis, own, rates, place, method, offset)
             axis.set_title(title)
-            axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            axis.yaxis.set_major_formatter(PERCENT)
             _rate_axis(axis, rates)
         axes[0, 0].axhline(0.0, color="#8c95a3", linewidth=0.8)
-        axes[0, 0].legend(frameon=False, loc="upper left")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        axes[0, 0].figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False)
 
-    return _svg(draw, 1, 2, name, height=3.4)
+    return _svg(draw, 1, 2, name, height=3.6)
 
 
 def harm_by_cause(table: pd.DataFrame, causes: Sequence[str], harm: str, name: str) -> str:
@@ -124,19 +137,14 @@ def harm_by_cause(table: pd.DataFrame, causes: Sequence[str], harm: str, name: s
         for axis, cause in zip(axes[0], causes, strict=True):
             known = table[[cause, harm, "group"]].dropna()
             axis.scatter(known[cause], known[harm], color=COLOURS[1], s=26, zorder=3)
-            for row in known.itertuples(index=False):
-                axis.annotate(
-                    short(row.group, 12),
-                    (getattr(row, cause), getattr(row, harm)),
-                    xytext=(4, 3),
-                    textcoords="offset points",
-                    fontsize=8,
-                )
             if cause in LOGARITHMIC and (known[cause] > 0).all():
                 axis.set_xscale("log")
                 _plain_ticks(axis.xaxis)
             axis.axhline(0.0, color="#8c95a3", linewidth=0.8)
             axis.margins(0.18)
+            _label_points(
+                axis, known[[cause, harm]].to_numpy(float), list(known["group"]), len(causes)
+            )
             axis.set_xlabel(NAMES[cause].replace(" to the boundary", ""))
             axis.set_title(_correlation(known[cause], known[harm]), fontweight="normal")
         axes[0, 0].set_ylabel(NAMES[harm])
@@ -154,7 +162,8 @@ def dumbbells(
         for axis, metric in zip(axes[0], metrics, strict=True):
             own = table[table["metric"] == metric].set_index("group").reindex(groups)
             places = np.arange(len(groups))
-            axis.hlines(places, own["baseline"], own["candidate"], color=MUTED, linewidth=2)
+            ends = own[["baseline", "candidate"]].to_numpy(float).T
+            axis.plot(ends, [places + 0.14, places - 0.14], color=MUTED, linewidth=2, zorder=1)
             for side, place in (("baseline", 0), ("candidate", 1)):
                 errors = _error_bars(own[side], own[f"{side}_ci_low"], own[f"{side}_ci_high"])
                 axis.errorbar(
@@ -170,7 +179,7 @@ def dumbbells(
             axis.set_yticks(places, [short(group, 22) for group in groups])
             axis.set_title(NAMES[metric])
             if metric in SHARES:
-                axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+                axis.xaxis.set_major_formatter(PERCENT)
             if metric != "accuracy":
                 axis.axvline(0.0, color="#8c95a3", linewidth=0.8)
         for axis in axes[0, 1:]:
@@ -181,9 +190,14 @@ def dumbbells(
     return _svg(draw, 1, len(metrics), name, height=1.1 + 0.34 * len(groups))
 
 
+def percent(rate: float) -> str:
+    """A pruning rate in percent, never rounded up to all: 0.995 is 99.5 %."""
+    return f"{100 * rate:.6g}%"
+
+
 def short(name: object, most: int) -> str:
-    """A name cut to a length that a figure can hold."""
-    text = str(name) or "(empty)"
+    """A name cut to a length that a figure can hold, on one line."""
+    text = " ".join(str(name).split()) or "(empty)"
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
@@ -193,22 +207,24 @@ def _svg(
     columns: int,
     name: str,
     height: float = 2.9,
-    share_rows: bool = False,
+    share: Literal["none", "row", "col"] = "none",
 ) -> str:
     """Draw on a grid of axes and return the SVG; its ids carry the name, so that none clash."""
     style = sns.axes_style("whitegrid") | STYLE | {"svg.hashsalt": name}
     with mpl.rc_context(style):
         figure = Figure(
-            figsize=(max(6.4, min(10.4, 5.2 * columns)), height * rows), layout="constrained"
+            figsize=(max(6.4, min(WIDEST, 5.2 * columns)), height * rows), layout="constrained"
         )
-        axes = figure.subplots(
-            rows, columns, squeeze=False, sharey="row" if share_rows else False, sharex=False
-        )
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=share, sharex=False)
         draw(axes)
         for axis in axes.flat:
             sns.despine(ax=axis)
+        _fit_ticks(axes, figure.get_figwidth() / columns)
         buffer = StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        with warnings.catch_warnings():
+            # A name in a script that the font lacks shows as boxes here; the tables have it whole.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
 
@@ -260,6 +276,35 @@ def _errors(
     )
 
 
+def _label_points(axis: Axes, points: Any, names: Sequence[object], panels: int) -> None:
+    """Name each point, on whichever side of it lies farthest from the others and their names."""
+    # A panel in typographic points, nearly: the layout is settled only when the figure is drawn.
+    width, height = 72 * WIDEST / panels, 72 * 3.0
+    spread = [np.log(points[:, 0]) if axis.get_xscale() == "log" else points[:, 0], points[:, 1]]
+    places = np.stack([_unit(spread[0]) * width * 0.7, _unit(spread[1]) * height * 0.6], 1)
+    sides = np.array([(4, 3), (4, -9), (-9, 3), (-9, -9), (-3, 8), (-3, -14)])
+    taken = [*places]
+    for place, point, name in zip(places, points, names, strict=True):
+        others = np.array([other for other in taken if other is not place] or [place + 99])
+        centres = place + sides + (3, 3)
+        nearest = np.linalg.norm(centres[:, None] - others[None], axis=2).min(1)
+        # Sides within a point of the best are as good: the first of them keeps a plain look.
+        best = int(np.argmax(nearest > min(nearest.max() - 1, 14)))
+        taken.append(centres[best])
+        axis.annotate(
+            short(name, 12),
+            tuple(point),
+            xytext=tuple(sides[best]),
+            textcoords="offset points",
+            fontsize=8,
+        )
+
+
+def _unit(values: Any) -> Any:
+    span = np.ptp(values) if len(values) else 0.0
+    return (values - values.min()) / span if span > 0 else np.zeros(len(values))
+
+
 def _error_bars(value: pd.Series, low: pd.Series, high: pd.Series) -> Any:
     """Lengths below and above; none where the interval is unknown."""
     bars = np.stack([(value - low).to_numpy(float), (high - value).to_numpy(float)])
@@ -269,7 +314,7 @@ def _error_bars(value: pd.Series, low: pd.Series, high: pd.Series) -> Any:
 def _decorate(axis: Axes, metric: str, rates: Sequence[float]) -> None:
     _rate_axis(axis, rates)
     if metric in SHARES:
-        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axis.yaxis.set_major_formatter(PERCENT)
     if metric in LOGARITHMIC:
         axis.set_yscale("log")
         _plain_ticks(axis.yaxis)
@@ -285,9 +330,17 @@ def _plain_ticks(axis: Axis) -> None:
 
 def _rate_axis(axis: Axes, rates: Sequence[float]) -> None:
     """Rates at even steps: the high ones, where the harm is, would else lie on one another."""
-    axis.set_xticks(range(len(rates)), ["dense" if rate == 0 else f"{rate:.0%}" for rate in rates])
+    axis.set_xticks(range(len(rates)), ["dense" if rate == 0 else percent(rate) for rate in rates])
     axis.set_xlabel("weights removed")
     axis.grid(visible=False, axis="x")
+
+
+def _fit_ticks(axes: Any, width: float) -> None:
+    """Stand the names of the rates upright where a panel of so many inches is too narrow."""
+    for axis in axes.flat:
+        labels = [label.get_text() for label in axis.get_xticklabels()]
+        if axis.get_xlabel() == "weights removed" and len(labels) > 1.5 * width:
+            axis.tick_params(axis="x", labelrotation=90)
 
 
 def _legend(axis: Axes, emphasised: Sequence[str]) -> None:
@@ -297,13 +350,20 @@ def _legend(axis: Axes, emphasised: Sequence[str]) -> None:
         Line2D([], [], color=COLOURS[p], marker=MARKERS[p], linestyle=DASHES[p])
         for p in range(len(emphasised))
     ]
-    labels = [f"group {short(group, 18)}" for group in emphasised]
+    labels = [short(group, 18) for group in emphasised]
     handles.append(Line2D([], [], color=MUTED))
     labels.append("other groups")
-    axis.figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    axis.figure.legend(
+        handles,
+        labels,
+        title="group",
+        alignment="left",
+        loc="outside right upper",
+        frameon=False,
+    )
 
 
 def _correlation(one: pd.Series, other: pd.Series) -> str:
     if len(one) < 3 or one.nunique() < 2 or other.nunique() < 2:
         return "too few groups"
-    return f"ρ = {spearmanr(one, other).statistic:+.2f}"
+    return f"ρ = {spearmanr(one, other).statistic:+.2f}".replace("-", "−")

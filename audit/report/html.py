@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from jinja2 import Environment, PackageLoader
 
 from audit.files import write_atomically
 from audit.report import figures
-from audit.report.figures import Drawing
+from audit.report.figures import Drawing, percent
 from audit.report.tables import (
     Table,
     comparison_tables,
     eigenvalue_table,
     group_table,
+    layer_table,
     model_table,
     size_table,
 )
@@ -125,6 +126,7 @@ def render(results: Results) -> str:
 
 def make_view(results: Results) -> View:
     """Everything on the page, computed from the results alone."""
+    results = _of_one_split(results)
     record = results.record
     comparison = record["tables"].get("comparison")
     sections = _comparison_sections(results) if comparison else _study_sections(results)
@@ -138,6 +140,15 @@ def make_view(results: Results) -> View:
         identity=_identity(record),
         settings=json.dumps(record["settings"], indent=1, ensure_ascii=False, default=str),
     )
+
+
+def _of_one_split(results: Results) -> Results:
+    """The rows of one split, test if it is there: two splits are no two seeds."""
+    splits = set(results.groups["split"])
+    split = "test" if "test" in splits else results.record["overall"][0]["split"]
+    overall = [row for row in results.record["overall"] if row["split"] == split]
+    groups = results.groups[results.groups["split"] == split]
+    return replace(results, groups=groups, record=results.record | {"overall": overall})
 
 
 def _title(record: dict[str, Any]) -> str:
@@ -180,8 +191,10 @@ def _study_sections(results: Results) -> list[Section]:
                 figures.groups_by_rate(points, ("accuracy", "excess_risk"), emphasised, "groups"),
                 f"Accuracy and excess risk of every group against the pruning rate, for "
                 f"{', '.join(methods)}; the groups that lose most are {', '.join(emphasised)}.",
-                "Accuracy and excess risk of every group as weights are removed. The groups that "
-                "lose most under any method are coloured; bars are "
+                "Accuracy and excess risk of every group as weights are removed. Coloured are the "
+                f"groups, at most {figures.MOST_EMPHASISED}, whose excess accuracy gap at "
+                f"{percent(rate)} lies above zero with its whole interval under some method, or "
+                "else the one with the largest gap; bars are "
                 + _bars(record)
                 + ". Rates stand at even steps.",
             ),
@@ -197,12 +210,12 @@ def _study_sections(results: Results) -> list[Section]:
     tables = [
         group_table(
             named[(named["label"] == method) & (named["rate"] == rate)],
-            f"{method} at {rate:.0%}",
+            f"{method} at {percent(rate)}",
         )
         for method in methods
     ]
     note = "A coloured gap lies above zero with its whole interval."
-    groups = Section(f"Every group at {rate:.0%}", lead=note, tables=tables)
+    groups = Section(f"Every group at {percent(rate)}", lead=note, tables=tables)
     return [harm, _why(named, points, methods, rate, emphasised), groups]
 
 
@@ -245,10 +258,10 @@ def _scatter(
     table["group"] = table["group"].astype(str)
     return Drawing(
         figures.harm_by_cause(table, known, "excess_risk", "scatter"),
-        f"Excess risk of every group under {method} at {rate:.0%} against its measures under the "
-        "dense network.",
-        f"What was measured on the dense network against the harm of {method} at {rate:.0%}. Each "
-        "point is a group; ρ is the rank correlation over groups.",
+        f"Excess risk of every group under {method} at {percent(rate)} against its measures "
+        "under the dense network.",
+        f"What was measured on the dense network against the harm of {method} at {percent(rate)}. "
+        "Each point is a group; ρ is the rank correlation over groups.",
     )
 
 
@@ -281,7 +294,8 @@ def _comparison_sections(results: Results) -> list[Section]:
 
 def _evidence(results: Results) -> Section:
     notes = list(dict.fromkeys(note for m in results.record["models"] for note in m["notes"]))
-    return Section("Evidence", tables=[eigenvalue_table(results.groups)], notes=notes)
+    tables = [layer_table(results.record["models"]), eigenvalue_table(results.groups)]
+    return Section("Evidence", tables=tables, notes=notes)
 
 
 def _data_section(record: dict[str, Any]) -> Section:
@@ -294,7 +308,10 @@ def _labels(groups: pd.DataFrame) -> np.ndarray:
 
 
 def _emphasised(named: pd.DataFrame, rate: float) -> list[str]:
-    """The groups with the largest mean gap under any method at the rate, in declared order."""
+    """The groups that lose most under any method at the rate, in declared order.
+
+    Those whose gap lies above zero with its whole interval; where there is none, the largest gap.
+    """
     rows = named[
         (named["rate"] == rate) & (named["metric"] == "excess_accuracy_gap") & (named["flag"] == "")
     ]
@@ -303,7 +320,9 @@ def _emphasised(named: pd.DataFrame, rate: float) -> list[str]:
         .mean()
         .groupby("group", observed=True)
     )
-    worst = list(means.max().nlargest(figures.MOST_EMPHASISED).index)
+    largest = means.max().nlargest(figures.MOST_EMPHASISED)
+    harmed = set(rows.loc[rows["ci_low"] > 0, "group"])
+    worst = [group for group in largest.index if group in harmed] or list(largest.index[:1])
     order = list(named["group"].cat.categories)
     return sorted((str(group) for group in worst), key=order.index)
 
@@ -360,6 +379,6 @@ def _identity(record: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     for model in record["models"]:
         file = model["file"] or "in memory"
-        digest = f", SHA-256 {model['sha256'][:16]}…" if model["sha256"] else ""
+        digest = f", SHA-256 {model['sha256']}" if model["sha256"] else ""
         rows.append((model["name"], f"{model['architecture']}, {file}{digest}"))
     return rows

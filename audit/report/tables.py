@@ -11,20 +11,21 @@ import pandas as pd
 
 GROUP_METRICS = {
     "accuracy": "accuracy",
-    "excess_accuracy_gap": "excess accuracy gap",
+    "excess_accuracy_gap": "excess accuracy gap (points)",
     "excess_risk": "excess risk (nats)",
     "gradient_norm": "gradient norm",
-    "hessian_max_eigenvalue": "largest Hessian eigenvalue",
+    "hessian_max_eigenvalue": "largest eigenvalue λ_max",
     "boundary_closeness": "closeness to boundary",
     "input_distance": "input distance",
 }
-SHARES = (
-    "accuracy",
+SHARES = ("accuracy",)
+POINTS = (
     "excess_accuracy_gap",
     "max_excess_accuracy_gap",
     "accuracy_violation",
     "excess_accuracy_gap_range",
 )
+"""Differences of shares: shown in points, not in percent, which would be read as relative."""
 DASH = "–"
 
 
@@ -59,14 +60,22 @@ class Table:
 
 def number(value: Any, metric: str, signed: bool = False) -> str:
     """A value at the precision of the report: shares in percent, others to three digits."""
+    return _written(value, metric, signed).replace("-", "−")
+
+
+def _written(value: Any, metric: str, signed: bool) -> str:
     if value is None or pd.isna(value):
         return DASH
     sign = "+" if signed else ""
-    if metric in SHARES:
-        return f"{100 * value:{sign}.1f} %"
     if np.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return f"{value:{sign}.3g}" if abs(value) < 1000 else f"{value:{sign},.0f}"
+    if metric in SHARES + POINTS:
+        # Adding zero turns the −0.0 of a small negative difference into 0.0.
+        text = f"{round(100 * value, 1) + 0.0:{sign}.1f}"
+        return f"{text} %" if metric in SHARES and not signed else text
+    if value == 0:
+        return "0"
+    return f"{value:{sign}#.3g}".rstrip(".") if abs(value) < 999.5 else f"{value:{sign},.0f}"
 
 
 def interval(low: Any, high: Any, metric: str) -> str:
@@ -106,7 +115,7 @@ def model_table(models: Sequence[dict[str, Any]], overall: Sequence[dict[str, An
     """Every network: measured sparsity, size, accuracy, and the gaps over its groups."""
     columns = {
         "accuracy": "accuracy",
-        "max_excess_accuracy_gap": "largest excess accuracy gap",
+        "max_excess_accuracy_gap": "largest excess accuracy gap (points)",
         "fairness_violation": "fairness violation ξ (nats)",
     }
     known = {(row["model"], row["metric"]): row for row in overall}
@@ -130,7 +139,7 @@ def _overall_cell(row: dict[str, Any] | None, metric: str) -> Cell:
         return Cell(DASH)
     text = number(row["value"], metric)
     if row["group"] is not None and row["value"] > 0:
-        text += f" ({row['group']})"
+        text += f" (group {row['group'] or '(empty)'})"
     return Cell(text, interval(row["ci_low"], row["ci_high"], metric))
 
 
@@ -145,10 +154,10 @@ def eigenvalue_table(groups: pd.DataFrame) -> Table:
             Cell(end, style="text"),
             Cell(f"{row['n']:,}"),
             Cell(number(row["value"], ""), interval(row["ci_low"], row["ci_high"], "")),
-            Cell(f"{row['residual']:.1e}"),
-            Cell(f"{row['products']:.0f}"),
-            Cell("yes" if row["converged"] else "no", style="text"),
-            Cell(str(row["space"]), style="text"),
+            Cell(DASH if pd.isna(row["residual"]) else f"{row['residual']:.1e}"),
+            Cell(DASH if pd.isna(row["products"]) else f"{row['products']:.0f}"),
+            Cell(DASH if pd.isna(row["converged"]) else "yes" if row["converged"] else "no"),
+            Cell(DASH if pd.isna(row["space"]) else str(row["space"])),
         ]
         rows.append(TableRow(row["model"], cells))
     columns = [
@@ -174,7 +183,8 @@ def comparison_tables(records: Sequence[dict[str, Any]], names: Sequence[str]) -
         if own.empty:
             continue
         rows = [_comparison_row(row, metric) for row in own.to_dict("records")]
-        columns = ["group", "n", *names, "difference"]
+        unit = " (points)" if metric in SHARES else ""
+        columns = ["group", "n", *names, f"difference{unit}"]
         found.append(Table(title[0].upper() + title[1:], columns, rows))
     return found
 
@@ -188,8 +198,21 @@ def _comparison_row(row: dict[Any, Any], metric: str) -> TableRow:
     worse = metric == "accuracy" and high is not None and high < 0
     worse |= metric in ("excess_risk", "excess_accuracy_gap") and low is not None and low > 0
     difference = number(row["difference"], metric, signed=True)
-    cells.append(Cell(difference, interval(low, high, metric), "worse" if worse else ""))
+    flagged = row["flag"] != ""
+    style = "worse" if worse and not flagged else ""
+    cells.append(Cell(difference, interval(low, high, metric), style))
     return TableRow(row["group"] or "(empty)", cells, row["flag"])
+
+
+def layer_table(models: Sequence[dict[str, Any]]) -> Table:
+    """The measured sparsity of every layer of every network."""
+    layers = list(dict.fromkeys(layer for model in models for layer in model["layer_sparsity"]))
+    rows = []
+    for model in models:
+        found = [model["layer_sparsity"].get(layer) for layer in layers]
+        cells = [Cell(DASH if share is None else f"{share:.1%}") for share in found]
+        rows.append(TableRow(model["name"], cells))
+    return Table("Measured sparsity of every layer", ["model", *layers], rows, folded=True)
 
 
 def size_table(data: dict[str, Any]) -> Table:

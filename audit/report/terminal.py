@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from rich import box
@@ -15,23 +16,34 @@ from audit.study.results import Results
 
 COMPARED = ("accuracy", "excess_accuracy_gap", "excess_risk", "gradient_norm",
             "hessian_max_eigenvalue", "boundary_closeness")  # fmt: skip
+WIDE = ("parameters left", "steps", "fairness violation ξ (nats)")
 
 
 def print_findings(results: Results, console: Console) -> None:
-    """The verdict, then one table: models of a study, or the groups of a comparison."""
+    """The verdict, then one table: the models of a study, or the groups of a comparison."""
     record = results.record
     console.print(f"[bold]{escape(record['verdict']['headline'])}[/bold]")
     for sentence in record["verdict"]["sentences"]:
         console.print(f"  • {escape(sentence)}", highlight=False)
     console.print()
-    if "comparison" not in record["tables"]:
-        console.print(_rich(model_table(record["models"], record["overall"])))
+    compared = record["tables"].get("compared")
+    if compared is None:
+        console.print(_rich(_narrow(model_table(record["models"], record["overall"]))))
         return
-    names = record["tables"]["compared"]
-    titles = {GROUP_METRICS[metric].capitalize() for metric in COMPARED}
-    for contents in comparison_tables(record["tables"]["comparison"], names):
-        if contents.title.capitalize() in titles:
+    for contents in comparison_tables(record["tables"]["comparison"], compared):
+        if contents.title.lower() in {GROUP_METRICS[metric].lower() for metric in COMPARED}:
             console.print(_rich(contents))
+
+
+def _narrow(contents: Contents) -> Contents:
+    """A table without intervals and without what does not fit a terminal of 80 columns."""
+    kept = [place for place, name in enumerate(contents.columns[1:]) if name not in WIDE]
+    rows = [
+        replace(row, cells=[replace(row.cells[place], interval="") for place in kept])
+        for row in contents.rows
+    ]
+    columns = [contents.columns[0], *(contents.columns[1:][place] for place in kept)]
+    return replace(contents, columns=columns, rows=rows)
 
 
 def _rich(contents: Contents) -> Table:

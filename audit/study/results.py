@@ -82,17 +82,24 @@ class Results:
 def load_results(folder: Path | str) -> Results:
     """Read what `save` wrote; AuditError where a file is missing, damaged or of another version."""
     folder = Path(folder)
+    for name in ("results.json", "groups.parquet", "samples.parquet"):
+        if not (folder / name).is_file():
+            raise AuditError(f"'{folder / name}' is missing; expected a folder of results")
     try:
         record = json.loads((folder / "results.json").read_text("utf-8"))
+        _check_version(record, folder)
         groups = pd.read_parquet(folder / "groups.parquet")
         samples = pd.read_parquet(folder / "samples.parquet")
-    except FileNotFoundError as error:
-        raise AuditError(f"'{error.filename}' is missing; expected a folder of results") from error
     except (ValueError, OSError) as error:
-        raise AuditError(f"the results in '{folder}' cannot be read: {error}") from error
-    if record.get("schema_version") != SCHEMA_VERSION:
-        raise AuditError(
-            f"'{folder}' has results of version {record.get('schema_version')}; expected "
-            f"{SCHEMA_VERSION}"
-        )
+        cause = " ".join(str(error).split())
+        raise AuditError(f"the results in '{folder}' cannot be read: {cause}") from error
     return Results(groups, samples, record)
+
+
+def _check_version(record: Any, folder: Path) -> None:
+    found = record.get("schema_version") if isinstance(record, dict) else None
+    if found != SCHEMA_VERSION:
+        raise AuditError(
+            f"'{folder}' has results of version {found}; expected {SCHEMA_VERSION}: "
+            "run the study again"
+        )

@@ -62,6 +62,10 @@ def test_broken_logits_and_too_few_classes():
         predict(nn.Linear(1, 2), batches)
     with pytest.raises(AuditError, match="gives 2 logits; the labels go up to 2"):
         predict(nn.Linear(1, 2), [(torch.ones(1, 1), torch.tensor([2]))])
+    with pytest.raises(AuditError, match="label -1"):
+        predict(nn.Linear(1, 2), [(torch.ones(1, 1), torch.tensor([-1]))])
+    with pytest.raises(AuditError, match="outputs of shape"):
+        predict(nn.Identity(), [(torch.ones(1, 2, 2), torch.tensor([0]))])
     with pytest.raises(AuditError, match="no samples"):
         predict(nn.Linear(1, 2), [])
 
@@ -104,6 +108,39 @@ def test_a_flat_network_is_infinitely_far_from_its_boundary():
     model.bias.data = torch.tensor([1.0, 0.0])
     found = input_distance(model, [(torch.ones(2, 2), torch.tensor([0, 1]))])
     assert found.tolist() == [np.inf, -np.inf]
+
+
+def test_measuring_does_not_touch_the_inputs():
+    class Normalising(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(2, 2)
+
+        def forward(self, inputs):
+            return self.head(inputs.sub_(1.0))
+
+    inputs = torch.tensor([[1.0, 2.0]])
+    model, batches = Normalising(), [(inputs, torch.tensor([0]))]
+    first = predict(model, batches)
+    assert inputs.tolist() == [[1.0, 2.0]]
+    torch.testing.assert_close(predict(model, batches).loss, first.loss)
+    assert torch.isfinite(input_distance(model, batches)).all()
+
+
+def test_inputs_without_a_distance():
+    model = nn.Sequential(nn.Embedding(3, 2), nn.Flatten())
+    with pytest.raises(AuditError, match="real numbers"):
+        input_distance(model, [(torch.tensor([[0], [1]]), torch.tensor([0, 1]))])
+
+
+def test_a_bootstrap_is_a_draw_with_replacement():
+    """Counts of n rows: mean 1, variance 1 − 1/n, covariance −1/n; whatever the size of blocks."""
+    counts = 5 * resample_means(np.eye(5), 20_000, np.random.default_rng(0))
+    np.testing.assert_allclose(counts.sum(1), 5)
+    np.testing.assert_allclose(np.cov(counts.T), np.eye(5) - 0.2, atol=0.03)
+    values = np.random.default_rng(0).normal(size=(300_000, 1))  # more than one block
+    draws = resample_means(values, 20, np.random.default_rng(0))
+    assert draws.std() == pytest.approx(values.std() / np.sqrt(300_000), rel=0.5)
 
 
 def test_columns_share_their_resample():

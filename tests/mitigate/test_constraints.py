@@ -13,6 +13,7 @@ from audit.mitigate.constraints import (
     Reference,
     fill_absent,
     group_statistics,
+    loss_and_accuracy,
 )
 
 LOGITS = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [3.0, 0.0]])
@@ -21,8 +22,9 @@ GROUPS = torch.tensor([0, 0, 1, 1])
 REFERENCE = Reference(torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([1.0, 1.0, 1.0, 0.0]))
 
 
-def statistics(soft: bool):
-    return group_statistics(LOGITS, LABELS, GROUPS, REFERENCE, 3, soft)
+def statistics(soft: bool, logits=LOGITS, groups=GROUPS, number=3):
+    loss, accuracy = loss_and_accuracy(logits, LABELS, soft)
+    return group_statistics(loss, accuracy, groups, REFERENCE, number)
 
 
 def test_statistics_are_means_over_samples():
@@ -44,9 +46,9 @@ def test_soft_accuracy_is_the_probability_of_the_true_class():
 
 def test_an_absent_group_comes_from_the_last_batch_and_gives_no_gradient():
     logits = LOGITS.clone().requires_grad_()
-    found = group_statistics(logits, LABELS, GROUPS, REFERENCE, 3, soft=True)
+    found = statistics(True, logits)
     last = fill_absent(found, statistics(soft=True))
-    earlier = group_statistics(LOGITS, LABELS, torch.tensor([2, 2, 2, 2]), REFERENCE, 3, soft=True)
+    earlier = statistics(True, groups=torch.tensor([2, 2, 2, 2]))
     filled = fill_absent(found, earlier)
     assert last.loss[2].isnan()
     assert filled.loss[2].detach().item() == earlier.loss[2].item()
@@ -67,7 +69,7 @@ def test_the_surrogates_never_ask_for_a_higher_loss_of_the_others():
     losses = functional.cross_entropy(logits, LABELS, reduction="none")
     (plain,) = torch.autograd.grad(losses.sum(), logits, retain_graph=True)
     for constraint in (GroupLoss(), ExcessAccuracy()):
-        found = group_statistics(logits, LABELS, GROUPS, REFERENCE, 2, soft=True)
+        found = statistics(True, logits, number=2)
         total = losses.mean() + torch.tensor([0.0, 50.0]) @ constraint.surrogate(found)
         (gradient,) = torch.autograd.grad(total, logits, retain_graph=True)
         weights = (gradient / plain)[:, 0]
@@ -81,12 +83,12 @@ def test_minimising_the_accuracy_surrogate_closes_the_gap_and_raises_accuracy():
     optimizer = torch.optim.SGD([logits], lr=0.5)
     before = EqualAccuracy().surrogate(statistics(soft=True))
     for _ in range(200):
-        found = group_statistics(logits, LABELS, GROUPS, REFERENCE, 2, soft=True)
+        found = statistics(True, logits, number=2)
         loss = EqualAccuracy().surrogate(found).clamp(min=0).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    after = group_statistics(logits, LABELS, GROUPS, REFERENCE, 2, soft=True)
+    after = statistics(True, logits, number=2)
     assert EqualAccuracy().surrogate(after).max() < 0.1 * before[:2].abs().max()
     assert after.overall_accuracy > statistics(soft=True).overall_accuracy
 

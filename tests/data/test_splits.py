@@ -1,0 +1,111 @@
+"""Splits: shares, seeds, copies, a published test part, and positions that do not fit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from audit.data import SplitSettings, from_arrays
+from audit.data.splits import split_samples
+from audit.errors import AuditError
+
+STRATA = np.repeat([0, 1, 2, 3], [300, 100, 40, 3])
+LABELS, GROUPS = ["no", "yes"] * 20, ["a"] * 20 + ["b"] * 20
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_seed_alone_decides():
+    assert same(split_samples(STRATA, SplitSettings()), split_samples(STRATA, SplitSettings()))
+    assert not same(
+        split_samples(STRATA, SplitSettings()), split_samples(STRATA, SplitSettings(seed=1))
+    )
+
+
+def test_a_sample_of_its_own_stratum_is_trained_on():
+    splits = split_samples(np.array([0] * 50 + [1]), SplitSettings())
+    assert 50 in splits["train"]
+
+
+def test_copies_follow_their_first_even_from_another_stratum():
+    repeats = np.arange(len(STRATA))
+    repeats[310:330] = np.arange(20)
+    splits = split_samples(STRATA, SplitSettings(), repeats)
+    for rows in splits.values():
+        held = set(rows.tolist())
+        assert all((copy in held) == (repeats[copy] in held) for copy in range(310, 330))
+    assert sum(len(rows) for rows in splits.values()) == len(STRATA)
+
+
+def test_a_published_test_part_is_kept_whatever_the_seed():
+    test = np.arange(len(STRATA)) % 7 == 0
+    for seed in (0, 1):
+        splits = split_samples(STRATA, SplitSettings(test=0.5, seed=seed), test=test)
+        assert torch.equal(splits["test"], torch.from_numpy(np.flatnonzero(test)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"test": -0.1}, r"found test=-0\.1; expected a share"),
+        ({"test": 1.0}, r"found test=1\.0; expected a share"),
+        ({"test": float("nan")}, "found test=nan"),
+        ({"select": -0.1}, r"found select=-0\.1; expected a share"),
+        ({"select": 1.5}, r"found select=1\.5; expected a share"),
+        ({"least_select": -1}, "found least_select=-1; expected 0 or more"),
+        ({"seed": -1}, "found seed=-1; expected 0 or more"),
+    ],
+)
+def test_shares_out_of_range(settings, message):
+    with pytest.raises(AuditError, match=message):
+        SplitSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"train": [0, 1], "select": [], "test": [40]}, "positions from 0 to 40; expected 0 to 39"),
+        ({"train": [0, -1], "select": [], "test": [1]}, "positions from -1 to 1; expected 0 to 39"),
+        ({"train": [0, 0], "select": [], "test": [1]}, "twice in one"),
+        ({"train": [0], "test": [1]}, "the split 'select' is missing"),
+        ({"train": [0], "select": [], "test": []}, "the split 'test' has no samples"),
+        ({"train": [0], "select": [], "test": [1], "dev": [2]}, "found a split 'dev'"),
+    ],
+)
+def test_given_splits_that_do_not_fit(splits, message):
+    with pytest.raises(AuditError, match=message):
+        from_arrays(np.eye(40), LABELS, GROUPS, splits=splits)
+
+
+def test_splits_may_be_given_as_masks():
+    test = np.arange(40) >= 30
+    data = from_arrays(
+        np.eye(40), LABELS, GROUPS, splits={"train": ~test, "select": [], "test": test}
+    )
+    assert data.splits["test"].tolist() == list(range(30, 40))
+    assert data.splits["train"].tolist() == list(range(30))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "groups", "message"),
+    [
+        ([], [], [], "0 inputs, 0 labels, 0 groups"),
+        (np.eye(40), LABELS, [*GROUPS[:-1], None], "1 samples have no group"),
+        (np.eye(40), pd.Series([0.0, np.nan] * 20), GROUPS, "20 samples have no label"),
+        (np.eye(40), np.zeros((40, 2)), GROUPS, r"labels of shape \(40, 2\)"),
+        ([["text"]] * 40, LABELS, GROUPS, "not an array of numbers"),
+    ],
+)
+def test_own_arrays_that_do_not_fit(inputs, labels, groups, message):
+    with pytest.raises(AuditError, match=message):
+        from_arrays(inputs, labels, groups)
+
+
+def test_own_numbers_are_named_in_numeric_order():
+    data = from_arrays(np.eye(40), [2, 10] * 20, torch.arange(40) // 20, samples=range(40))
+    assert data.classes == ("2", "10")
+    assert data.labels.tolist() == [0, 1] * 20
+    assert data.groups.tolist() == [0] * 20 + [1] * 20
+    assert data.samples[7] == "7"

@@ -1,0 +1,58 @@
+import pandas as pd
+import pytest
+
+from audit.report import figures
+from audit.report.html import _emphasised
+
+
+def _by_rate(methods=("magnitude",), groups=("a", "b"), rates=(0.0, 0.9)) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"method": method, "rate": rate, "group": group, "metric": "accuracy", "value": 0.9,
+         "low": 0.8, "high": float("nan")}
+        for method in methods for rate in rates for group in groups
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"), [(0.995, "99.5%"), (0.9375, "93.75%"), (0.8, "80%"), (0.29, "29%")]
+)
+def test_a_rate_is_not_rounded_up_to_all(rate, text):
+    assert figures.percent(rate) == text
+
+
+def test_no_two_of_six_methods_look_alike():
+    looks = list(zip(figures.COLOURS, figures.MARKERS, figures.DASHES, strict=True))
+    assert len(looks) == 6
+    assert all(len(set(kind)) == 6 for kind in zip(*looks, strict=True))
+
+
+def test_a_long_name_is_cut_and_an_empty_one_said():
+    assert figures.short("x" * 300, 12) == "x" * 11 + "…"
+    assert figures.short("", 12) == "(empty)"
+    assert figures.short("two\nlines", 12) == "two lines"
+
+
+@pytest.mark.parametrize("name", [r"$\frac{", "漢字", "a_{b}^c", "<b>"])
+def test_a_name_is_never_read_as_a_formula_and_never_warns(name):
+    svg = figures.groups_by_rate(_by_rate(groups=(name, "b")), ["accuracy"], [name], "test")
+    assert svg.startswith("<svg")
+
+
+def test_many_methods_stand_below_one_another():
+    def size(methods):
+        table = _by_rate(methods=methods)
+        svg = figures.groups_by_rate(table, ["accuracy", "accuracy"], ["a"], "test")
+        width, height = svg.split('viewBox="0 0 ')[1].split('"')[0].split()
+        return float(width), float(height)
+
+    assert size(["m1", "m2", "m3"])[1] < size(["m1", "m2", "m3", "m4"])[1]
+
+
+def test_only_harmed_groups_are_emphasised(fake):
+    groups = fake(harmed=("8", "3")).groups
+    assert _emphasised(groups.assign(label=groups["method"]), 0.98) == ["3", "8"]
+
+
+def test_without_harm_the_largest_gap_alone_is_emphasised(fake):
+    groups = fake(harmed=(), harm=0.0).groups
+    assert len(_emphasised(groups.assign(label=groups["method"]), 0.98)) == 1
