@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from scipy.stats import spearmanr
 
+from audit.study.verdict import percent
+
 # Six of each, so that no two of six methods look alike even without colour.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#6b4c00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -188,11 +190,6 @@ def dumbbells(
         axes[0, 0].figure.legend(handles, names, loc="outside upper left", ncols=2, frameon=False)
 
     return _svg(draw, 1, len(metrics), name, height=1.1 + 0.34 * len(groups))
-
-
-def percent(rate: float) -> str:
-    """A pruning rate in percent, never rounded up to all: 0.995 is 99.5 %."""
-    return f"{100 * rate:.6g}%"
 
 
 def short(name: object, most: int) -> str:

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader
 
 from audit.files import write_atomically
 from audit.report import figures
-from audit.report.figures import Drawing, percent
+from audit.report.figures import Drawing
 from audit.report.tables import (
     Table,
     comparison_tables,
@@ -25,7 +25,7 @@ from audit.report.tables import (
     size_table,
 )
 from audit.study.results import Results
-from audit.study.verdict import label, overall_table
+from audit.study.verdict import BEYOND_ROUNDING, label, overall_table, percent
 
 CAUSES = ("gradient_norm", "hessian_max_eigenvalue", "boundary_closeness", "input_distance")
 DEFINITIONS = (
@@ -321,7 +321,7 @@ def _emphasised(named: pd.DataFrame, rate: float) -> list[str]:
         .groupby("group", observed=True)
     )
     largest = means.max().nlargest(figures.MOST_EMPHASISED)
-    harmed = set(rows.loc[rows["ci_low"] > 0, "group"])
+    harmed = set(rows.loc[rows["ci_low"] > BEYOND_ROUNDING, "group"])
     worst = [group for group in largest.index if group in harmed] or list(largest.index[:1])
     order = list(named["group"].cat.categories)
     return sorted((str(group) for group in worst), key=order.index)
@@ -348,6 +348,7 @@ def _overall_by_rate(record: dict[str, Any]) -> pd.DataFrame:
 
 def _over_seeds(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Value with low and high: the interval of one seed, or mean ± deviation of several."""
+    table = table.replace([np.inf, -np.inf], np.nan)
     grouped = table.groupby(keys, observed=True, sort=False)
     found = grouped.agg(
         value=("value", "mean"),

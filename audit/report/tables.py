@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from audit.study.verdict import BEYOND_ROUNDING
+
 GROUP_METRICS = {
     "accuracy": "accuracy",
     "excess_accuracy_gap": "excess accuracy gap (points)",
@@ -103,10 +105,14 @@ def group_table(groups: pd.DataFrame, title: str, note: str = "") -> Table:
 def _group_cell(rows: pd.DataFrame, metric: str) -> Cell:
     values = rows["value"]
     if len(rows) > 1:
-        spread = number(values.std(), metric).removesuffix(" %")
+        # An infinite distance (a flat network) has no spread.
+        finite = bool(np.isfinite(values).all())
+        spread = number(values.std() if finite else None, metric).removesuffix(" %")
         return Cell(number(values.mean(), metric), f"± {spread}")
     row = rows.iloc[0]
-    harmed = metric == "excess_accuracy_gap" and row["ci_low"] > 0 and row["flag"] == ""
+    harmed = (
+        metric == "excess_accuracy_gap" and row["ci_low"] > BEYOND_ROUNDING and row["flag"] == ""
+    )
     text = interval(row["ci_low"], row["ci_high"], metric)
     return Cell(number(row["value"], metric), text, "worse" if harmed else "")
 
@@ -196,7 +202,11 @@ def _comparison_row(row: dict[Any, Any], metric: str) -> TableRow:
         cells.append(Cell(number(row[side], metric), text))
     low, high = row["difference_ci_low"], row["difference_ci_high"]
     worse = metric == "accuracy" and high is not None and high < 0
-    worse |= metric in ("excess_risk", "excess_accuracy_gap") and low is not None and low > 0
+    worse |= (
+        metric in ("excess_risk", "excess_accuracy_gap")
+        and low is not None
+        and low > BEYOND_ROUNDING
+    )
     difference = number(row["difference"], metric, signed=True)
     flagged = row["flag"] != ""
     style = "worse" if worse and not flagged else ""

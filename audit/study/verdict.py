@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 Row = Mapping[str, Any]
+BEYOND_ROUNDING = 1e-9
+"""An interval that starts closer to zero than this touches it: sums of floats are not exact."""
 
 
 def study_verdict(
@@ -80,6 +82,11 @@ def overall_table(overall: Sequence[Row], models: Sequence[Row]) -> pd.DataFrame
     return table
 
 
+def percent(rate: float) -> str:
+    """A pruning rate in percent, never rounded up to all: 0.995 is 99.5 %."""
+    return f"{100 * rate:.6g}%"
+
+
 def points(row: Row) -> str:
     """A share as points with its interval, for instance '18.4 points [9.6, 26.0]'."""
     text = f"{100 * row['value']:.1f} points"
@@ -102,14 +109,14 @@ def _headline(
     harmed = _harmed(groups, method, rate)
     if not harmed:
         return (
-            f"At {rate:.0%} pruning by {method}, no group's excess accuracy gap is significantly "
-            "above zero."
+            f"At {percent(rate)} pruning by {method}, no group's excess accuracy gap is "
+            "significantly above zero."
         )
     value = gaps["value"].mean()
     over = f", the mean over {seeds} seeds" if seeds > 1 else ""
     most = f"group {worst} pays most" if seeds == 1 else f"group {worst} most often pays most"
     return (
-        f"Pruning to {rate:.0%} by {method} hurts some groups more than others: {most}, with "
+        f"Pruning to {percent(rate)} by {method} hurts some groups more than others: {most}, with "
         f"an accuracy loss {100 * value:.1f} points above the average loss{over}."
     )
 
@@ -125,26 +132,29 @@ def _method_sentence(
         spread = f"{100 * gaps['value'].mean():.1f} ± {100 * gaps['value'].std():.1f} points"
         who = f"over {len(gaps)} seeds (mean ± standard deviation)"
         return (
-            f"{method} at {rate:.0%}: accuracy {accuracy.mean():.1%} ± {100 * accuracy.std():.1f} "
-            f"points, largest excess accuracy gap {spread}, {who}."
+            f"{method} at {percent(rate)}: accuracy {accuracy.mean():.1%} ± "
+            f"{100 * accuracy.std():.1f} points, largest excess accuracy gap {spread}, {who}."
         )
-    row: dict[str, Any] = {str(key): value for key, value in gaps.iloc[0].items()}
-    risk = _cell(groups, method, rate, row["group"], "excess_risk")
+    worst = str(gaps["group"].iloc[0])
+    gap, risk = (
+        _cell(groups, method, rate, worst, m) for m in ("excess_accuracy_gap", "excess_risk")
+    )
+    pays = (
+        f"group {worst} pays most"
+        if gap["ci_low"] > BEYOND_ROUNDING
+        else f"the largest gap, that of group {worst}, is not significantly above zero"
+    )
     return (
-        f"{method} at {rate:.0%}: accuracy {accuracy.iloc[0]:.1%}; group {row['group']} pays most, "
-        f"{points(row)} of accuracy beyond the average, excess risk {risk}."
+        f"{method} at {percent(rate)}: accuracy {accuracy.iloc[0]:.1%}; {pays}: {points(gap)} of "
+        f"accuracy beyond the average, excess risk {risk['value']:.2f} nats "
+        f"[{risk['ci_low']:.2f}, {risk['ci_high']:.2f}], {risk['n']} samples."
     )
 
 
-def _cell(groups: pd.DataFrame, method: str, rate: float, group: str, metric: str) -> str:
+def _cell(groups: pd.DataFrame, method: str, rate: float, group: str, metric: str) -> Row:
     rows = _of_method(groups, method)
     rows = rows[(rows["rate"] == rate) & (rows["group"] == group) & (rows["metric"] == metric)]
-    if rows.empty:
-        return "not measured"
-    row = rows.iloc[0]
-    return (
-        f"{row['value']:.2f} nats [{row['ci_low']:.2f}, {row['ci_high']:.2f}] on {row['n']} samples"
-    )
+    return {str(key): value for key, value in rows.iloc[0].items()}
 
 
 def _of_method(groups: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -163,7 +173,7 @@ def _harmed(groups: pd.DataFrame, method: str, rate: float) -> list[str]:
     rows = rows[
         (rows["rate"] == rate) & (rows["metric"] == "excess_accuracy_gap") & (rows["flag"] == "")
     ]
-    share = (rows["ci_low"] > 0).groupby(rows["group"], observed=True).mean()
+    share = (rows["ci_low"] > BEYOND_ROUNDING).groupby(rows["group"], observed=True).mean()
     return [str(group) for group in share.index[share > 0.5]]
 
 
@@ -176,8 +186,8 @@ def _onset(groups: pd.DataFrame, method: str) -> list[str]:
         return [f"Under {method}, no rate shows a gap whose 95 % interval lies above zero."]
     return [
         f"Under {method}, the lowest rate at which a group's gap lies significantly above zero is "
-        f"{first:.0%} ({_list([f'group {g}' for g in harmed[first]])}; intervals of 95 % a group, "
-        "not adjusted for the number of groups)."
+        f"{percent(first)} ({_list([f'group {g}' for g in harmed[first]])}; intervals of 95 % a "
+        "group, not adjusted for the number of groups)."
     ]
 
 
@@ -195,7 +205,7 @@ def _mended(table: pd.DataFrame, labels: Sequence[str], rate: float) -> list[str
         gap = 100 * (one["max_excess_accuracy_gap"] - base["max_excess_accuracy_gap"])
         accuracy = 100 * (one["accuracy"] - base["accuracy"])
         found.append(
-            f"Against {labels[0]} at {rate:.0%}, {name} changes the largest gap by {gap:+.1f} "
+            f"Against {labels[0]} at {percent(rate)}, {name} changes the largest gap by {gap:+.1f} "
             f"points and overall accuracy by {accuracy:+.1f} points."
         )
     return found
@@ -231,7 +241,7 @@ def _changed(table: pd.DataFrame, sign: int) -> list[str]:
     """Groups whose accuracy changed significantly in the direction of the sign."""
     rows = table[(table["metric"] == "accuracy") & (table["flag"] == "")]
     low = (sign * rows[["difference_ci_low", "difference_ci_high"]]).min(axis=1)
-    rows = rows[low > 0]
+    rows = rows[low > BEYOND_ROUNDING]
     return [
         f"group {group} ({100 * change:+.1f} points)"
         for group, change in zip(rows["group"], rows["difference"], strict=True)
@@ -240,7 +250,7 @@ def _changed(table: pd.DataFrame, sign: int) -> list[str]:
 
 def _paying(table: pd.DataFrame, side: str, name: str) -> list[str]:
     rows = table[(table["metric"] == "excess_accuracy_gap") & (table["flag"] == "")]
-    rows = rows[rows[f"{side}_ci_low"] > 0]
+    rows = rows[rows[f"{side}_ci_low"] > BEYOND_ROUNDING]
     if rows.empty:
         return [f"{name}: no group lost significantly more accuracy than the average."]
     groups = [

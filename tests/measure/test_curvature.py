@@ -16,6 +16,7 @@ from audit.measure import (
     hessian_extremes,
     input_distance,
     mean_gradient,
+    network,
     pyhessian_max_eigenvalue,
 )
 from audit.measure.curvature import (
@@ -430,7 +431,19 @@ def test_layers_without_a_right_second_derivative_are_refused():
     normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
     with pytest.raises(AuditError, match="weight_norm"):
         hessian_extremes(normed, batches)
-    assert gradient_norm(normed, batches).value > 0
+    # Its first derivative is right, though it has no forward mode: reverse mode twice.
+    norm = gradient_norm(normed, batches)
+    assert norm.samples.mean().item() == pytest.approx(norm.value, rel=1e-5)
+
+
+def test_attention_is_differentiated_in_forward_mode(monkeypatch):
+    """The fast path of evaluation mode has no forward rule, and the slow way would hide it."""
+    monkeypatch.delattr(network, "vjp")
+    batches = [(torch.randn(4, 3, 4), torch.tensor([0, 1, 0, 1]))]
+    model = unusual_networks()["transformer"].eval()
+    norm = gradient_norm(model, batches)
+    assert norm.samples.mean().item() == pytest.approx(norm.value, rel=1e-4)
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_what_cannot_be_measured_is_said(case):

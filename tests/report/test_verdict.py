@@ -14,11 +14,9 @@ def _words(results) -> str:
 
 def test_one_harmed_group_is_named_with_what_it_pays(fake):
     results = fake()
-    gap = next(
-        row
-        for row in results.record["overall"]
-        if (row["model"], row["metric"]) == ("magnitude-0.98-seed0", "max_excess_accuracy_gap")
-    )
+    groups = results.groups
+    chosen = (groups["model"] == "magnitude-0.98-seed0") & (groups["group"] == "8")
+    gap = groups[chosen & (groups["metric"] == "excess_accuracy_gap")].iloc[0]
     assert "group 8 pays most" in results.record["verdict"]["headline"]
     assert f"{100 * gap['value']:.1f} points" in _words(results)
     assert f"[{100 * gap['ci_low']:.1f}, {100 * gap['ci_high']:.1f}]" in _words(results)
@@ -28,6 +26,7 @@ def test_no_significant_difference_is_a_verdict(fake):
     results = fake(harmed=(), harm=0.0)
     assert "no group's excess accuracy gap" in results.record["verdict"]["headline"]
     assert "hurts" not in _words(results)
+    assert "pays most" not in _words(results)
 
 
 def test_several_seeds_give_mean_and_spread_without_the_sample_interval(fake):

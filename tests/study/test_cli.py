@@ -1,0 +1,303 @@
+"""The command line as its users meet it: the whole chain, and one clear line for bad input."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import audit
+from audit.cli import main
+from audit.study.results import GROUP_COLUMNS, SAMPLE_COLUMNS
+
+FAST = ["--epochs", "2", "--device", "cpu"]
+METRICS = {
+    "loss",
+    "accuracy",
+    "excess_risk",
+    "excess_accuracy_gap",
+    "gradient_norm",
+    "hessian_max_eigenvalue",
+    "hessian_min_eigenvalue",
+    "boundary_closeness",
+    "boundary_margin",
+    "input_distance",
+}
+
+
+def call(monkeypatch, *arguments: object) -> int:
+    """Run `audit` in this process and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["audit", *(str(argument) for argument in arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0)
+
+
+def refused(monkeypatch, capsys, *arguments: object) -> str:
+    """The one line that a refused command prints; it exits with 2."""
+    assert call(monkeypatch, *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, captured.err
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    """A dense network on the digits and two pruned ones, made by the commands."""
+    folder = tmp_path_factory.mktemp("models")
+    audit_command = [sys.executable, "-m", "audit.cli"]
+    small = ["--model", "convnet", "--width", "8", *FAST]
+    prune = ["--rate", "0.9", *FAST]
+    for arguments in (
+        ["train", "--data", "digits", *small, "--out", "dense.pt"],
+        ["prune", "dense.pt", "--method", "magnitude", *prune, "--out", "pruned.pt"],
+        ["mitigate", "dense.pt", "--constraint", "excess-accuracy", *prune, "--out", "fair.pt"],
+    ):
+        subprocess.run([*audit_command, *arguments], check=True, cwd=folder, capture_output=True)
+    return folder
+
+
+def test_help_answers_at_once():
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "audit.cli", "--help"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert time.monotonic() - started < 10
+    assert "mitigate" in done.stdout
+    assert "torch" not in done.stderr
+
+
+def test_compare_finds_everything_in_the_checkpoints(models, monkeypatch, capsys, tmp_path):
+    out = tmp_path / "report"
+    pair = (models / "pruned.pt", models / "fair.pt")
+    assert call(monkeypatch, "compare", *pair, "--out", out, "--samples-per-group", 20) == 0
+    assert "largest excess accuracy gap" in capsys.readouterr().out
+    groups = pd.read_parquet(out / "groups.parquet")
+    samples = pd.read_parquet(out / "samples.parquet")
+    record = json.loads((out / "results.json").read_text("utf-8"))
+    assert set(GROUP_COLUMNS) <= set(groups)
+    assert set(SAMPLE_COLUMNS) <= set(samples)
+    assert set(groups["metric"]) == METRICS
+    assert groups.groupby(["model", "metric"]).size().eq(10).all()
+    assert [model["sparsity"] for model in record["models"]] == pytest.approx([0.9, 0.9], abs=1e-3)
+    assert len(record["tables"]["comparison"]) == 10 * len(METRICS)
+    page = (out / "report.html").read_text("utf-8")
+    assert record["verdict"]["headline"] in page
+    assert "<script" not in page
+    assert "http-equiv" not in page
+
+
+def test_the_numbers_of_the_tables_follow_from_the_samples(models, monkeypatch, tmp_path, capsys):
+    out = tmp_path / "report"
+    call(monkeypatch, "compare", models / "pruned.pt", models / "fair.pt", "--out", out,
+         "--curvature", "none")  # fmt: skip
+    capsys.readouterr()
+    groups = pd.read_parquet(out / "groups.parquet")
+    samples = pd.read_parquet(out / "samples.parquet")
+    for metric, values in {
+        "loss": samples["loss"],
+        "accuracy": samples["label"] == samples["prediction"],
+        "boundary_margin": samples["margin"],
+    }.items():
+        means = values.groupby([samples["model"], samples["group"]]).mean()
+        rows = groups[groups["metric"] == metric]
+        expected = [
+            means[model, group] for model, group in zip(rows["model"], rows["group"], strict=True)
+        ]
+        np.testing.assert_allclose(rows["value"], expected)
+        assert ((rows["ci_low"] <= rows["value"]) & (rows["value"] <= rows["ci_high"])).all()
+
+
+def test_measure_prints_its_record_as_json(models, monkeypatch, capsys, tmp_path):
+    code = call(monkeypatch, "measure", models / "pruned.pt", "--out", tmp_path, "--json",
+                "--curvature", "pyhessian", "--samples-per-group", 10)  # fmt: skip
+    record = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert [model["name"] for model in record["models"]] == ["dense", "pruned"]
+    assert record["models"][1]["parent"] == record["models"][0]["sha256"]
+
+
+def test_a_study_goes_on_where_it_was(monkeypatch, capsys, tmp_path):
+    config = tmp_path / "study.toml"
+    assert call(monkeypatch, "init", config) == 0
+    text = (
+        config.read_text().replace("[0, 1, 2]", "[0, 1]").replace("[0.8, 0.9, 0.95, 0.98]", "[0.9]")
+    )
+    text = text.replace("epochs = 30", "epochs = 1").replace("epochs = 20", "epochs = 1")
+    text = text.replace("width = 32", "width = 4").replace('"lanczos"', '"none"')
+    config.write_text(text)
+    out = tmp_path / "out"
+    run = ("run", config, "--out", out, "--device", "cpu", "--workers", 1)
+    assert call(monkeypatch, *run) == 0
+    assert "2 seeds" in capsys.readouterr().out
+    first = pd.read_parquet(out / "groups.parquet")
+    made = {path: path.stat().st_mtime_ns for path in (out / "models").iterdir()}
+    assert len(made) == 2 * (1 + 3)
+    assert call(monkeypatch, *run) == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "models").iterdir()} == made
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "groups.parquet"), first)
+    config.write_text(text.replace("learning_rate = 0.05", "learning_rate = 0.04"))
+    assert call(monkeypatch, *run) == 0
+    assert all(path.stat().st_mtime_ns > before for path, before in made.items())
+
+
+def test_the_chain_on_2000_real_faces(monkeypatch, capsys, tmp_path):
+    packed = Path(__file__).parents[2].parent / "shared/data/utkface/utkface_rgb64_jpeg.npz"
+    if not packed.is_file():
+        pytest.skip("UTKFace is not here (utkface_rgb64_jpeg.npz)")
+    tool = packed.parents[2] / "tools" / "unpack_faces"
+    faces = tmp_path / "faces"
+    command = [sys.executable, tool, packed, faces, "--most", "2000"]
+    subprocess.run(command, check=True, capture_output=True)
+    config = tmp_path / "faces.toml"
+    config.write_text(
+        f'[data]\ndataset = "utkface"\nfolder = "{faces}"\nsize = 16\n'
+        '[model]\nname = "resnet10"\nwidth = 4\n'
+        '[study]\nmethods = ["magnitude", {method = "bilevel", constraint = "group-loss"}]\n'
+        "rates = [0.9]\n[training]\nepochs = 2\n[pruning]\nepochs = 1\n"
+        "[measure]\nsamples_per_group = 20\n"
+    )
+    code = call(
+        monkeypatch, "run", config, "--out", tmp_path / "out", "--workers", 1, "--device", "cpu"
+    )
+    assert code == 0
+    groups = audit.load_results(tmp_path / "out").groups
+    assert list(groups["group"].cat.categories) == ["White", "Black", "Asian", "Indian", "Others"]
+    accuracy = groups[(groups["metric"] == "accuracy") & (groups["method"] == "dense")]
+    assert accuracy["n"].sum() == pytest.approx(400, abs=5)
+    assert (tmp_path / "out" / "report.html").stat().st_size < 2_000_000
+
+
+@pytest.mark.parametrize("rate", ["1", "1.5", "-0.1"])
+def test_a_rate_out_of_range(models, monkeypatch, capsys, tmp_path, rate):
+    out = tmp_path / "out.pt"
+    line = refused(monkeypatch, capsys, "prune", models / "dense.pt", "--rate", rate, "--out", out)
+    assert "0 ≤ rate < 1" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_rate_zero_keeps_every_weight(models, monkeypatch, capsys):
+    out = models / "zero.pt"
+    arguments = ("prune", models / "dense.pt", "--rate", 0, "--out", out, *FAST)
+    assert call(monkeypatch, *arguments) == 0
+    assert "0.00%" in capsys.readouterr().out
+
+
+def test_bad_checkpoints(models, monkeypatch, capsys, tmp_path):
+    good = (models / "pruned.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(good[: len(good) // 2])
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
+    content = torch.load(models / "pruned.pt", weights_only=True)
+    content["state"]["0.weight"][0] = float("nan")
+    torch.save(content, tmp_path / "nan.pt")
+    for name, message in {
+        "none.pt": "there is no file",
+        "cut.pt": "truncated or not a checkpoint",
+        "module.pt": "pickled Python objects",
+        "nan.pt": "weights that are not finite",
+    }.items():
+        out = tmp_path / "report"
+        line = refused(monkeypatch, capsys, "measure", tmp_path / name, "--out", out)
+        assert message in line
+        assert not out.exists()
+
+
+def test_two_models_that_do_not_go_together(models, monkeypatch, capsys, tmp_path):
+    for name, arguments in {
+        "wide": ["--data", "digits", "--width", "9"],
+        "other": ["--data", "digits?seed=1", "--width", "8"],
+    }.items():
+        out = ("--out", tmp_path / f"{name}.pt")
+        assert call(monkeypatch, "train", "--model", "convnet", *arguments, *FAST, *out) == 0
+    capsys.readouterr()
+    pruned = models / "pruned.pt"
+    line = refused(monkeypatch, capsys, "compare", pruned, tmp_path / "wide.pt")
+    assert "one architecture" in line
+    line = refused(monkeypatch, capsys, "compare", pruned, tmp_path / "other.pt")
+    assert "different data or splits" in line
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("utkface:nowhere", "there is no folder 'nowhere'"),
+        ("adult:nowhere?group=height", "neither adult.data nor"),
+        ("digits?group=class", "has no setting 'group'"),
+    ],
+)
+def test_bad_data(monkeypatch, capsys, tmp_path, spec, message):
+    out = tmp_path / "dense.pt"
+    line = refused(monkeypatch, capsys, "train", "--data", spec, "--model", "mlp", "--out", out)
+    assert message in line
+
+
+def test_bad_words_on_the_command_line(models, monkeypatch, capsys, tmp_path):
+    dense = models / "dense.pt"
+    line = refused(monkeypatch, capsys, "prune", dense, "--rate", "0.5", "--method", "wish",
+                   "--out", tmp_path / "x.pt")  # fmt: skip
+    assert "wish" in line
+    line = refused(monkeypatch, capsys, "train", "--data", "digits", "--model", "vgg",
+                   "--out", tmp_path / "x.pt")  # fmt: skip
+    assert "expected one of mlp" in line
+    line = refused(monkeypatch, capsys, "prune", models / "pruned.pt", "--rate", "0.5",
+                   "--out", tmp_path / "x.pt")  # fmt: skip
+    assert "already pruned" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bad_config(monkeypatch, capsys, tmp_path):
+    config = tmp_path / "study.toml"
+    for text, message in {
+        "[data": "is not TOML",
+        "[data]\ndataset = 'digits'": "the table [model] is missing",
+        "[data]\ndataset='digits'\n[model]\nname='mlp'\n[study]\nmethods=['magic']": "method 'magic'",
+        "[data]\ndataset='digits'\n[model]\nname='mlp'\n[study]\nmethods=['random']\nrates=[2]": (
+            "0 ≤ rate < 1"
+        ),
+        "[data]\ndataset='digits'\n[model]\nname='mlp'\n[study]\nrates=[0.5]": "no methods",
+        "[data]\ndataset='digits'\n[model]\nname='mlp'\n[study]\n[measure]\nsplits=1": "'splits'",
+    }.items():
+        config.write_text(text)
+        assert message in refused(monkeypatch, capsys, "run", config, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_group_of_one_sample_is_shown_and_flagged():
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(200, 4, generator=generator)
+    groups = ["many"] * 199 + ["one"]
+    splits = {"train": range(100), "select": range(100, 120), "test": range(120, 200)}
+    data = audit.from_arrays(inputs, [0, 1] * 100, groups, group_names=["many", "one", "none"],
+                             splits=splits)  # fmt: skip
+    dense = audit.train_model(data, "mlp", audit.TrainingSettings(epochs=1))
+    pruned = audit.mitigate_model(dense, data, 0.5, settings=audit.TrainingSettings(epochs=1))
+    measures = audit.measure_model(pruned, dense, data)
+    table = measures.groups.set_index(["metric", "group"])
+    assert table.loc[("accuracy", "one"), "n"] == 1
+    assert table.loc[("excess_risk", "one"), "flag"] == "small"
+    assert np.isnan(table.loc[("excess_risk", "one"), "ci_low"])
+    assert table.loc[("loss", "none"), "flag"] == "absent"
+    assert len(table) == 3 * len(METRICS)
+    assert "max_excess_accuracy_gap" not in {row["metric"] for row in measures.overall}
+
+
+def test_faces_of_an_unreadable_image(monkeypatch, capsys, tmp_path):
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for k in range(40):
+        Image.new("RGB", (8, 8), (k, k, k)).save(faces / f"{k}_{k % 2}_{k % 5}_{k}.jpg")
+    (faces / "1_1_1_1.jpg").write_bytes(b"broken")
+    line = refused(monkeypatch, capsys, "train", "--data", f"utkface:{faces}", "--model", "mlp",
+                   "--out", tmp_path / "x.pt")  # fmt: skip
+    assert "1_1_1_1.jpg' cannot be read" in line
