@@ -236,10 +236,10 @@ class _Subject:
     ) -> list[tuple[str, Eigenvalue]]:
         if self.settings.curvature == "none":
             return []
-        if self.settings.curvature == "pyhessian":
-            found = pyhessian_max_eigenvalue(self.model, batches)
-            return [("hessian_max_eigenvalue", found)]
         mask = self.checkpoint.mask and self.mask.parts
+        if self.settings.curvature == "pyhessian":
+            found = pyhessian_max_eigenvalue(self.model, batches, mask)
+            return [("hessian_max_eigenvalue", found)]
         settings = CurvatureSettings(seed=self.settings.seed)
         largest, smallest = hessian_extremes(self.model, batches, mask, settings, gradient)
         return [("hessian_max_eigenvalue", largest), ("hessian_min_eigenvalue", smallest)]
