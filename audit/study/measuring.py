@@ -206,13 +206,18 @@ class _Subject:
         gradient = mean_gradient(self.model, batches)
         norm = gradient_norm(self.model, batches, gradient)
         distance = input_distance(self.model, batches).numpy()
+        # Where the network is flat there is no boundary to first order; n says how many counted.
+        near = np.isfinite(distance)
+        mean = float(distance[near].mean()) if near.any() else float("nan")
         slopes = norm.samples.numpy()
         found = [
             self._row(group, "gradient_norm", n, norm.value, self._interval(slopes)),
-            self._row(group, "input_distance", n, float(distance.mean()), self._interval(distance)),
+            self._row(
+                group, "input_distance", int(near.sum()), mean, self._interval(distance[near])
+            ),
         ]
         self._contribute("gradient_norm", rows, slopes)
-        self._contribute("input_distance", rows, distance)
+        self._contribute("input_distance", rows, np.where(near, distance, np.nan))
         for metric, eigenvalue in self._eigenvalues(batches, gradient):
             qualified = {
                 "residual": eigenvalue.residual,
