@@ -64,7 +64,8 @@ DEFINITIONS = (
         "Input distance",
         "The mean signed length of the first-order step in the input to the decision boundary "
         "(M7; the linear step of DeepFool); negative where a sample is misclassified. "
-        "Samples around which the network is flat have no boundary to first order and are not counted.",
+        "Samples around which the network is flat have no boundary to first order and are not "
+        "counted.",
     ),
     (
         "Intervals",
