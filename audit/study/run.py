@@ -22,6 +22,7 @@ from tqdm import tqdm
 from audit.data import load_data
 from audit.data.grouped import GroupedData
 from audit.files import sha256
+from audit.mitigate.bilevel import BilevelSettings
 from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
 from audit.study.gather import gather
 from audit.study.making import prune_model, train_model
@@ -126,7 +127,8 @@ def _cell_settings(settings: StudySettings, cell: Cell) -> list[Any]:
     if cell.method is None:
         return shared
     pruning = asdict(settings.pruning) | {"device": "", "seed": cell.seed}
-    return [*shared, pruning, asdict(cell.method), cell.rate]
+    solver = asdict(BilevelSettings(**cell.method.options)) if cell.method.name == "bilevel" else {}
+    return [*shared, pruning, asdict(cell.method), solver | {"training": None}, cell.rate]
 
 
 def _key(values: Any) -> str:
