@@ -1,8 +1,6 @@
 """Loaders on small files made here, and on the real sets where they are."""
 
 import gzip
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +11,6 @@ from PIL import Image
 from audit.data import load_data
 from audit.data.tabular import COLUMNS
 from audit.errors import AuditError
-
-SHARED = Path(__file__).parents[2].parent / "shared"
-
-
-@pytest.fixture(scope="session")
-def real_faces(tmp_path_factory) -> Path:
-    """2,000 real images of UTKFace under their own names."""
-    packed = SHARED / "data" / "utkface" / "utkface_rgb64_jpeg.npz"
-    if not packed.is_file():
-        pytest.skip("UTKFace is not here (utkface_rgb64_jpeg.npz)")
-    folder = tmp_path_factory.mktemp("faces")
-    tool = SHARED / "tools" / "unpack_faces"
-    command = [sys.executable, str(tool), str(packed), str(folder), "--most", "2000"]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder
 
 
 def write_faces(folder: Path, names: list[str]) -> None:
@@ -219,18 +202,15 @@ def test_bad_adult_files(tmp_path):
         load_data(f"adult:{tmp_path}")
 
 
-def test_the_real_adult_files():
-    folder = SHARED / "data" / "adult"
-    if not folder.is_dir():
-        pytest.skip("UCI Adult is not here (adult)")
-    data = load_data(f"adult:{folder}?group=sex,race")
+def test_the_real_adult_files(adult_folder):
+    data = load_data(f"adult:{adult_folder}?group=sex,race")
     assert (len(data), len(data.splits["test"])) == (48842, 16281)
     assert len(data.group_names) == 10
     assert data.sizes().loc["Male × White"].sum() > 20_000
 
 
-def test_the_real_faces(real_faces):
-    data = load_data(f"utkface:{real_faces}?most=1000")
-    assert len(data) == 1000
+def test_the_real_faces(utkface_folder):
+    data = load_data(f"utkface:{utkface_folder}?most=900")
+    assert len(data) == 900
     assert data.sizes().to_numpy().min() > 0
     assert data.inputs.float().std() > 30
