@@ -4,8 +4,11 @@ from audit.measure.boundary import input_distance
 from audit.measure.curvature import (
     CurvatureSettings,
     Eigenvalue,
+    curvature_samples,
     hessian_extremes,
+    layer_extremes,
     pyhessian_max_eigenvalue,
+    top_eigenvalues,
 )
 from audit.measure.gradient import GradientNorm, gradient_norm, mean_gradient
 from audit.measure.predictions import Outputs, predict
@@ -24,6 +27,7 @@ __all__ = [
     "GradientNorm",
     "Interval",
     "Outputs",
+    "curvature_samples",
     "excess_accuracy_gap",
     "excess_risk",
     "fairness_violation",
@@ -31,10 +35,12 @@ __all__ = [
     "group_resamples",
     "hessian_extremes",
     "input_distance",
+    "layer_extremes",
     "mean_gradient",
     "mean_interval",
     "percentile_interval",
     "predict",
     "pyhessian_max_eigenvalue",
+    "top_eigenvalues",
     "wilson_interval",
 ]

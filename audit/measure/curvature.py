@@ -1,30 +1,44 @@
-"""Both ends of the Hessian's spectrum of a group's mean loss (M6), by Lanczos with residuals."""
+"""Eigenvalues of the Hessian of a group's mean loss (M6), with residuals and estimated errors."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from audit.errors import AuditError
-from audit.measure.gradient import mean_gradient
+from audit.measure.folding import in_layout
+from audit.measure.hessian import (
+    Hessian,
+    chosen,
+    flatten,
+    hessian_product,
+    second_order,
+    unflatten,
+)
+from audit.measure.lanczos import Krylov, Ratios, lanczos
 from audit.measure.network import (
     Batches,
     Parameters,
     class_logits,
     differentiating,
     directional_derivative,
+    evaluating,
     inner,
     pairs,
     sample_losses,
     trainable,
 )
+
+SUBSET_SHARE = 8
+SMALLEST_SUBSET = 24
+SUBSET_PRODUCTS = 10
+"""Lanczos starts from the Ritz vectors of every eighth sample: ten products there cost little more
+than one on all samples, and save several. A smaller group starts from its gradient."""
 
 PROBES = 4
 """Per-sample curvatures that are computed a second, safer way."""
@@ -36,13 +50,12 @@ NUMBERS_AT_ONCE = 2**26
 class CurvatureSettings:
     """When Lanczos stops.
 
-    tolerance      an end has converged when its residual ‖Hv − λv‖ is at most so much of the
+    tolerance      an eigenvalue has converged when its estimated error is at most so much of the
                    larger |λ| of the two ends
-    max_products   Hessian products for the Krylov space of both ends; each end costs one more,
-                   which certifies it
+    max_products   Hessian products on all samples
     extra          further products granted to the smallest eigenvalue after the largest has
-                   converged; it lies in the crowded end of the spectrum and often needs many more
-    seed           of the random part of the start
+                   converged; it lies in the crowded end of the spectrum and often needs more
+    seed           of the subset and of the random part of the start
     """
 
     tolerance: float = 1e-3
@@ -56,71 +69,22 @@ class Eigenvalue:
     """An eigenvalue of H_a with what qualifies it (M6).
 
     value      vᵀHv of the unit vector v that was found
-    residual   ‖Hv − λv‖, from a product at v itself: some eigenvalue lies within it of `value`
-    products   Hessian products that were spent: those of the Krylov space, which both ends share,
-               and the one that certifies this end
+    residual   ‖Hv − λv‖: some eigenvalue lies within it of `value`
+    error      the estimated distance to that eigenvalue: residual²/gap where the next eigenvalue is
+               more than two residuals away, the residual itself where it is not
+    products   Hessian products on all samples that were spent, shared by all that are asked for
     space      support (the surviving weights) or ambient (all coordinates)
-    samples    vᵀH_i v of every sample, float64 [n]: their mean is `value`, so that a bootstrap of
-               the mean gives its interval to first order
+    vector     v, flat float64 [P]; `curvature_samples` tells what every sample adds to `value`
     """
 
     value: float
     residual: float
+    error: float
     products: int
     converged: bool
     space: str
     n: int
-    samples: Tensor
-
-
-@dataclass(frozen=True)
-class RitzPair:
-    """An eigenvalue by Lanczos, its unit vector, and the estimate β|s_k| of its residual."""
-
-    value: float
     vector: Tensor
-    residual: float
-
-
-def hessian_product(
-    model: nn.Module, batches: Batches, mask: Mapping[str, Tensor] | None = None
-) -> Callable[[Tensor], Tensor]:
-    """v ↦ H v for the mean loss over all samples, on flat float64 vectors [P].
-
-    With a mask, v and H v are confined to the surviving weights. Reverse over reverse, a batch at
-    a time: memory grows with the batch and not with the data. Forward over reverse took as long on
-    convolutions, twice as long on tables, and fails where a layer has no forward rule.
-
-    Raises AuditError where the mask does not fit, or PyTorch's second derivative is missing or
-    known to be wrong.
-    """
-    _refuse_weight_norm(model)
-    parameters = {name: value.clone().requires_grad_() for name, value in trainable(model).items()}
-    keep = survivors(model, mask)
-
-    def product(vector: Tensor) -> Tensor:
-        direction = unflatten(vector * keep, parameters)
-        total, count = torch.zeros_like(vector), 0
-        with differentiating(model):
-            for inputs, labels in pairs(batches):
-                losses = sample_losses(model, inputs, labels)
-                total += flatten(_summed_product(losses, parameters, direction))
-                count += len(labels)
-        return total / count * keep
-
-    return product
-
-
-def _summed_product(
-    losses: Callable[[Parameters], Tensor], parameters: Parameters, direction: Parameters
-) -> Parameters:
-    leaves = list(parameters.values())
-    gradient = torch.autograd.grad(
-        losses(parameters).sum(), leaves, create_graph=True, materialize_grads=True
-    )
-    along = [(g * v).sum() for g, v in zip(gradient, direction.values(), strict=True)]
-    second = torch.autograd.grad(torch.stack(along).sum(), leaves, materialize_grads=True)
-    return dict(zip(parameters, second, strict=True))
 
 
 def hessian_extremes(
@@ -128,121 +92,186 @@ def hessian_extremes(
     batches: Batches,
     mask: Mapping[str, Tensor] | None = None,
     settings: CurvatureSettings | None = None,
-    gradient: Parameters | None = None,
 ) -> tuple[Eigenvalue, Eigenvalue]:
     """The algebraically largest and smallest eigenvalue of H_a (M6; Tran et al. 2022).
 
-    mask       the surviving weights, for the space 'support'; None for 'ambient'
-    gradient   the group's mean gradient where it is known already: Lanczos starts from it, since
-               it lies close to the leading eigenvectors
+    `mask` is the surviving weights, for the space 'support'; None for 'ambient'. Unlike power
+    iteration, this does not mistake a large negative eigenvalue for the largest one.
 
-    Unlike power iteration, this does not mistake a large negative eigenvalue for the largest one.
-    Raises AuditError as `hessian_product` does, and where a number is not finite.
+    Raises AuditError as `Hessian` does.
+
+    >>> from audit.measure.curvature import hessian_extremes
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> _ = nn.init.zeros_(model.weight)  # one logit: H = p(1 − p)x² = x²/4
+    >>> largest, smallest = hessian_extremes(model, [(torch.tensor([[2.0]]), torch.tensor([1]))])
+    >>> largest.value, largest.converged
+    (1.0, True)
     """
-    settings = settings or CurvatureSettings()
-    product = hessian_product(model, batches, mask)
-    gradient = mean_gradient(model, batches) if gradient is None else gradient
-    start = _start(flatten(gradient), survivors(model, mask), settings.seed)
-    *ends, spent = lanczos_extremes(product, start, settings)
-    limit = settings.tolerance * max(abs(end.value) for end in ends)
-    space = "ambient" if mask is None else "support"
-    largest, smallest = (
-        _certified(model, batches, product, end.vector, spent, limit, space) for end in ends
-    )
+    largest, smallest = _eigenvalues(model, batches, mask, settings, (-1, 0))
     return largest, smallest
 
 
-def _start(gradient: Tensor, keep: Tensor, seed: int) -> Tensor:
-    """The gradient's direction and a small random part: no eigenvector may be orthogonal to it."""
-    if not keep.any():
-        raise AuditError(
-            "the mask removes every trainable weight; no coordinate is left to measure"
-        )
-    generator = torch.Generator().manual_seed(seed)
-    noise = keep * torch.randn(len(keep), dtype=torch.float64, generator=generator)
-    slope = keep * gradient
-    start: Tensor = slope / slope.norm().clamp(min=1e-30) + 0.1 * noise / noise.norm()
-    return start
+def top_eigenvalues(
+    model: nn.Module,
+    batches: Batches,
+    mask: Mapping[str, Tensor] | None = None,
+    settings: CurvatureSettings | None = None,
+    number: int = 1,
+) -> tuple[Eigenvalue, ...]:
+    """The `number` algebraically largest eigenvalues of H_a, descending (M6).
 
-
-def lanczos_extremes(
-    product: Callable[[Tensor], Tensor], start: Tensor, settings: CurvatureSettings
-) -> tuple[RitzPair, RitzPair, int]:
-    """Largest and smallest Ritz pair of a symmetric operator, and the products they took.
-
-    Lanczos with full reorthogonalisation in float64, from `start` [P]. It stops when both ends
-    have converged by their estimated residuals, or as `settings` say, or when the Krylov space is
-    invariant: then its Ritz pairs are exact.
+    Fewer where the space has fewer coordinates. Raises AuditError as `Hessian` does.
     """
-    basis = [start / start.norm()]
-    alphas: list[float] = []
-    betas: list[float] = []
-    allowed = settings.max_products
-    while True:
-        vector = product(basis[-1])
-        if not torch.isfinite(vector).all():
-            raise AuditError("a Hessian product is not finite: did the training diverge?")
-        alphas.append(float(basis[-1] @ vector))
-        vector = _orthogonalised(vector, basis)
-        beta = float(vector.norm())
-        values, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
-        scale = float(abs(values[[0, -1]]).max())
-        residuals = beta * abs(vectors[-1])
-        done = residuals <= settings.tolerance * scale
+    if number < 1:
+        raise AuditError(f"found {number} eigenvalues to compute; expected at least 1")
+    return _eigenvalues(model, batches, mask, settings, tuple(range(-1, -1 - number, -1)))
+
+
+def layer_extremes(
+    model: nn.Module,
+    batches: Batches,
+    mask: Mapping[str, Tensor] | None = None,
+    settings: CurvatureSettings | None = None,
+) -> dict[str, tuple[Eigenvalue, Eigenvalue]]:
+    """Both ends of the spectrum of every layer's own block of the Hessian, by layer (M6).
+
+    A layer is a module with trainable parameters of its own; its block holds the other layers
+    fixed. Layers of which nothing survives are left out. Raises AuditError as `Hessian` does.
+    """
+    found = {}
+    with evaluating(model):
+        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        for layer, own in layers(parameters).items():
+            for name, parameter in parameters.items():
+                parameter.requires_grad_(name in own)
+            kept = None if mask is None else {n: part for n, part in mask.items() if n in own}
+            if kept is None or len(kept) < len(own) or any(p.any() for p in kept.values()):
+                found[layer] = hessian_extremes(model, batches, kept, settings)
+    return found
+
+
+def layers(names: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Parameters by the module that owns them, in the network's order.
+
+    >>> layers(dict(nn.Sequential(nn.Linear(2, 2)).named_parameters()))
+    {'0': ['0.weight', '0.bias']}
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.rpartition(".")[0] or "(root)", []).append(name)
+    return found
+
+
+def _eigenvalues(
+    model: nn.Module,
+    batches: Batches,
+    mask: Mapping[str, Tensor] | None,
+    settings: CurvatureSettings | None,
+    wanted: tuple[int, ...],
+) -> tuple[Eigenvalue, ...]:
+    """The eigenvalues at these positions of the ascending spectrum, largest (−1) first."""
+    settings = settings or CurvatureSettings()
+    hessian = Hessian(model, batches, mask)
+    start, ratios = _start(hessian, settings.seed, wanted)
+    stop = _Stop(settings, wanted, ratios)
+    krylov = lanczos(hessian, start, stop)
+    limit = settings.tolerance * float(abs(krylov.values[[0, -1]]).max())
+    space = "ambient" if mask is None else "support"
+    found = []
+    for index in _present(wanted, krylov):
+        pair = krylov.pair(index, ratios)
+        converged = pair.error <= max(limit, 1e-12)
+        found.append(
+            Eigenvalue(
+                pair.value,
+                pair.residual,
+                pair.error,
+                hessian.products,
+                converged,
+                space,
+                hessian.count,
+                pair.vector,
+            )
+        )
+    return tuple(found)
+
+
+class _Stop:
+    """Whether all wanted Ritz values have converged, or the products that are allowed are spent."""
+
+    def __init__(self, settings: CurvatureSettings, wanted: Sequence[int], ratios: Ratios) -> None:
+        self.settings, self.wanted, self.ratios = settings, wanted, ratios
+        self.allowed = settings.max_products
+
+    def __call__(self, krylov: Krylov) -> bool:
+        size = len(krylov.values)
+        scale = float(abs(krylov.values[[0, -1]]).max())
+        done = krylov.errors(self.ratios) <= self.settings.tolerance * scale
         if done[-1]:
-            allowed = min(allowed, len(basis) + settings.extra)
-        invariant = beta <= 1e-12 * scale or len(basis) == len(start)
-        if (done[-1] and done[0]) or invariant or len(basis) >= allowed:
-            break
-        betas.append(beta)
-        basis.append(vector / beta)
-    largest, smallest = (
-        RitzPair(float(values[end]), _combined(vectors[:, end], basis), float(residuals[end]))
-        for end in (-1, 0)
-    )
-    return largest, smallest, len(basis)
+            self.allowed = min(self.allowed, size + self.settings.extra)
+        enough = size >= len(self.wanted) and all(done[index] for index in self.wanted)
+        return enough or size >= self.allowed
 
 
-def _orthogonalised(vector: Tensor, basis: list[Tensor]) -> Tensor:
-    """The part of the vector orthogonal to the basis; done twice, since once loses digits."""
-    for _ in range(2):
-        for known in basis:
-            vector = vector - (known @ vector) * known
-    return vector
+def _present(wanted: tuple[int, ...], krylov: Krylov) -> list[int]:
+    """The wanted positions that the spectrum has."""
+    return [index for index in wanted if -len(krylov.values) <= index]
 
 
-def _combined(weights: Any, basis: list[Tensor]) -> Tensor:
-    vector = torch.zeros_like(basis[0])
-    for weight, known in zip(weights.tolist(), basis, strict=True):
-        vector += weight * known
-    unit: Tensor = vector / vector.norm()
+def _start(hessian: Hessian, seed: int, wanted: tuple[int, ...]) -> tuple[Tensor, Ratios]:
+    """Where Lanczos starts, and how near the second eigenvalue is to the first at either end.
+
+    The Ritz vectors of a random eighth of the samples, the gradient's direction and a small random
+    part: no eigenvector may be orthogonal to the start.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(hessian.survivors), dtype=torch.float64, generator=generator)
+    noise = _unit(noise * hessian.survivors)
+    slope = _unit(flatten(hessian.gradient) * hessian.survivors)
+    size = hessian.count // SUBSET_SHARE
+    if size < SMALLEST_SUBSET:
+        return slope + 0.1 * noise, (None, None)
+    positions = torch.randperm(hessian.count, generator=generator)[:size].sort().values
+    subset = hessian.of(positions)
+    first = _unit(flatten(subset.gradient) * hessian.survivors) + 0.3 * noise
+    krylov = lanczos(subset, first, _rough if wanted == (-1,) else _thorough)
+    start = 0.1 * slope + 0.03 * noise
+    for index in _present(wanted, krylov):
+        start = start + krylov.pair(index).vector
+    return start, _ratios(krylov)
+
+
+def _ratios(krylov: Krylov) -> Ratios:
+    """Second to first eigenvalue of the smallest and of the largest end, where they have one."""
+    values = krylov.values
+    if len(values) < 3:
+        return None, None
+    low = max(0.0, float(values[1] / values[0])) if values[0] < 0 else None
+    high = max(0.0, float(values[-2] / values[-1])) if values[-1] > 0 else None
+    return low, high
+
+
+def _thorough(krylov: Krylov) -> bool:
+    return len(krylov.values) >= SUBSET_PRODUCTS
+
+
+def _rough(krylov: Krylov) -> bool:
+    """The largest alone is isolated and needs less."""
+    near = krylov.residuals[-1] <= 0.1 * abs(krylov.values[-1])
+    return _thorough(krylov) or (len(krylov.values) > 2 and bool(near))
+
+
+def _unit(vector: Tensor) -> Tensor:
+    """The direction of a vector; zero where it is zero."""
+    unit: Tensor = vector / vector.norm().clamp(min=1e-30)
     return unit
 
 
-def _certified(
-    model: nn.Module,
-    batches: Batches,
-    product: Callable[[Tensor], Tensor],
-    vector: Tensor,
-    spent: int,
-    limit: float,
-    space: str,
-) -> Eigenvalue:
-    """What one more product says of the vector, whatever the way it was found."""
-    applied = product(vector)
-    value = float(vector @ applied)
-    residual = float((applied - value * vector).norm())
-    direction = unflatten(vector, trainable(model))
-    samples = curvature_samples(model, batches, direction, value)
-    return Eigenvalue(
-        value, residual, spent + 1, residual <= max(limit, 1e-12), space, len(samples), samples
-    )
+def curvature_samples(model: nn.Module, batches: Batches, eigenvalue: Eigenvalue) -> Tensor:
+    """vᵀH_i v of every sample, float64 [n]: their mean is the eigenvalue (M6).
 
-
-def curvature_samples(
-    model: nn.Module, batches: Batches, direction: Parameters, curvature: float
-) -> Tensor:
-    """vᵀH_i v of every sample, float64 [n], whose mean is known to be `curvature` = vᵀHv.
+    A bootstrap of the mean gives the eigenvalue's interval to first order, since at an eigenvector
+    the value does not change with v to first order.
 
     Differentiating twice along v costs a few forward passes, but PyTorch's rules of third order
     are missing for some layers (SiLU) and silently wrong for others (layer norm:
@@ -250,12 +279,22 @@ def curvature_samples(
     samples, since errors can cancel in the mean; where they are off, or a rule is missing, each
     sample is given a Hessian product of its own.
     """
+    parameters = trainable(model)
+    return curvatures_along(
+        model, batches, unflatten(eigenvalue.vector, parameters), eigenvalue.value
+    )
+
+
+def curvatures_along(
+    model: nn.Module, batches: Batches, direction: Parameters, curvature: float
+) -> Tensor:
+    """vᵀH_i v of every sample, float64 [n], for a direction whose vᵀHv is known."""
     try:
-        samples = _curvatures_along(model, batches, direction)
+        samples = _curvatures_in_forward_mode(model, batches, direction)
     except NotImplementedError:
         return _curvatures_by_sample(model, batches, direction)
     largest = samples.abs().topk(min(PROBES, len(samples))).indices.sort().values
-    probes = _curvatures_by_sample(model, _chosen(batches, largest), direction)
+    probes = _curvatures_by_sample(model, chosen(batches, largest), direction)
     limit = 10 * torch.finfo(next(iter(direction.values())).dtype).eps ** 0.5
     agree = abs(samples.mean() - curvature) <= limit * samples.abs().mean() and torch.all(
         (samples[largest] - probes).abs() <= limit * probes.abs().max()
@@ -263,24 +302,15 @@ def curvature_samples(
     return samples if agree else _curvatures_by_sample(model, batches, direction)
 
 
-def _chosen(batches: Batches, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The samples at these positions, ascending, of all the batches together."""
-    found, start = [], 0
-    for inputs, labels in pairs(batches):
-        own = positions[(positions >= start) & (positions < start + len(labels))] - start
-        if len(own):
-            found.append((inputs[own], labels[own]))
-        start += len(labels)
-    return found
-
-
-def _curvatures_along(model: nn.Module, batches: Batches, direction: Parameters) -> Tensor:
+def _curvatures_in_forward_mode(
+    model: nn.Module, batches: Batches, direction: Parameters
+) -> Tensor:
     """d²/dt² of each sample's loss at θ + tv."""
     parameters = trainable(model)
     found = []
-    with differentiating(model), torch.no_grad():
+    with second_order(model, batches) as layout, torch.no_grad():
         for inputs, labels in pairs(batches):
-            losses = sample_losses(model, inputs, labels)
+            losses = sample_losses(model, in_layout(inputs, layout), labels)
 
             def slopes(at: Parameters, losses: Callable[[Parameters], Tensor] = losses) -> Tensor:
                 return directional_derivative(losses, at, direction)
@@ -332,29 +362,31 @@ def pyhessian_max_eigenvalue(
     Raises AuditError where PyHessian is not installed.
     """
     try:
-        from pyhessian import hessian
+        from pyhessian import hessian as peer
     except ImportError as error:
         raise AuditError("PyHessian is not installed: pip install pyhessian") from error
     found = list(pairs(batches))
     whole = (torch.cat([x for x, _ in found]), torch.cat([y for _, y in found]))
-    product = hessian_product(model, found, mask)
+    hessian = Hessian(model, found, mask)
     devices = [whole[0].device] if whole[0].is_cuda else []
     used: list[int] = []
     with differentiating(model), torch.random.fork_rng(devices), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(seed)
         model.zero_grad()
-        operator = hessian(_Masked(model, mask or {}), _mean_loss, data=whole, cuda=bool(devices))
+        operator = peer(_Masked(model, mask or {}), _mean_loss, data=whole, cuda=bool(devices))
         operator.gradsH[0].register_hook(lambda _: used.append(1))
         values, vectors = operator.eigenvalues(maxIter=max_products, tol=tolerance, top_n=1)
     vector = flatten(dict(enumerate(part.detach() for part in vectors[0])))
-    value, space = float(values[0]), "ambient" if mask is None else "support"
-    found_at = _certified(model, found, product, vector / vector.norm(), len(used), 0.0, space)
-    # Hv − λv and v are orthogonal where λ = vᵀHv, so that another λ adds its distance.
-    residual = float(np.hypot(found_at.residual, found_at.value - value))
+    vector, value = vector / vector.norm(), float(values[0])
+    applied = hessian(vector)
+    residual = float((applied - value * vector).norm())
+    space = "ambient" if mask is None else "support"
     # Of the signed value: no negative one passes.
     converged = residual <= 1e-2 * value
-    return replace(found_at, value=value, residual=residual, converged=converged)
+    return Eigenvalue(
+        value, residual, residual, len(used) + 1, converged, space, hessian.count, vector
+    )
 
 
 class _Masked(nn.Module):
@@ -373,46 +405,3 @@ class _Masked(nn.Module):
 
 def _mean_loss(outputs: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(class_logits(outputs), labels)
-
-
-def _refuse_weight_norm(model: nn.Module) -> None:
-    hooks = [hook for module in model.modules() for hook in module._forward_pre_hooks.values()]
-    if any(
-        type(part).__name__ in ("_WeightNorm", "WeightNorm") for part in [*model.modules(), *hooks]
-    ):
-        raise AuditError(
-            "the network uses weight_norm, whose second derivative is wrong in PyTorch; bake the "
-            "weights in (torch.nn.utils.parametrize.remove_parametrizations, or "
-            "torch.nn.utils.remove_weight_norm) or measure it without curvature"
-        )
-
-
-def survivors(model: nn.Module, mask: Mapping[str, Tensor] | None) -> Tensor:
-    """1 where a trainable coordinate is in the space, 0 where it is removed; float64 [P].
-
-    Raises AuditError where the mask names no parameter of the network, or has another shape.
-    """
-    mask, weights = mask or {}, dict(model.named_parameters())
-    for name, part in mask.items():
-        if name not in weights or weights[name].shape != part.shape:
-            has = tuple(weights[name].shape) if name in weights else "no such parameter"
-            raise AuditError(
-                f"found a mask of shape {tuple(part.shape)} for '{name}'; the network has {has}"
-            )
-    return flatten(
-        {name: mask.get(name, torch.ones_like(value)) for name, value in trainable(model).items()}
-    )
-
-
-def flatten(parameters: Mapping[Any, Tensor]) -> Tensor:
-    """Parameters as one float64 vector [P], on the CPU."""
-    return torch.cat([value.double().flatten().cpu() for value in parameters.values()])
-
-
-def unflatten(vector: Tensor, like: Parameters) -> Parameters:
-    """A flat vector cut into the shapes, types and devices of the parameters."""
-    pieces = vector.split([value.numel() for value in like.values()])
-    return {
-        name: piece.view_as(value).to(value.dtype).to(value.device)
-        for (name, value), piece in zip(like.items(), pieces, strict=True)
-    }

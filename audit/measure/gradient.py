@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from audit.errors import AuditError
+from audit.measure.folding import in_layout
+from audit.measure.hessian import second_order
 from audit.measure.network import (
     Batches,
     Parameters,
@@ -73,9 +75,9 @@ def directional_derivatives(model: nn.Module, batches: Batches, direction: Param
     """g_iᵀv of every sample, float64 [n], by forward mode: no gradient of a sample is stored."""
     parameters = trainable(model)
     found = []
-    with differentiating(model), torch.no_grad():
+    with second_order(model, batches) as layout, torch.no_grad():
         for inputs, labels in pairs(batches):
-            losses = sample_losses(model, inputs, labels)
+            losses = sample_losses(model, in_layout(inputs, layout), labels)
             slopes = directional_derivative(losses, parameters, direction)
             found.append(slopes.double().cpu())
     return torch.cat(found)

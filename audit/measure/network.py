@@ -49,8 +49,17 @@ def differentiating(model: nn.Module) -> Iterator[nn.Module]:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with evaluating(model), sdpa_kernel(SDPBackend.MATH):
+        with evaluating(model), sdpa_kernel(SDPBackend.MATH), explaining():
             yield model
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextmanager
+def explaining() -> Iterator[None]:
+    """Turns PyTorch's error about a missing second derivative into an AuditError."""
+    try:
+        yield
     except RuntimeError as error:
         if isinstance(error, NotImplementedError) or "is not implemented" not in str(error):
             raise
@@ -58,12 +67,14 @@ def differentiating(model: nn.Module) -> Iterator[nn.Module]:
             f"PyTorch cannot differentiate a layer of this network twice ({error}); "
             "measure it without curvature"
         ) from error
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def pairs(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches that hold samples; raises AuditError where there are none."""
+    if isinstance(batches, Iterator):
+        raise AuditError(
+            "found batches that can be read only once; expected such as a list and not a generator"
+        )
     found = False
     for inputs, labels in batches:
         if len(labels):
@@ -72,8 +83,7 @@ def pairs(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
             yield inputs.clone(), labels
     if not found:
         raise AuditError(
-            "found no samples to measure; expected batches that can be read more than once, "
-            "such as a list and not a generator"
+            "found no samples to measure; expected at least one batch of (inputs, labels)"
         )
 
 

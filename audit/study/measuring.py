@@ -20,6 +20,7 @@ from audit.measure import (
     Eigenvalue,
     Interval,
     Outputs,
+    curvature_samples,
     excess_accuracy_gap,
     excess_risk,
     fairness_violation,
@@ -225,8 +226,9 @@ class _Subject:
                 "converged": eigenvalue.converged,
                 "space": eigenvalue.space,
             }
-            self._contribute(metric, rows, eigenvalue.samples.numpy())
-            interval = self._interval(eigenvalue.samples.numpy())
+            samples = curvature_samples(self.model, batches, eigenvalue).numpy()
+            self._contribute(metric, rows, samples)
+            interval = self._interval(samples)
             found.append(self._row(group, metric, n, eigenvalue.value, interval) | qualified)
         return found
 
@@ -246,7 +248,7 @@ class _Subject:
             found = pyhessian_max_eigenvalue(self.model, batches, mask)
             return [("hessian_max_eigenvalue", found)]
         settings = CurvatureSettings(seed=self.settings.seed)
-        largest, smallest = hessian_extremes(self.model, batches, mask, settings, gradient)
+        largest, smallest = hessian_extremes(self.model, batches, mask, settings)
         return [("hessian_max_eigenvalue", largest), ("hessian_min_eigenvalue", smallest)]
 
     def _subset(self, rows: Tensor) -> Tensor:
