@@ -1,1 +1,21 @@
-"""Pruning: masks, criteria, and fine-tuning that keeps a mask."""
+"""Pruning: masks, criteria, and training that keeps a mask."""
+
+from audit.prune.channels import Cost, channel_groups, cost, shrink
+from audit.prune.mask import Mask, measured_mask, prunable_weights
+from audit.prune.methods import PRUNING_METHODS, Pruned, prune
+from audit.prune.projection import STRUCTURES, project
+
+__all__ = [
+    "PRUNING_METHODS",
+    "STRUCTURES",
+    "Cost",
+    "Mask",
+    "Pruned",
+    "channel_groups",
+    "cost",
+    "measured_mask",
+    "project",
+    "prunable_weights",
+    "prune",
+    "shrink",
+]

@@ -1,0 +1,260 @@
+"""Every pruning method by name, each with the same number of optimisation steps (M §3).
+
+A method prunes the model in place and trains what survives on train + select. It takes exactly as
+many steps as `fine_tune` does with the same settings. Forward-backward passes that it spends on
+scores alone are counted apart, in `passes`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from audit.data.grouped import GroupedData
+from audit.errors import AuditError
+from audit.measure.predictions import predict
+from audit.models.training import TrainingSettings
+from audit.prune.channels import channel_groups, multiply_adds, shrink
+from audit.prune.fairgrape import fairgrape_mask
+from audit.prune.fairprune import fairprune_mask
+from audit.prune.filters import fpgm_mask, norm_mask
+from audit.prune.fine_tune import fine_tune
+from audit.prune.magnitude import gradual_magnitude, lottery_ticket, magnitude_mask
+from audit.prune.mask import Mask, check_rate
+from audit.prune.projection import ChannelGroup, pattern_of
+from audit.prune.random import random_mask
+from audit.prune.saliency import SYNFLOW_ROUNDS, grasp_mask, snip_mask, synflow_mask
+
+FAIRPRUNE_BETA = 1 / 3
+FAIRPRUNE_SAMPLES = 200
+"""At most so many samples of a group give its Hessian diagonal."""
+
+GRASP_NOTE = (
+    "GraSP was made for networks before training; of a trained one it first removes the weights "
+    "whose loss raises the gradient most, and with them what the network has learnt"
+)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a method did to a model.
+
+    steps    optimisation steps, those of training
+    passes   further forward-backward passes over a batch, spent on scores
+    notes    sentences that a report must repeat
+    """
+
+    mask: Mask
+    steps: int
+    passes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+Method = Callable[[nn.Module, GroupedData, float, TrainingSettings], Pruned]
+Choice = tuple[Mask, int, tuple[str, ...]]
+Criterion = Callable[[nn.Module, GroupedData, float, TrainingSettings], Choice]
+"""Chooses a mask at once: the mask, the passes it took, and notes."""
+
+
+def prune(
+    model: nn.Module,
+    data: GroupedData,
+    method: str = "magnitude",
+    rate: float = 0.9,
+    settings: TrainingSettings | None = None,
+) -> Pruned:
+    """Prune a trained model to the rate by a method of `PRUNING_METHODS`, in place (M §3).
+
+    The model is given back in evaluation mode, on the CPU, its removed weights exactly zero. Raises
+    AuditError where the method is unknown, or the rate is not in [0, 1) or out of its reach.
+    """
+    check_rate(rate)
+    if method not in PRUNING_METHODS:
+        raise AuditError(
+            f"found pruning method '{method}'; expected one of {', '.join(PRUNING_METHODS)}"
+        )
+    return PRUNING_METHODS[method](model, data, rate, settings or TrainingSettings(epochs=20))
+
+
+@dataclass(frozen=True)
+class SampleBatches:
+    """(inputs, labels) of the samples at some positions, in order; they can be read again."""
+
+    data: GroupedData
+    indices: Tensor
+    settings: TrainingSettings
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        settings = self.settings
+        for batch in self.data.batches(self.indices, settings.batch_size, settings.device):
+            yield batch.inputs, batch.labels
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.indices) / self.settings.batch_size)
+
+
+def _at_once(
+    criterion: Criterion,
+    model: nn.Module,
+    data: GroupedData,
+    rate: float,
+    settings: TrainingSettings,
+) -> Pruned:
+    """Choose a mask by the trained weights, then fine-tune what survives."""
+    model.to(settings.device)
+    mask, passes, notes = criterion(model, data, rate, settings)
+    steps = fine_tune(model, mask, data, data.indices("train", "select"), settings)
+    return Pruned(mask, steps, passes, notes)
+
+
+def _magnitude(
+    structure: str, model: nn.Module, data: GroupedData, rate: float, settings: TrainingSettings
+) -> Choice:
+    return magnitude_mask(model, rate, structure), 0, ()
+
+
+def _pattern(
+    structure: str, model: nn.Module, data: GroupedData, rate: float, settings: TrainingSettings
+) -> Choice:
+    keep, block = pattern_of(structure)
+    if not math.isclose(rate, 1 - keep / block, abs_tol=0.005):
+        raise AuditError(
+            f"found rate {rate:g} for the pattern {structure}, which keeps {keep} of every {block} "
+            f"inputs; expected rate {1 - keep / block:g}"
+        )
+    mask = magnitude_mask(model, rate, structure)
+    return mask, 0, _short_inputs(model, mask, structure, 1 - keep / block)
+
+
+def _short_inputs(model: nn.Module, mask: Mask, structure: str, expected: float) -> tuple[str, ...]:
+    short = [name for name, share in mask.layer_sparsity().items() if share < expected]
+    if not short:
+        return ()
+    return (
+        f"layers whose inputs do not fill the blocks of {structure} keep more than its share: "
+        f"{', '.join(short)}",
+    )
+
+
+def _random(model: nn.Module, data: GroupedData, rate: float, settings: TrainingSettings) -> Choice:
+    return random_mask(model, rate, settings.seed), 0, ()
+
+
+def _snip(model: nn.Module, data: GroupedData, rate: float, settings: TrainingSettings) -> Choice:
+    batches = SampleBatches(data, data.indices("train", "select"), settings)
+    return snip_mask(model, batches, rate), len(batches), ()
+
+
+def _grasp(model: nn.Module, data: GroupedData, rate: float, settings: TrainingSettings) -> Choice:
+    batches = SampleBatches(data, data.indices("train", "select"), settings)
+    # The gradient, and a Hessian product, which goes forward and back twice.
+    return grasp_mask(model, batches, rate), 3 * len(batches), (GRASP_NOTE,)
+
+
+def _synflow(
+    model: nn.Module, data: GroupedData, rate: float, settings: TrainingSettings
+) -> Choice:
+    return synflow_mask(model, data.input_shape, rate), SYNFLOW_ROUNDS, ()
+
+
+def _filters(
+    criterion: Callable[[nn.Module, tuple[ChannelGroup, ...], float], Mask],
+    model: nn.Module,
+    data: GroupedData,
+    rate: float,
+    settings: TrainingSettings,
+) -> Choice:
+    example = data.batch(data.indices("train")[:2], settings.device).inputs
+    mask = criterion(model, channel_groups(model, example), rate)
+    return mask, 0, (_saving(model, mask, example[:1]),)
+
+
+def _saving(model: nn.Module, mask: Mask, example: Tensor) -> str:
+    smaller = shrink(model, mask, example)
+    counts = [sum(p.numel() for p in network.parameters()) for network in (smaller, model)]
+    adds = [multiply_adds(network, example) for network in (smaller, model)]
+    return (
+        f"whole channels were removed: shrunk, the network keeps {counts[0]:,} of {counts[1]:,} "
+        f"parameters and {adds[0]:,} of {adds[1]:,} multiply-adds a sample"
+    )
+
+
+def _fairgrape(
+    model: nn.Module, data: GroupedData, rate: float, settings: TrainingSettings
+) -> Choice:
+    batches, notes = _group_batches(data, settings)
+    mask = fairgrape_mask(model, list(batches.values()), rate)
+    return mask, sum(len(own) for own in batches.values()), notes
+
+
+def _fairprune(
+    model: nn.Module, data: GroupedData, rate: float, settings: TrainingSettings
+) -> Choice:
+    """The unprivileged group is the one with the highest mean loss under the dense model."""
+    batches, notes = _group_batches(data, settings, FAIRPRUNE_SAMPLES)
+    if len(batches) < 2:
+        raise AuditError(f"found {len(batches)} group with samples; fairprune needs two or more")
+    losses = [float(predict(model, own).loss.mean()) for own in batches.values()]
+    worst = max(range(len(losses)), key=losses.__getitem__)
+    mask = fairprune_mask(model, list(batches.values()), worst, rate, FAIRPRUNE_BETA)
+    passes = len(data.classes) * sum(len(own) for own in batches.values())
+    spared = (
+        f"fairprune spared group '{list(batches)[worst]}', whose dense loss is the highest, with "
+        f"β = {FAIRPRUNE_BETA:.2f}"
+    )
+    return mask, passes, (*notes, spared)
+
+
+def _group_batches(
+    data: GroupedData, settings: TrainingSettings, most: int | None = None
+) -> tuple[dict[str, SampleBatches], tuple[str, ...]]:
+    """The train and select samples of every group that has any, `most` of each by a seeded choice.
+
+    With them, what must be said of the groups that have none.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    found, absent = {}, []
+    for group, name in enumerate(data.group_names):
+        rows = data.indices("train", "select", group=group)
+        if len(rows) == 0:
+            absent.append(name)
+            continue
+        chosen = torch.randperm(len(rows), generator=generator)[:most].sort().values
+        found[name] = SampleBatches(data, rows[chosen], settings)
+    if not absent:
+        return found, ()
+    return found, (f"groups without train and select samples had no say: {', '.join(absent)}",)
+
+
+def _trained(
+    function: Callable[[nn.Module, GroupedData, Tensor, float, TrainingSettings], tuple[Mask, int]],
+    model: nn.Module,
+    data: GroupedData,
+    rate: float,
+    settings: TrainingSettings,
+) -> Pruned:
+    """Prune while training."""
+    return Pruned(*function(model, data, data.indices("train", "select"), rate, settings))
+
+
+PRUNING_METHODS: Mapping[str, Method] = {
+    "magnitude": partial(_at_once, partial(_magnitude, "weight")),
+    "magnitude-layerwise": partial(_at_once, partial(_magnitude, "layer")),
+    "magnitude-2of4": partial(_at_once, partial(_pattern, "2:4")),
+    "gradual": partial(_trained, gradual_magnitude),
+    "lottery-ticket": partial(_trained, lottery_ticket),
+    "snip": partial(_at_once, _snip),
+    "grasp": partial(_at_once, _grasp),
+    "synflow": partial(_at_once, _synflow),
+    "l1-filter": partial(_at_once, partial(_filters, partial(norm_mask, order=1.0))),
+    "l2-filter": partial(_at_once, partial(_filters, partial(norm_mask, order=2.0))),
+    "fpgm": partial(_at_once, partial(_filters, fpgm_mask)),
+    "fairgrape": partial(_at_once, _fairgrape),
+    "fairprune": partial(_at_once, _fairprune),
+    "random": partial(_at_once, _random),
+}

@@ -1,0 +1,258 @@
+"""λ_max of every group's Hessian: time against true error, beside every peer.
+
+True error: against Lanczos in float64 to a residual of 1e-6. Every tool runs at a ladder of
+tolerances; the fastest setting whose largest error over the groups is at most 1e-3 is its time at
+equal true error. All tools run in one process, in turn, several times over.
+
+The peers are installed beside the project by: pip install -r benchmarks/requirements.txt
+Run: python benchmarks/curvature.py --utkface FOLDER --adult FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import eigsh
+from torch import nn
+
+from audit import TrainingSettings
+from audit.data import load_data
+from audit.measure import CurvatureSettings, top_eigenvalues
+from audit.models.zoo import Architecture, build_model
+from audit.study.making import train_model
+from common import hardware, store, versions
+
+TARGET = 1e-3
+Batch = tuple[torch.Tensor, torch.Tensor]
+TRUTH = CurvatureSettings(tolerance=1e-13, max_products=300)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and the samples of each group."""
+
+    name: str
+    model: nn.Module
+    groups: dict[str, Batch]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A way to compute λ_max; `settings` runs from loose to tight."""
+
+    name: str
+    compute: Callable[[nn.Module, Batch, Any], float]
+    settings: tuple[Any, ...]
+
+
+def ours(model: nn.Module, batch: Batch, tolerance: float) -> float:
+    settings = CurvatureSettings(tolerance=tolerance)
+    return top_eigenvalues(model, [batch], settings=settings)[0].value
+
+
+def pyhessian(model: nn.Module, batch: Batch, tolerance: float) -> float:
+    from pyhessian import hessian
+
+    operator = hessian(model, nn.functional.cross_entropy, data=batch, cuda=batch[0].is_cuda)
+    return float(operator.eigenvalues(maxIter=500, tol=tolerance, top_n=1)[0][0])
+
+
+def curvlinops(model: nn.Module, batch: Batch, tolerance: float) -> float:
+    from curvlinops import HessianLinearOperator
+
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    loss = nn.CrossEntropyLoss()
+    operator = HessianLinearOperator(model, loss, parameters, [batch], check_deterministic=False)
+    found = eigsh(operator.to_scipy(), k=1, which="LA", tol=tolerance, return_eigenvectors=False)
+    return float(found[0])
+
+
+def eigenthings(model: nn.Module, batch: Batch, products: int) -> float:
+    from hessian_eigenthings import HessianOperator, lanczos
+
+    def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+        return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+    operator = HessianOperator(model, [batch], loss)
+    return float(lanczos(operator, k=1, max_iter=products, which="LA", seed=0).eigenvalues[0])
+
+
+TOOLS = (
+    Tool("this project", ours, (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)),
+    Tool("PyHessian, power iteration", pyhessian, (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)),
+    Tool("hessian-eigenthings, Lanczos", eigenthings, (3, 4, 5, 6, 8, 10, 12, 16)),
+    Tool("curvlinops with scipy eigsh", curvlinops, (1e-1, 1e-2, 1e-4)),
+)
+
+
+def face_cases(folder: str, samples: int) -> Iterator[Case]:
+    """ResNet-10 of width 8 on UTKFace at 32×32: ethnicity, then gender, by ethnicity."""
+    for target in ("ethnicity", "gender"):
+        spec = f"utkface:{folder}?target={target}&group=ethnicity&size=32"
+        yield trained(f"UTKFace {target}", spec, "resnet10", {"width": 8}, 4, samples)
+
+
+def table_case(folder: str, samples: int) -> Iterator[Case]:
+    """A perceptron on Adult, by sex × race."""
+    yield trained("Adult", f"adult:{folder}?group=sex,race", "mlp", {}, 4, samples)
+
+
+def trained(
+    name: str, spec: str, model: str, arguments: dict[str, Any], epochs: int, samples: int
+) -> Case:
+    data = load_data(spec)
+    checkpoint = train_model(data, model, TrainingSettings(epochs=epochs), arguments)
+    groups = {}
+    for group, label in enumerate(data.group_names):
+        rows = data.indices("test", group=group)[:samples]
+        batch = data.batch(rows)
+        if len(rows):
+            groups[label] = (batch.inputs.clone(), batch.labels.clone())
+    return Case(name, checkpoint.model(None).eval(), groups)
+
+
+def random_images(samples: int, device: str) -> Iterator[Case]:
+    """ResNet-18 at 64×64 on random images, for an accelerator that has no data."""
+    model = build_model(Architecture("resnet18", (3, 64, 64), 5, {}), 0).to(device).eval()
+    generator = torch.Generator().manual_seed(0)
+    groups = {}
+    for group in range(5):
+        inputs = torch.randn(samples, 3, 64, 64, generator=generator).to(device)
+        labels = torch.randint(5, (samples,), generator=generator).to(device)
+        groups[str(group)] = (inputs, labels)
+    yield Case("ResNet-18, random images", model, groups)
+
+
+def truth(case: Case) -> dict[str, float]:
+    """λ_max in float64, to a residual of 1e-6 of it."""
+    model = build_double(case.model)
+    found = {}
+    for group, (inputs, labels) in case.groups.items():
+        (value,) = top_eigenvalues(model, [(inputs.double(), labels)], settings=TRUTH)
+        if value.residual > 1e-6 * value.value:
+            raise SystemExit(f"{case.name}, {group}: the truth has residual {value.residual:.1e}")
+        found[group] = value.value
+    return found
+
+
+def build_double(model: nn.Module) -> nn.Module:
+    import copy
+
+    return copy.deepcopy(model).double()
+
+
+def measured(case: Case, repeats: int) -> list[dict[str, Any]]:
+    expected = truth(case)
+    runs: dict[tuple[str, Any], list[float]] = {}
+    errors: dict[tuple[str, Any], dict[str, float]] = {}
+    chosen = [tool for tool in TOOLS if works(tool, case)]
+    for _ in range(repeats):
+        for tool in chosen:
+            for setting in tool.settings:
+                start, found = time.perf_counter(), {}
+                for group, batch in case.groups.items():
+                    found[group] = tool.compute(case.model, batch, setting)
+                if case.groups and next(iter(case.groups.values()))[0].is_cuda:
+                    torch.cuda.synchronize()
+                runs.setdefault((tool.name, setting), []).append(time.perf_counter() - start)
+                errors[tool.name, setting] = {
+                    group: abs(value / expected[group] - 1) for group, value in found.items()
+                }
+    return [
+        {
+            "case": case.name,
+            "tool": name,
+            "setting": setting,
+            "seconds": statistics.median(seconds),
+            "seconds_all": seconds,
+            "largest_error": max(errors[name, setting].values()),
+            "errors": errors[name, setting],
+        }
+        for (name, setting), seconds in runs.items()
+    ]
+
+
+def works(tool: Tool, case: Case) -> bool:
+    """Warm up; a peer that is not installed is named and left out."""
+    group = min(case.groups.values(), key=lambda batch: len(batch[1]))
+    try:
+        tool.compute(case.model, (group[0][:8], group[1][:8]), tool.settings[0])
+    except ImportError as error:
+        print(f"{tool.name}: left out ({error})")
+        return False
+    return True
+
+
+def at_equal_error(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each tool's fastest setting with a largest error of at most 1e-3, and our ratio to it."""
+    found = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        best: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            good = row["case"] == case and row["largest_error"] <= TARGET
+            if good and row["seconds"] < best.get(row["tool"], {"seconds": np.inf})["seconds"]:
+                best[row["tool"]] = row
+        own = best["this project"]["seconds"]
+        for tool, row in best.items():
+            ratio = row["seconds"] / own
+            found.append({k: row[k] for k in ("case", "setting", "seconds", "largest_error")})
+            found[-1] |= {"tool": tool, "ratio": ratio}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--utkface", help="folder of the aligned UTKFace images")
+    parser.add_argument("--adult", help="folder of the UCI Adult files")
+    parser.add_argument("--random", action="store_true", help="ResNet-18 on random images")
+    parser.add_argument("--samples", type=int, default=200, help="of a group")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--name", default="curvature", help="of the file of results")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    cases: list[Iterator[Case]] = []
+    if options.utkface:
+        cases.append(face_cases(options.utkface, options.samples))
+    if options.adult:
+        cases.append(table_case(options.adult, options.samples))
+    if options.random:
+        cases.append(random_images(options.samples, options.device))
+    rows = []
+    sizes = {}
+    for cases_of_a_kind in cases:
+        for case in cases_of_a_kind:
+            rows += measured(case, options.repeats)
+            sizes[case.name] = {
+                "parameters": sum(p.numel() for p in case.model.parameters()),
+                "samples": {group: len(labels) for group, (_, labels) in case.groups.items()},
+            }
+            for row in at_equal_error([row for row in rows if row["case"] == case.name]):
+                print(
+                    f"{row['case']:<24} {row['tool']:<30} {row['seconds']:8.2f} s  "
+                    f"error {row['largest_error']:.0e}  {row['ratio']:.2f} times ours"
+                )
+    record = {
+        "command": "python benchmarks/curvature.py --utkface FOLDER --adult FOLDER",
+        "target_error": TARGET,
+        "cases": sizes,
+        "at_equal_error": at_equal_error(rows),
+        "rows": rows,
+        "versions": versions(
+            "pyhessian", "curvlinops-for-pytorch", "hessian-eigenthings", "scipy"
+        ),
+        "hardware": hardware(options.device),
+    }
+    store(options.name, record)
+
+
+if __name__ == "__main__":
+    main()
