@@ -29,19 +29,48 @@ app = typer.Typer(
 
 
 class PruningMethod(StrEnum):
-    """Methods of `audit prune`."""
+    """Methods of `audit prune`, those of audit.prune.PRUNING_METHODS."""
 
     magnitude = "magnitude"
+    magnitude_layerwise = "magnitude-layerwise"
+    magnitude_2of4 = "magnitude-2of4"
+    gradual = "gradual"
+    lottery_ticket = "lottery-ticket"
+    snip = "snip"
+    grasp = "grasp"
+    synflow = "synflow"
+    l1_filter = "l1-filter"
+    l2_filter = "l2-filter"
+    fpgm = "fpgm"
+    fairgrape = "fairgrape"
+    fairprune = "fairprune"
     random = "random"
 
 
+class MitigationMethod(StrEnum):
+    """Methods of `audit mitigate`, those of audit.mitigate.MITIGATION_METHODS."""
+
+    bilevel = "bilevel"
+    lagrangian_dual = "lagrangian-dual"
+    lagrangian_dual_before = "lagrangian-dual-before"
+    lagrangian_dual_both = "lagrangian-dual-both"
+    prune_then_fair = "prune-then-fair"
+    fair_then_prune = "fair-then-prune"
+    gradual_excess_accuracy = "gradual-excess-accuracy"
+
+
 class ConstraintName(StrEnum):
-    """Constraints of `audit mitigate`."""
+    """Constraints of `audit mitigate`, those of audit.mitigate.CONSTRAINTS."""
 
     none = "none"
     group_loss = "group-loss"
+    excess_loss = "excess-loss"
     excess_accuracy = "excess-accuracy"
     equal_accuracy = "equal-accuracy"
+    demographic_parity = "demographic-parity"
+    equalised_odds = "equalised-odds"
+    worst_group = "worst-group"
+    gradient_curvature = "gradient-curvature"
 
 
 class Curvature(StrEnum):
@@ -162,7 +191,9 @@ def prune(
     dense: Checkpoint_,
     out: Annotated[Path, typer.Option(help="Checkpoint to write.")],
     rate: Annotated[float, typer.Option(help="Share of the prunable weights to remove.")],
-    method: Annotated[PruningMethod, typer.Option(help="Criterion.")] = PruningMethod.magnitude,
+    method: Annotated[
+        PruningMethod, typer.Option(help="How to choose what goes.")
+    ] = PruningMethod.magnitude,
     epochs: Epochs = 20,
     seed: Seed = 0,
     batch_size: BatchSize = 64,
@@ -171,7 +202,7 @@ def prune(
     data: Data = None,
     model: Model = None,
 ) -> None:
-    """Prune a dense network and fine-tune what survives."""
+    """Prune a dense network and train what survives, in as many steps whatever the method."""
     from audit.study.settings import Method
 
     settings = _training(epochs, seed, batch_size, learning_rate, device)
@@ -183,12 +214,24 @@ def mitigate(
     dense: Checkpoint_,
     out: Annotated[Path, typer.Option(help="Checkpoint to write.")],
     rate: Annotated[float, typer.Option(help="Share of the prunable weights to remove.")],
+    method: Annotated[
+        MitigationMethod, typer.Option(help="How to prune fairly.")
+    ] = MitigationMethod.bilevel,
     constraint: Annotated[
-        ConstraintName, typer.Option(help="What must be fair; none: plain bi-level pruning.")
-    ] = ConstraintName.excess_accuracy,
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=TOLERANCE]",
+            help="What must be fair; may be given several times. One of "
+            f"{', '.join(ConstraintName)}, or package.module:Class. [default: the method's own]",
+        ),
+    ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="Allowed violation, in the unit of the constraint.")
+        float,
+        typer.Option(help="Allowed violation, in the unit of each constraint that names none."),
     ] = 0.0,
+    structure: Annotated[
+        str | None, typer.Option(help="What goes as a whole: weight, layer, filter, or N:M.")
+    ] = None,
     epochs: Epochs = 20,
     seed: Seed = 0,
     batch_size: BatchSize = 64,
@@ -197,12 +240,15 @@ def mitigate(
     data: Data = None,
     model: Model = None,
 ) -> None:
-    """Prune a dense network under a fairness constraint, mask and weights together."""
+    """Prune a dense network under fairness constraints, by default mask and weights together."""
+    from audit.mitigate import MITIGATION_METHODS
     from audit.study.settings import Method
 
     settings = _training(epochs, seed, batch_size, learning_rate, device)
-    method = Method("bilevel", constraint.value, tolerance)
-    _make_pruned(dense, method, rate, settings, out, data, model)
+    names = "+".join(constraint or [MITIGATION_METHODS[method.value].constraint])
+    options = {} if structure is None else {"structure": structure}
+    chosen = Method(method.value, names, tolerance, options)
+    _make_pruned(dense, chosen, rate, settings, out, data, model)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import hardware, store, versions
 from scipy.sparse.linalg import eigsh
 from torch import nn
 
@@ -28,7 +29,6 @@ from audit.data import load_data
 from audit.measure import CurvatureSettings, top_eigenvalues
 from audit.models.zoo import Architecture, build_model
 from audit.study.making import train_model
-from common import hardware, store, versions
 
 TARGET = 1e-3
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -246,9 +246,7 @@ def main() -> None:
         "cases": sizes,
         "at_equal_error": at_equal_error(rows),
         "rows": rows,
-        "versions": versions(
-            "pyhessian", "curvlinops-for-pytorch", "hessian-eigenthings", "scipy"
-        ),
+        "versions": versions("pyhessian", "curvlinops-for-pytorch", "hessian-eigenthings", "scipy"),
         "hardware": hardware(options.device),
     }
     store(options.name, record)

@@ -16,7 +16,6 @@ from audit.measure.hessian import (
     Hessian,
     chosen,
     flatten,
-    hessian_product,
     second_order,
     unflatten,
 )

@@ -185,13 +185,6 @@ def chosen(batches: Batches, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
     return found
 
 
-def hessian_product(
-    model: nn.Module, batches: Batches, mask: Mapping[str, Tensor] | None = None
-) -> Hessian:
-    """Deprecated."""
-    return Hessian(model, batches, mask)
-
-
 def _refuse_weight_norm(model: nn.Module) -> None:
     hooks = [hook for module in model.modules() for hook in module._forward_pre_hooks.values()]
     if any(

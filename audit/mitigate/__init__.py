@@ -1,1 +1,25 @@
-"""Mitigation: fairness constraints, their multipliers, and the bi-level solver."""
+"""Mitigation: fairness constraints, their multipliers, the bi-level solver and its baselines."""
+
+from audit.mitigate.bilevel import BilevelSettings, solve
+from audit.mitigate.constraints import CONSTRAINTS, Constraint, make_constraints
+from audit.mitigate.line import LossLine, loss_on_line
+from audit.mitigate.methods import MITIGATION_METHODS, MitigationMethod, mitigate
+from audit.mitigate.solution import Solution
+from audit.mitigate.stages import StageSettings
+from audit.mitigate.statistics import GroupStatistics
+
+__all__ = [
+    "CONSTRAINTS",
+    "MITIGATION_METHODS",
+    "BilevelSettings",
+    "Constraint",
+    "GroupStatistics",
+    "LossLine",
+    "MitigationMethod",
+    "Solution",
+    "StageSettings",
+    "loss_on_line",
+    "make_constraints",
+    "mitigate",
+    "solve",
+]

@@ -10,35 +10,39 @@ settle on both splits, so that the solver has used no less and no more data than
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional
 from tqdm import tqdm
 
 from audit.data.grouped import Batch, GroupedData
 from audit.errors import AuditError
-from audit.mitigate.constraints import (
-    Constraint,
-    GroupStatistics,
-    Reference,
-    fill_absent,
-    group_statistics,
-    loss_and_accuracy,
+from audit.mitigate.constraints import Constraint
+from audit.mitigate.lagrangian import Distillation, Lagrangian
+from audit.mitigate.solution import Solution, multiplier_samples, upper_samples
+from audit.mitigate.statistics import evaluated_logits
+from audit.mitigate.weights import MaskedWeights
+from audit.models.training import (
+    TrainingSettings,
+    batches_per_epoch,
+    check_finite,
+    shuffled_batches,
 )
-from audit.mitigate.multipliers import Multipliers
-from audit.models.training import TrainingSettings, check_finite, cosine, shuffled_batches
-from audit.prune.mask import Mask, check_rate, keep_largest, prunable_weights
+from audit.prune.channels import channel_groups
+from audit.prune.mask import Mask, check_rate, prunable_weights
+from audit.prune.projection import ChannelGroup, pattern_of, project
+from audit.prune.schedule import cubic_rate
 
 
 @dataclass(frozen=True)
 class BilevelSettings:
     """How the solver runs.
 
+    structure          what survives as a unit: weight, layer, filter or N:M (see `project`)
     weight_steps       K, the weight steps between two mask steps
     mask_step          β, in units of the mean dense weight per unit of the normalised gradient
     ridge              γ of the lower problem; the implicit term of the mask gradient is over γ
@@ -47,227 +51,200 @@ class BilevelSettings:
     mask_share         share of the steps after which the mask and the multipliers freeze, the
                        multipliers at the mean of the second half of their path, because the
                        violations of small groups are noisy
+    distillation       κ, the share of the loss that compares with the dense network's predictions
+                       and not with the labels; 0: none
+    temperature        T of the predictions that are compared
     multiplier_step    η, multiplier per unit of violation; None: the constraint's own
-    multiplier_bound   the largest value of a multiplier
+    multiplier_bound   the largest multiplier; None: the constraint's own
+    multiplier_split   select, or train for an ablation: what the multipliers read
+    fair_weights, fair_mask   whether the constraints are in the weight and in the mask steps; for
+                       ablations (Dai et al., 5.4)
     """
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    structure: str = "weight"
     weight_steps: int = 1
     mask_step: float = 0.05
     ridge: float = 1.0
-    ramp_share: float = 0.4
-    mask_share: float = 0.6
+    ramp_share: float = 0.2
+    mask_share: float = 0.4
+    distillation: float = 0.7
+    temperature: float = 2.0
     multiplier_step: float | None = None
-    multiplier_bound: float = 20.0
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What the solver found: the mask, the steps it took (forward-backward passes) and its log.
-
-    `history` has one row per multiplier update: step, changed (share of the kept weights that the
-    mask step replaced), and the group's violation and multiplier, in declared order.
-    """
-
-    mask: Mask
-    steps: int
-    history: list[dict[str, object]]
-    notes: tuple[str, ...]
+    multiplier_bound: float | None = None
+    multiplier_split: str = "select"
+    fair_weights: bool = True
+    fair_mask: bool = True
 
 
 def solve(
     model: nn.Module,
     data: GroupedData,
     rate: float,
-    constraint: Constraint | None,
+    constraints: Sequence[Constraint],
     settings: BilevelSettings,
 ) -> Solution:
-    """Prune the dense model in place to the rate under the constraint.
+    """Prune the dense model in place to the rate under the constraints.
 
     The total of weight and mask steps equals the optimisation steps that fine-tuning takes with
     the same training settings over train + select. Raises AuditError where the rate is not in
-    [0, 1) or the training diverges.
+    [0, 1) or out of the structure's reach, or the training diverges.
     """
     check_rate(rate)
-    solver = _Solver(model, data, rate, constraint, settings)
-    return solver.run()
+    check_pattern_rate(settings.structure, rate)
+    return _Solver(model, data, rate, constraints, settings).run()
 
 
 class _Solver:
-    """The state between two steps: weights θ, scores s, mask m, multipliers μ, last statistics."""
+    """The state between two steps: weights θ, scores s, mask m, multipliers μ."""
 
     def __init__(
         self,
         model: nn.Module,
         data: GroupedData,
         rate: float,
-        constraint: Constraint | None,
+        constraints: Sequence[Constraint],
         settings: BilevelSettings,
     ) -> None:
+        self.data, self.rate, self.settings = data, rate, settings
         self.device = settings.training.device
         self.model = model.to(self.device)
-        self.data, self.rate, self.constraint, self.settings = data, rate, constraint, settings
         self.upper, self.notes = upper_samples(data)
-        self.reference = dense_reference(model, data, self.device)
-        self.weights = prunable_weights(model)
-        self.theta = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        self.scores = {name: weight.abs() for name, weight in self.theta.items()}
+        if settings.distillation > 0:
+            self.notes += (
+                f"{settings.distillation:.0%} of the solver's loss compares with the dense "
+                "network's predictions (distillation), not with the labels",
+            )
+        rows, _ = multiplier_samples(data, settings.multiplier_split, data.indices("train"))
+        self.lagrangian = Lagrangian(
+            data,
+            evaluated_logits(model, data, self.device),
+            rows,
+            constraints,
+            settings.multiplier_step,
+            settings.multiplier_bound,
+            Distillation(settings.distillation, settings.temperature),
+        )
+        self.groups = self._channel_groups()
+        self.scores = {n: w.detach().abs() for n, w in prunable_weights(model).items()}
         self.unit = float(torch.cat([s.flatten() for s in self.scores.values()]).mean())
-        self.mask = keep_largest(self.scores, cubic_rate(rate, 0.0, settings.ramp_share))
-        self.lower_gradient: Mapping[str, Tensor] = {}
-        self.seen_loss = self.reference.loss[self.upper].to(self.device)
-        self.seen_correct = self.reference.correct[self.upper].to(self.device)
-        self.last = self._seen_statistics()
-        self.multipliers: Multipliers | None = None
-        if constraint is not None:
-            number = len(constraint.violation(self.last))
-            step = settings.multiplier_step
-            step = constraint.multiplier_step if step is None else step
-            self.multipliers = Multipliers(number, step, settings.multiplier_bound)
+        mask = self._project(cubic_rate(rate, 0.0, settings.ramp_share))
+        self.weights = MaskedWeights(model, mask, settings.training)
+        self.lower_gradient = {n: torch.zeros_like(s) for n, s in self.scores.items()}
+        self.frozen = False
+        self.passes, self.readings = 0, batches_per_epoch(len(data), settings.training.batch_size)
         self.history: list[dict[str, object]] = []
 
     def run(self) -> Solution:
         training = self.settings.training
-        both = self.data.indices("train", "select")
-        steps = training.steps(len(both))
+        steps = training.steps(len(self.data.indices("train", "select")))
         freeze = round(self.settings.mask_share * steps)
         generator = torch.Generator().manual_seed(training.seed)
-        train = self.data.indices("train")
-        lower = shuffled_batches(train, training.batch_size, generator)
-        upper = shuffled_batches(self.upper, training.batch_size, generator)
-        settle = shuffled_batches(both, training.batch_size, generator)
-        optimizer = self._optimizer()
-        self._write_weights()
+        lower, upper, both = (
+            shuffled_batches(rows, training.batch_size, generator)
+            for rows in (
+                self.data.indices("train"),
+                self.upper,
+                self.data.indices("train", "select"),
+            )
+        )
         for step in tqdm(range(steps), "bi-level", leave=False, delay=2, unit="step"):
-            optimizer.param_groups[0]["lr"] = cosine(training.learning_rate, step, steps)
-            optimizer.param_groups[1]["lr"] = cosine(training.learning_rate, step, steps)
-            if step == freeze and self.multipliers is not None:
-                self.multipliers.settle()
+            if step == freeze:
+                self._freeze()
             if step >= freeze:
-                self._weight_step(next(settle), optimizer)
+                self._weight_step(next(both), step, steps)
             elif step % (self.settings.weight_steps + 1) < self.settings.weight_steps:
-                self._weight_step(next(lower), optimizer)
+                self._weight_step(next(lower), step, steps)
             else:
                 rate = cubic_rate(self.rate, step / steps, self.settings.ramp_share)
-                changed = self._mask_step(next(upper), rate)
-                self._multiplier_step(step, changed)
+                self._mask_step(next(upper), rate, step)
+        if not self.frozen:
+            self._freeze()
         check_finite(self.model)
         self.model.to("cpu").eval()
-        return Solution(self.mask, steps, self.history, self.notes)
+        mask, history = self.weights.mask, tuple(self.history)
+        return Solution(mask, steps, self.passes, self.readings, history, self.notes)
 
-    def _optimizer(self) -> torch.optim.SGD:
-        """Momentum over θ (all prunable weights, kept or not) and over the other parameters."""
-        training = self.settings.training
-        prunable = {id(weight) for weight in self.weights.values()}
-        others = [p for p in self.model.parameters() if id(p) not in prunable]
-        for tensor in self.theta.values():
-            tensor.requires_grad_(True)
-        return torch.optim.SGD(
-            [dict[str, Any](params=list(self.theta.values())), dict[str, Any](params=others)],
-            lr=training.learning_rate,
-            momentum=training.momentum,
-            weight_decay=training.weight_decay,
-        )
-
-    def _weight_step(self, indices: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    def _weight_step(self, indices: Tensor, step: int, steps: int) -> None:
         """θ ← θ − α (m⊙g_low + weight decay·θ), with momentum; the rest of the network likewise."""
         self.model.train()
-        self.model.zero_grad()
         batch = self.data.batch(indices, self.device)
-        self._lagrangian(self.model(batch.inputs), batch).backward()
-        self.lower_gradient = {n: _gradient(w).clone() for n, w in self.weights.items()}
-        for name, tensor in self.theta.items():
-            tensor.grad = self.mask.parts[name].to(self.device) * self.lower_gradient[name]
-        optimizer.step()
-        self._write_weights()
+        logits = self.model(batch.inputs)
+        self._backward(logits, batch, self.settings.fair_weights)
+        if self.settings.multiplier_split == "train" and not self.frozen:
+            self.lagrangian.remember(indices, logits)
+        self.lower_gradient = {n: g.clone() for n, g in self.weights.gradients().items()}
+        self.weights.step(step, steps)
 
-    def _mask_step(self, indices: Tensor, rate: float) -> float:
+    def _mask_step(self, indices: Tensor, rate: float, step: int) -> None:
         """s ← s − β (θ⊙g_up − (1/γ) g_low⊙(m⊙g_up)); then m keeps the k largest scores.
 
         The running statistics of batch norm are left alone: the select split must not enter them.
-        Returns the share of the kept weights that changed.
         """
         self.model.train()
-        self.model.zero_grad()
         batch = self.data.batch(indices, self.device)
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         logits = functional_call(self.model, buffers, (batch.inputs,))
-        self._remember(indices, logits.detach(), batch.labels)
-        self._lagrangian(logits, batch).backward()
-        upper = {name: _gradient(weight) for name, weight in self.weights.items()}
+        self._backward(logits, batch, self.settings.fair_mask)
+        if self.settings.multiplier_split == "select":
+            self.lagrangian.remember(indices, logits)
         gradient = mask_gradient(
-            self.theta, self.mask.parts, upper, self.lower_gradient, self.settings.ridge
+            self.weights.theta,
+            self.weights.parts,
+            self.weights.gradients(),
+            self.lower_gradient,
+            self.settings.ridge,
         )
         scale = torch.cat([part.flatten() for part in gradient.values()]).square().mean().sqrt()
         beta = self.settings.mask_step * self.unit / max(float(scale), 1e-12)
         for name, part in gradient.items():
             self.scores[name] = self.scores[name] - beta * part
-        before, self.mask = self.mask, keep_largest(self.scores, rate)
-        self._write_weights()
-        changed = sum(int((before.parts[n] & ~m).sum()) for n, m in self.mask.parts.items())
-        return changed / self.mask.survivors
+        before = self.weights.mask
+        self.weights.set_mask(self._project(rate))
+        self._ascend(step, changed=changed_share(before, self.weights.mask))
 
-    def _lagrangian(self, logits: Tensor, batch: Batch) -> Tensor:
-        """(J + Σ μ_c v_c) / (1 + Σ μ_c): the multipliers share out the loss, never inflate it."""
-        loss = functional.cross_entropy(logits, batch.labels)
-        if self.constraint is None or self.multipliers is None:
-            return loss
-        losses, accuracy = loss_and_accuracy(logits, batch.labels, soft=True)
-        statistics = self._statistics(losses, accuracy, batch.groups, batch.indices)
-        self.last = statistics = fill_absent(statistics, self.last)
-        weights = self.multipliers.values.to(self.device)
-        surrogate = self.constraint.surrogate(statistics)
-        return (loss + weights @ surrogate) / (1.0 + weights.sum())
+    def _freeze(self) -> None:
+        """Hold the mask, at the rate that was asked for, and the multipliers."""
+        self.frozen = True
+        self.weights.set_mask(self._project(self.rate))
+        self.lagrangian.settle()
 
-    def _multiplier_step(self, step: int, changed: float) -> None:
-        """Update the multipliers from the true violation over the select split.
+    def _ascend(self, step: int, **logged: float) -> None:
+        if self.lagrangian.constraints:
+            self.history.append({"step": step, **logged, **self.lagrangian.ascend()})
 
-        Every sample counts with its last prediction, made when a mask step last read it: one pass
-        over the split refreshes them all, and no step evaluates it anew.
-        """
-        if self.constraint is None or self.multipliers is None:
-            return
-        violation = self.constraint.violation(self._seen_statistics())
-        self.multipliers.update(violation)
-        self.history.append(
-            {
-                "step": step,
-                "changed": changed,
-                "violation": violation.tolist(),
-                "multiplier": self.multipliers.values.tolist(),
-            }
+    def _backward(self, logits: Tensor, batch: Batch, fair: bool) -> None:
+        self.model.zero_grad()
+        parameters = tuple(p for p in self.model.parameters() if p.requires_grad)
+        self.lagrangian.loss(logits, batch, parameters, fair).backward()
+        self.passes += 1
+
+    def _project(self, rate: float) -> Mask:
+        return project(self.scores, rate, self.settings.structure, self.groups)
+
+    def _channel_groups(self) -> tuple[ChannelGroup, ...] | None:
+        if self.settings.structure != "filter":
+            return None
+        example = self.data.batch(self.data.indices("train")[:2], self.device).inputs
+        return channel_groups(self.model, example)
+
+
+def check_pattern_rate(structure: str, rate: float) -> None:
+    """Raise AuditError where an N:M pattern cannot have the rate."""
+    if structure in ("weight", "layer", "filter"):
+        return
+    keep, block = pattern_of(structure)
+    if not math.isclose(rate, 1 - keep / block, abs_tol=0.005):
+        raise AuditError(
+            f"found rate {rate:g} for the pattern {structure}, which keeps {keep} of every {block} "
+            f"inputs; expected rate {1 - keep / block:g}"
         )
 
-    def _statistics(
-        self, loss: Tensor, accuracy: Tensor, groups: Tensor, rows: Tensor
-    ) -> GroupStatistics:
-        reference = Reference(
-            self.reference.loss[rows].to(self.device), self.reference.correct[rows].to(self.device)
-        )
-        return group_statistics(loss, accuracy, groups, reference, len(self.data.group_names))
 
-    def _seen_statistics(self) -> GroupStatistics:
-        groups = self.data.groups[self.upper].to(self.device)
-        return self._statistics(self.seen_loss, self.seen_correct, groups, self.upper)
-
-    def _remember(self, indices: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Keep what the network now predicts for these samples of the upper level."""
-        places = torch.searchsorted(self.upper, indices).to(self.device)
-        loss, correct = loss_and_accuracy(logits, labels, soft=False)
-        self.seen_loss[places], self.seen_correct[places] = loss, correct
-
-    @torch.no_grad()
-    def _write_weights(self) -> None:
-        """The network computes with z = m⊙θ."""
-        for name, weight in self.weights.items():
-            weight.copy_(self.theta[name] * self.mask.parts[name].to(self.device))
-
-
-def cubic_rate(rate: float, progress: float, ramp: float) -> float:
-    """The rate at a share of the way: rate·(1 − (1 − progress/ramp)³), then the rate (M §3)."""
-    if progress >= ramp:
-        return rate
-    return rate * (1.0 - (1.0 - progress / ramp) ** 3)
+def changed_share(before: Mask, after: Mask) -> float:
+    """The share of the weights kept after a mask step that it has replaced."""
+    changed = sum(int((before.parts[n] & ~part).sum()) for n, part in after.parts.items())
+    return changed / after.survivors
 
 
 def mask_gradient(
@@ -283,44 +260,7 @@ def mask_gradient(
     gradients by z = m⊙θ on upper and lower batches. One tensor a layer, shaped as its weight.
     """
     return {
-        name: theta[name].detach() * upper[name]
+        name: theta[name] * upper[name]
         - lower[name] * (mask[name].to(upper[name].device) * upper[name]) / ridge
         for name in theta
     }
-
-
-def upper_samples(data: GroupedData) -> tuple[Tensor, tuple[str, ...]]:
-    """Positions for the upper level and the multipliers, with what must be said about them.
-
-    The select split; a group too small to have select samples is represented by its training
-    samples, on which a constraint is easier to meet than on new data.
-    """
-    parts, notes = [data.indices("select")], []
-    for group, name in enumerate(data.group_names):
-        own = data.indices("train", group=group)
-        if len(data.indices("select", group=group)) == 0 and len(own) > 0:
-            parts.append(own)
-            notes.append(
-                f"group '{name}' is too small for select samples: the solver's multipliers read "
-                f"its {len(own)} training samples instead"
-            )
-    upper = torch.cat(parts).sort().values
-    if len(upper) == 0:
-        raise AuditError("found no samples for the upper level; the data needs a train split")
-    return upper, tuple(notes)
-
-
-@torch.no_grad()
-def dense_reference(model: nn.Module, data: GroupedData, device: str) -> Reference:
-    """Loss and correctness of the dense parent on every sample of the data, in evaluation mode."""
-    model.eval()
-    losses, correct = [], []
-    for batch in data.batches(torch.arange(len(data)), 512, device):
-        logits = model(batch.inputs)
-        losses.append(functional.cross_entropy(logits, batch.labels, reduction="none").cpu())
-        correct.append((logits.argmax(1) == batch.labels).float().cpu())
-    return Reference(torch.cat(losses), torch.cat(correct))
-
-
-def _gradient(weight: nn.Parameter) -> Tensor:
-    return torch.zeros_like(weight) if weight.grad is None else weight.grad

@@ -3,96 +3,60 @@
 A constraint gives a differentiable surrogate, which the weights and the mask follow, and the true
 violation, which the multipliers follow and which is reported. Both are at most zero where it holds.
 
-In a surrogate the population's own value is held constant: a group is helped by raising the group
-and never by harming the rest. With the solver's normalisation the weight of group b in the loss
-becomes (π_b + μ_b)/(1 + Σμ), which no multiplier can make negative.
+In a surrogate of losses the population's own value is held constant: a group is helped by raising
+the group and never by harming the rest. With the Lagrangian's normalisation the weight of group b
+in the loss becomes (π_b + μ_b)/(1 + Σμ), which no multiplier can make negative.
+
+Your own constraint is a class with one method:
+
+>>> from dataclasses import dataclass
+>>> @dataclass(frozen=True)
+... class MostLoss(Constraint):
+...     '''No group's loss above the tolerance.'''
+...     def surrogate(self, statistics):
+...         return statistics.loss - self.tolerance
+
+It is named on the command line and in a study as `your.module:MostLoss`.
 """
 
 from __future__ import annotations
 
+import importlib
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from audit.errors import AuditError
+from audit.mitigate.statistics import GroupStatistics
 
-
-@dataclass(frozen=True)
-class GroupStatistics:
-    """Means over the groups [G] and over all samples (scalar), of the network and of its parent.
-
-    Losses in nats; accuracies as shares. On a batch `accuracy` is soft (the probability of the
-    true class, which can be differentiated), on a split it is the share of right predictions.
-    """
-
-    loss: Tensor
-    accuracy: Tensor
-    dense_loss: Tensor
-    dense_accuracy: Tensor
-    overall_loss: Tensor
-    overall_accuracy: Tensor
-    overall_dense_loss: Tensor
-    overall_dense_accuracy: Tensor
-    counts: Tensor
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the dense parent does on every sample of the data: loss [n] and correctness [n]."""
-
-    loss: Tensor
-    correct: Tensor
-
-
-def loss_and_accuracy(logits: Tensor, labels: Tensor, soft: bool) -> tuple[Tensor, Tensor]:
-    """Cross entropy [n], and the probability of the true class (soft) or correctness [n]."""
-    loss = functional.cross_entropy(logits, labels, reduction="none")
-    if soft:
-        return loss, logits.softmax(1).gather(1, labels[:, None])[:, 0]
-    return loss, (logits.argmax(1) == labels).to(loss.dtype)
-
-
-def group_statistics(
-    loss: Tensor, accuracy: Tensor, groups: Tensor, reference: Reference, number: int
-) -> GroupStatistics:
-    """Statistics of `number` groups from per-sample values [n]; a group without samples is NaN."""
-    values = torch.stack([loss, accuracy, reference.loss, reference.correct], 1)
-    counts = torch.bincount(groups, minlength=number).to(values.dtype)
-    member = functional.one_hot(groups, number).to(values.dtype)
-    means = (member.T @ values) / counts.clamp(min=1)[:, None]
-    means = means.masked_fill((counts == 0)[:, None], float("nan"))
-    overall = values.mean(0)
-    names = ("loss", "accuracy", "dense_loss", "dense_accuracy")
-    by_group = dict(zip(names, means.unbind(1), strict=True))
-    by_all = {f"overall_{n}": value for n, value in zip(names, overall.unbind(), strict=True)}
-    return GroupStatistics(**by_group, **by_all, counts=counts)
-
-
-def fill_absent(statistics: GroupStatistics, last: GroupStatistics) -> GroupStatistics:
-    """The statistics with absent groups taken from the last ones seen [Hashemizadeh et al.]."""
-    names = ("loss", "accuracy", "dense_loss", "dense_accuracy")
-    present = statistics.counts > 0
-    filled = {
-        name: torch.where(present, getattr(statistics, name), getattr(last, name).detach())
-        for name in names
-    }
-    return replace(statistics, **filled)
+POWER_STEPS = 8
+"""Power iterations for an eigenvalue within a step; each is a Hessian product."""
 
 
 @dataclass(frozen=True)
 class Constraint(ABC):
     """A fairness constraint; a new one needs `surrogate` alone.
 
-    `tolerance` is in the metric's own unit: nats for losses, a share for accuracies.
-    `multiplier_step` is the step of the dual ascent that suits that unit.
+    tolerance        in the metric's own unit: nats for losses, a share for accuracies and rates
+    multiplier_step  η of the dual ascent that suits that unit
+    multiplier_bound  the largest value of a multiplier
+    weight_bound     the most that all its multipliers may weigh together, beside the loss itself;
+                     finite where a surrogate is no loss, and meeting it alone would be learned at
+                     the price of every right prediction
+    on_batch         whether the multipliers read the batches' statistics, because the violation
+                     needs a gradient, and not those of a split
     """
 
     tolerance: float = 0.0
     multiplier_step: ClassVar[float] = 1.0
+    multiplier_bound: ClassVar[float] = 20.0
+    weight_bound: ClassVar[float] = math.inf
+    on_batch: ClassVar[bool] = False
 
     @abstractmethod
     def surrogate(self, statistics: GroupStatistics) -> Tensor:
@@ -102,16 +66,37 @@ class Constraint(ABC):
         """True violations [c]; the surrogate itself unless a constraint knows better."""
         return self.surrogate(statistics)
 
+    def scale(self, statistics: GroupStatistics) -> Tensor:
+        """What a multiplier of 1 weighs in the Lagrangian, [c].
+
+        By default the share π_a of the group: the multipliers ν_a then say how many times more its
+        samples count, μ_a = π_a·ν_a, and groups of all sizes respond alike.
+        """
+        number, shares = len(self.violation(statistics)), statistics.group_shares
+        repeats, rest = divmod(number, len(shares))
+        return shares.new_ones(number) if rest else shares.repeat(repeats)
+
 
 @dataclass(frozen=True)
 class GroupLoss(Constraint):
-    """No group's loss above the population's: J_a − J ≤ ε (Tran et al. 2022, eq. 7)."""
+    """No group's loss above the population's: J_a − J ≤ ε (Tran et al. 2022, eq. 7).
 
-    multiplier_step: ClassVar[float] = 0.3
+    With ε = 0 all losses are then equal, because the population's is their weighted mean.
+    """
 
     def surrogate(self, statistics: GroupStatistics) -> Tensor:
         """J_a − J − ε, J held constant."""
         return statistics.loss - statistics.overall_loss.detach() - self.tolerance
+
+
+@dataclass(frozen=True)
+class ExcessLoss(Constraint):
+    """No group's excess risk above the population's: R(a) − R ≤ ε (M1)."""
+
+    def surrogate(self, statistics: GroupStatistics) -> Tensor:
+        """(J_a − J_a(θ*)) − (J − J(θ*)) − ε, the population held constant."""
+        population = (statistics.overall_loss - statistics.overall_dense_loss).detach()
+        return statistics.loss - statistics.dense_loss - population - self.tolerance
 
 
 @dataclass(frozen=True)
@@ -121,12 +106,9 @@ class ExcessAccuracy(Constraint):
     The surrogate is the excess loss of the group less that of the population.
     """
 
-    multiplier_step: ClassVar[float] = 3.0
-
     def surrogate(self, statistics: GroupStatistics) -> Tensor:
         """(J_a − J_a(θ*)) − (J − J(θ*)) − ε, the population held constant."""
-        population = (statistics.overall_loss - statistics.overall_dense_loss).detach()
-        return statistics.loss - statistics.dense_loss - population - self.tolerance
+        return ExcessLoss(self.tolerance).surrogate(statistics)
 
     def violation(self, statistics: GroupStatistics) -> Tensor:
         """ψ_a − ε."""
@@ -149,19 +131,199 @@ class EqualAccuracy(Constraint):
         return torch.cat([below, above]) - self.tolerance
 
 
+@dataclass(frozen=True)
+class DemographicParity(Constraint):
+    """Groups are predicted as every class at like rates: they differ by at most τ (M4).
+
+    Held by keeping each group within τ/2 of the population, from above and from below.
+    """
+
+    weight_bound: ClassVar[float] = 1.0
+
+    def surrogate(self, statistics: GroupStatistics) -> Tensor:
+        """±(rate_a − rate) − τ/2 of every class and group, the population held constant."""
+        return _both_sides(statistics.rates, statistics.overall_rates, self.tolerance)
+
+
+@dataclass(frozen=True)
+class EqualisedOdds(Constraint):
+    """Groups have like true and false positive rates, every class against the rest (M4).
+
+    No two groups' rates differ by more than τ: each group keeps within τ/2 of the population.
+    """
+
+    weight_bound: ClassVar[float] = 1.0
+
+    def surrogate(self, statistics: GroupStatistics) -> Tensor:
+        """±(rate_a − rate) − τ/2: true positive rates of every class, then false ones."""
+        groups = _odds(statistics.class_rates, statistics.class_counts)
+        counts = statistics.class_counts.nansum(0, keepdim=True)
+        population = _odds(statistics.overall_class_rates[None], counts)
+        return torch.cat(
+            [
+                _both_sides(own, everyone[0], self.tolerance)
+                for own, everyone in zip(groups, population, strict=True)
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class WorstGroup(Constraint):
+    """Minimise the worst group's loss: max_a J(a) ≤ ε, with ε = 0 out of reach (M §4).
+
+    One multiplier, which grows to its bound as long as the worst loss is above the tolerance.
+    """
+
+    def surrogate(self, statistics: GroupStatistics) -> Tensor:
+        """max_a J_a − ε."""
+        return statistics.loss.nan_to_num(nan=-math.inf).max()[None] - self.tolerance
+
+
+@dataclass(frozen=True)
+class GradientCurvature(Constraint):
+    """Like gradient norms and curvatures: ‖g_a‖ = ‖g‖ and λ(H_a) = λ(H) (Tran et al. 2022, eq. 6).
+
+    Both as shares of the population's, so that one tolerance fits: 0.1 lets a group's be 10 %
+    larger. Groups need samples in a batch; it is for small networks, because every step
+    differentiates a gradient and some Hessian products once more.
+    """
+
+    multiplier_step: ClassVar[float] = 0.1
+    weight_bound: ClassVar[float] = 0.1
+    on_batch: ClassVar[bool] = True
+
+    def surrogate(self, statistics: GroupStatistics) -> Tensor:
+        """‖g_a‖/‖g‖ − 1 − ε of the groups, then λ(H_a)/λ(H) − 1 − ε, the population's constant."""
+        if not statistics.parameters:
+            raise AuditError(
+                "gradient-curvature needs statistics of a batch, which know the parameters of "
+                "their loss; found those of a split"
+            )
+        whole = _slope_and_curvature(statistics.overall_loss, statistics.parameters)
+        slope, curvature = (value.detach().clamp(min=1e-8) for value in whole)
+        shares = [
+            (one / slope, other / curvature)
+            for one, other in (
+                _slope_and_curvature(loss, statistics.parameters) for loss in statistics.loss
+            )
+        ]
+        ratios = torch.stack([part for side in zip(*shares, strict=True) for part in side])
+        return ratios - 1.0 - self.tolerance
+
+    def scale(self, statistics: GroupStatistics) -> Tensor:
+        """The shares of the groups, for their slopes and for their curvatures."""
+        return statistics.group_shares.repeat(2)
+
+
 CONSTRAINTS: dict[str, type[Constraint]] = {
     "group-loss": GroupLoss,
+    "excess-loss": ExcessLoss,
     "excess-accuracy": ExcessAccuracy,
     "equal-accuracy": EqualAccuracy,
+    "demographic-parity": DemographicParity,
+    "equalised-odds": EqualisedOdds,
+    "worst-group": WorstGroup,
+    "gradient-curvature": GradientCurvature,
 }
 
 
-def make_constraint(name: str, tolerance: float) -> Constraint | None:
-    """The constraint of that name, or None for 'none'; AuditError where the name is unknown."""
-    if name == "none":
-        return None
+def make_constraints(text: str, tolerance: float = 0.0) -> tuple[Constraint, ...]:
+    """The constraints of a text such as 'excess-accuracy=0.01+equalised-odds'; none of 'none'.
+
+    Names are those of CONSTRAINTS, or `package.module:Class` for your own. One without a tolerance
+    has the given one. Raises AuditError where a name is unknown, stands twice, or a tolerance is
+    not a number from 0 on.
+
+    >>> make_constraints("excess-accuracy=0.01+group-loss", 0.2)
+    (ExcessAccuracy(tolerance=0.01), GroupLoss(tolerance=0.2))
+    """
+    if text == "none":
+        return ()
+    found = [_parsed(part, tolerance) for part in text.split("+")]
+    kinds = [type(constraint) for constraint in found]
+    if len(set(kinds)) != len(kinds):
+        raise AuditError(f"found a constraint twice in '{text}'; each may stand once")
+    return tuple(found)
+
+
+def _parsed(part: str, tolerance: float) -> Constraint:
+    name, given, value = part.strip().partition("=")
+    try:
+        allowed = float(value) if given else tolerance
+    except ValueError as error:
+        raise AuditError(f"found tolerance '{value}' of {name}; expected a number") from error
+    if not 0 <= allowed < math.inf:
+        raise AuditError(f"found tolerance {allowed:g} of {name}; expected 0 or more")
+    return (_imported(name) if ":" in name else _named(name))(allowed)
+
+
+def _named(name: str) -> type[Constraint]:
     if name not in CONSTRAINTS:
-        raise AuditError(f"found constraint '{name}'; expected none, {', '.join(CONSTRAINTS)}")
-    if tolerance < 0:
-        raise AuditError(f"found tolerance {tolerance:g}; expected 0 or more")
-    return CONSTRAINTS[name](tolerance)
+        raise AuditError(
+            f"found constraint '{name}'; expected none, {', '.join(CONSTRAINTS)}, or "
+            "package.module:Class"
+        )
+    return CONSTRAINTS[name]
+
+
+def _imported(name: str) -> type[Constraint]:
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise AuditError(
+            f"constraint '{name}' cannot be imported ({error}); expected package.module:Class"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Constraint)):
+        raise AuditError(f"'{name}' is no constraint; expected a class derived from Constraint")
+    return found
+
+
+def _both_sides(groups: Tensor, population: Tensor, tolerance: float) -> Tensor:
+    """±(group − population) − τ/2 of [G, C] against [C], every class's groups one after another.
+
+    The population is held constant.
+    """
+    gap = (groups - population.detach()).T.flatten()
+    return torch.cat([gap, -gap]) - 0.5 * tolerance
+
+
+def _odds(class_rates: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """True and false positive rates [G, C] of every class against the rest.
+
+    class_rates  [G, C, C]: predicted as the third among those whose true class is the second
+    counts       [G, C]: how many samples have that true class
+    """
+    right = class_rates.diagonal(dim1=1, dim2=2)
+    # A class of a group without samples adds nothing; with no sample of any other class, NaN.
+    predicted = class_rates.nan_to_num(nan=0.0) * counts[:, :, None]
+    wrong = predicted.sum(1) - predicted.diagonal(dim1=1, dim2=2)
+    others = counts.sum(1, keepdim=True) - counts
+    return right, (wrong / others.clamp(min=1)).masked_fill(others == 0, math.nan)
+
+
+def _slope_and_curvature(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """‖g‖ and the eigenvalue λ of H that is largest in magnitude, both differentiable.
+
+    λ = vᵀHv, v found by power iteration and held constant: its gradient is exact where v is.
+    NaN where the loss is, for want of samples.
+    """
+    if not torch.isfinite(loss) or not loss.requires_grad:
+        return loss.new_tensor(math.nan), loss.new_tensor(math.nan)
+    gradient = torch.autograd.grad(loss, parameters, create_graph=True)
+    slope = torch.cat([part.flatten() for part in gradient])
+    direction = slope.detach()
+    for _ in range(POWER_STEPS):
+        direction = direction / direction.norm().clamp(min=1e-12)
+        direction = _product(slope, parameters, direction, graph=False)
+    direction = direction / direction.norm().clamp(min=1e-12)
+    curvature = direction @ _product(slope, parameters, direction, graph=True)
+    return slope.norm(), curvature
+
+
+def _product(slope: Tensor, parameters: Sequence[Tensor], direction: Tensor, graph: bool) -> Tensor:
+    """H·direction, from the gradient with its graph."""
+    parts = torch.autograd.grad(
+        slope @ direction, parameters, retain_graph=True, create_graph=graph
+    )
+    return torch.cat([part.flatten() for part in parts])

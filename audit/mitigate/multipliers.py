@@ -27,8 +27,9 @@ class Multipliers:
 
     def update(self, violation: Tensor) -> None:
         """One ascent step on the true violations; those that are not finite are left out."""
-        known = torch.nan_to_num(violation.detach().cpu(), nan=0.0)
-        store = self._constraint.compute_contribution_to_lagrangian(ConstraintState(known), "dual")
+        known = torch.nan_to_num(violation.detach().cpu(), nan=0.0, posinf=0.0, neginf=0.0)
+        state = ConstraintState(known.to(self.values.dtype))
+        store = self._constraint.compute_contribution_to_lagrangian(state, "dual")
         assert store is not None  # an inequality with a multiplier always contributes
         self._optimizer.zero_grad()
         store.lagrangian_contribution.backward()

@@ -7,10 +7,10 @@ import pandas as pd
 
 from audit.measure import (
     Interval,
-    excess_accuracy_gap,
-    group_resamples,
+    combined_interval,
+    drop_interval,
+    gap_contrasts,
     mean_interval,
-    percentile_interval,
 )
 
 RESAMPLES = 2000
@@ -80,20 +80,25 @@ def _difference_intervals(
         for metric, column in PARTS.items():
             if column in columns:
                 part = own[column].dropna().to_numpy()
-                found[group, metric] = mean_interval(part, RESAMPLES, seed=0)
+                changed = drop_interval(part) if metric == "accuracy" else _mean(part)
+                found[group, metric] = changed
     return found | _gap_intervals(change["correct"].to_numpy(), one["group"].to_numpy(), names)
+
+
+def _mean(part: np.ndarray) -> Interval:
+    return mean_interval(part, RESAMPLES, seed=0)
 
 
 def _gap_intervals(
     gained: np.ndarray, groups: np.ndarray, names: list[str]
 ) -> dict[tuple[str, str], Interval]:
     """Intervals of the change in ψ: what a group lost between the models, less what all lost."""
-    codes = np.array([names.index(group) for group in groups])
-    counts = np.bincount(codes, minlength=len(names))
-    draws = group_resamples(-gained[:, None], codes, len(names), RESAMPLES, seed=0)[:, :, 0]
-    overall = np.nan_to_num(draws) @ (counts / counts.sum())
-    gaps = excess_accuracy_gap(draws, overall)
+    present = [name for name in names if (groups == name).any()]
+    lost = [-gained[groups == name] for name in present]
+    contrasts = gap_contrasts(np.array([len(part) for part in lost], dtype=float))
+    means = np.array([part.mean() for part in lost])
+    own = [drop_interval(part) for part in lost]
     return {
-        (name, "excess_accuracy_gap"): percentile_interval(gaps[:, code], int(counts[code]))
-        for code, name in enumerate(names)
+        (name, "excess_accuracy_gap"): combined_interval(contrast, means, own)
+        for name, contrast in zip(present, contrasts, strict=True)
     }

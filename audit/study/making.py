@@ -8,15 +8,15 @@ from typing import Any
 
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
-from audit.mitigate.bilevel import BilevelSettings, solve
-from audit.mitigate.constraints import make_constraint
+from audit.mitigate.bilevel import BilevelSettings
+from audit.mitigate.constraints import make_constraints
+from audit.mitigate.methods import MITIGATION_METHODS
+from audit.mitigate.stages import StageSettings
 from audit.models.checkpoint import Checkpoint, Parent, Provenance, make_checkpoint
 from audit.models.training import TrainingSettings, train
 from audit.models.zoo import Architecture, build_model
-from audit.prune.fine_tune import fine_tune
-from audit.prune.magnitude import magnitude_mask
 from audit.prune.mask import check_rate
-from audit.prune.random import random_mask
+from audit.prune.methods import prune
 from audit.study.settings import Method
 
 
@@ -63,21 +63,22 @@ def prune_model(
             f"found a model already pruned by '{dense.provenance.method}'; expected a dense one"
         )
     network = dense.model(factory)
-    if method.name == "bilevel":
-        constraint = make_constraint(method.constraint, method.tolerance)
-        solver = BilevelSettings(training=settings, **method.options)
-        solution = solve(network, data, rate, constraint, solver)
+    if method.name in MITIGATION_METHODS:
+        kind = MITIGATION_METHODS[method.name]
+        constraints = make_constraints(method.constraint, method.tolerance)
+        solver = kind.configured(settings, method.options)
+        solution = kind.run(network, data, rate, constraints, solver)
         mask, steps, notes = solution.mask, solution.steps, solution.notes
-        stored = _stored(solver) | {"tolerance": method.tolerance, "history": solution.history}
+        stored = _stored(solver) | {
+            "tolerance": method.tolerance,
+            "passes": solution.passes,
+            "readings": solution.readings,
+            "history": list(solution.history),
+        }
     else:
-        mask = (
-            magnitude_mask(network, rate)
-            if method.name == "magnitude"
-            else random_mask(network, rate, settings.seed)
-        )
-        both = data.indices("train", "select")
-        steps, notes = fine_tune(network, mask, data, both, settings), ()
-        stored = _stored(settings)
+        pruned = prune(network, data, method.name, rate, settings)
+        mask, steps, notes = pruned.mask, pruned.steps, pruned.notes
+        stored = _stored(settings) | {"passes": pruned.passes}
     provenance = Provenance(
         method.name, method.constraint, rate, settings.seed, steps, stored, parent, notes
     )
@@ -115,7 +116,7 @@ def _short(values: tuple[Any, ...]) -> str:
     return text if len(text) < 80 else f"{text[:77]}…"
 
 
-def _stored(settings: TrainingSettings | BilevelSettings) -> dict[str, Any]:
+def _stored(settings: TrainingSettings | BilevelSettings | StageSettings) -> dict[str, Any]:
     """The settings as plain values; where it ran does not belong to what was computed."""
     values = {entry.name: getattr(settings, entry.name) for entry in fields(settings)}
     training = values.pop("training", None)

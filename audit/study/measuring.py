@@ -19,27 +19,42 @@ from audit.measure import (
     CurvatureSettings,
     Eigenvalue,
     Interval,
+    NoiseFloor,
     Outputs,
+    combined_interval,
     curvature_samples,
+    drop_floor,
+    drop_interval,
     excess_accuracy_gap,
     excess_risk,
+    fairness_differences,
     fairness_violation,
+    gap_contrasts,
     gradient_norm,
-    group_resamples,
+    group_intervals,
     hessian_extremes,
+    holm,
     input_distance,
+    maximum_interval,
+    mean_floor,
     mean_gradient,
     mean_interval,
-    percentile_interval,
     predict,
     pyhessian_max_eigenvalue,
+    range_interval,
+    rest_p_values,
+    share_floor,
     wilson_interval,
 )
+from audit.measure.fairness import confusion_counts
 from audit.models.checkpoint import Checkpoint
 from audit.prune.mask import measured_mask
 from audit.study.making import check_same_data
 from audit.study.results import GROUP_COLUMNS
 from audit.study.settings import MeasureSettings
+
+SHARES = ("accuracy", "broken", "mended")
+"""Columns of zeros and ones, whose mean is a share."""
 
 
 @dataclass(frozen=True)
@@ -134,22 +149,16 @@ class _Subject:
             self.parent = (
                 self.outputs if same else predict(dense.model(factory), self._batches(self.rows))
             )
-        self.columns, self.values = self._columns()
-        self.draws = group_resamples(
-            self.values, self.codes, len(self.counts), settings.resamples, settings.seed
-        )
-        with np.errstate(invalid="ignore"):
-            sums = np.array([self.values[self.codes == g].sum(0) for g in range(len(self.counts))])
-            self.means = sums / self.counts[:, None]
-        shares = self.counts / self.counts.sum()
-        self.overall = self.values.mean(0)
-        self.overall_draws = np.einsum("g,bgm->bm", shares, np.nan_to_num(self.draws))
+        self.columns = self._columns()
+        self.large = np.flatnonzero(self.counts >= settings.minimum_group_size)
+        self.means = {name: self._group_means(column) for name, column in self.columns.items()}
+        self.intervals = self._intervals()
         self.contributions: dict[str, np.ndarray] = {}
         self.provenance = checkpoint.provenance
         self.mask = measured_mask(self.model)
 
-    def _columns(self) -> tuple[list[str], np.ndarray]:
-        """What is a mean over samples, one column a metric: [n, M]."""
+    def _columns(self) -> dict[str, np.ndarray]:
+        """What is a mean over samples, by metric: float64 [n]."""
         found = self.outputs
         columns = {
             "loss": found.loss,
@@ -161,7 +170,32 @@ class _Subject:
             risk = excess_risk(self.parent.loss.numpy(), found.loss.numpy())
             columns["excess_risk"] = torch.from_numpy(risk)
             columns["accuracy_drop"] = self.parent.correct - found.correct
-        return list(columns), torch.stack(list(columns.values()), 1).numpy()
+            columns["broken"] = self.parent.correct * (1 - found.correct)
+            columns["mended"] = (1 - self.parent.correct) * found.correct
+        return {name: column.numpy() for name, column in columns.items()}
+
+    def _group_means(self, values: np.ndarray) -> np.ndarray:
+        sums = np.bincount(self.codes, weights=values, minlength=len(self.counts))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(sums / self.counts)
+
+    def _intervals(self) -> dict[str, list[Interval]]:
+        """Every group's interval of every column: Wilson, Bonett and Price, or the bootstrap."""
+        found: dict[str, list[Interval]] = {}
+        continuous = [name for name in self.columns if name not in (*SHARES, "accuracy_drop")]
+        values = np.stack([self.columns[name] for name in continuous], 1)
+        drawn = group_intervals(
+            values, self.codes, len(self.counts), self.settings.resamples, self.settings.seed
+        )
+        for position, name in enumerate(continuous):
+            found[name] = [own[position] for own in drawn]
+        for name in self.columns:
+            own = [self.columns[name][self.codes == group] for group in range(len(self.counts))]
+            if name in SHARES:
+                found[name] = [wilson_interval(round(part.sum()), len(part)) for part in own]
+            elif name == "accuracy_drop":
+                found[name] = [drop_interval(part) for part in own]
+        return found
 
     def _batches(self, rows: Tensor) -> _Batches:
         return _Batches(self.data, rows, self.settings.batch_size)
@@ -169,23 +203,35 @@ class _Subject:
     def sample_rows(self) -> list[dict[str, Any]]:
         """Rows of the metrics that are means over samples, and of the gaps made from them."""
         found = []
-        for column, metric in enumerate(self.columns):
+        for metric in self.columns:
+            values, intervals = self.means[metric], self.intervals[metric]
+            tested = self._p_values(metric)
             if metric == "accuracy_drop":
-                values, draws = self._gaps(column)
-                metric = "excess_accuracy_gap"
-            else:
-                values, draws = self.means[:, column], self.draws[:, :, column]
+                metric, values, intervals = "excess_accuracy_gap", *self._gaps()
             for group, count in enumerate(self.counts):
-                interval = percentile_interval(draws[:, group], int(count))
-                if metric == "accuracy" and count:
-                    interval = wilson_interval(round(values[group] * count), int(count))
-                found.append(self._row(group, metric, int(count), float(values[group]), interval))
+                row = self._row(group, metric, int(count), float(values[group]), intervals[group])
+                found.append(row | {"p_value": tested[group]})
         return found
 
-    def _gaps(self, column: int) -> tuple[np.ndarray, np.ndarray]:
-        """ψ of every group and its resamples, from the drops in accuracy."""
-        values = excess_accuracy_gap(self.means[:, column], self.overall[column])
-        return values, excess_accuracy_gap(self.draws[:, :, column], self.overall_draws[:, column])
+    def _gaps(self) -> tuple[np.ndarray, list[Interval]]:
+        """ψ of every group, with intervals, from the drops in accuracy of all groups."""
+        present = np.flatnonzero(self.counts)
+        drops, own = self.means["accuracy_drop"], self.intervals["accuracy_drop"]
+        values = excess_accuracy_gap(drops, self.columns["accuracy_drop"].mean())
+        intervals = [Interval(float("nan"), float("nan"))] * len(drops)
+        contrasts = gap_contrasts(self.counts[present].astype(float))
+        chosen = [own[group] for group in present]
+        for group, contrast in zip(present, contrasts, strict=True):
+            intervals[group] = combined_interval(contrast, drops[present], chosen)
+        return values, intervals
+
+    def _p_values(self, metric: str) -> np.ndarray:
+        """Of the groups of at least minimum size against the rest, Holm-adjusted."""
+        found = np.full(len(self.counts), np.nan)
+        if metric in ("excess_risk", "accuracy_drop"):
+            tested = rest_p_values(self.columns[metric], self.codes, len(self.counts))
+            found[self.large] = holm(tested[self.large])
+        return found
 
     def model_rows(self) -> list[dict[str, Any]]:
         """Rows of gradient norm, Hessian eigenvalues and input distance, group by group."""
@@ -222,6 +268,7 @@ class _Subject:
         for metric, eigenvalue in self._eigenvalues(batches, gradient):
             qualified = {
                 "residual": eigenvalue.residual,
+                "error": eigenvalue.error,
                 "products": eigenvalue.products,
                 "converged": eigenvalue.converged,
                 "space": eigenvalue.space,
@@ -310,49 +357,86 @@ class _Subject:
 
     def overall_rows(self) -> list[dict[str, Any]]:
         """Numbers over all samples, and the gaps between the groups of at least minimum size."""
-        n = len(self.rows)
         rows = []
         for metric in ("accuracy", "loss", "excess_risk"):
             if metric in self.columns:
-                column = self.columns.index(metric)
-                interval = percentile_interval(self.overall_draws[:, column], n)
+                column = self.columns[metric]
                 if metric == "accuracy":
-                    interval = wilson_interval(round(self.overall[column] * n), n)
-                rows.append(self._overall(metric, float(self.overall[column]), interval))
-        large = np.flatnonzero(self.counts >= self.settings.minimum_group_size)
-        if len(large) < 2:
+                    interval = wilson_interval(round(column.sum()), len(column))
+                else:
+                    interval = self._interval(column)
+                rows.append(self._overall(metric, float(column.mean()), interval))
+        if len(self.large) < 2:
             return rows
-        return rows + self._gap_rows(large)
+        return rows + self._gap_rows() + self._fairness_rows()
 
-    def _gap_rows(self, large: np.ndarray) -> list[dict[str, Any]]:
-        accuracy = self.columns.index("accuracy")
-        rows = [
-            self._spread("accuracy_violation", self.means[:, accuracy],
-                         self.draws[:, :, accuracy], large)
-        ]  # fmt: skip
+    def _gap_rows(self) -> list[dict[str, Any]]:
+        counts = self.counts[self.large].astype(float)
+        rights = self.means["accuracy"][self.large] * counts
+        rows = [self._range("accuracy_violation", "accuracy", share_floor(rights, counts))]
         if self.parent is None:
             return rows
-        risk = self.columns.index("excess_risk")
-        values, draws = self._gaps(self.columns.index("accuracy_drop"))
-        worst = large[int(np.argmax(values[large]))]
-        interval = percentile_interval(draws[:, large].max(1), len(self.rows))
+        risk = self.columns["excess_risk"]
+        within = (risk - np.nan_to_num(self.means["excess_risk"])[self.codes]).std()
+        drops = self.columns["accuracy_drop"]
+        floor, largest = (
+            drop_floor(drops, counts, gap)
+            for gap in (fairness_violation, lambda gaps: gaps.max(-1))
+        )
         return [
             *rows,
-            self._spread("fairness_violation", self.means[:, risk], self.draws[:, :, risk], large),
-            self._spread("excess_accuracy_gap_range", values, draws, large),
-            self._overall(
-                "max_excess_accuracy_gap",
-                float(values[worst]),
-                interval,
-                self.data.group_names[worst],
-            ),
+            self._range("fairness_violation", "excess_risk", mean_floor(float(within), counts)),
+            self._range("excess_accuracy_gap_range", "accuracy_drop", floor),
+            self._largest_gap(largest),
         ]
 
-    def _spread(
-        self, metric: str, values: np.ndarray, draws: np.ndarray, large: np.ndarray
-    ) -> dict[str, Any]:
-        interval = percentile_interval(fairness_violation(draws[:, large]), len(self.rows))
-        return self._overall(metric, float(fairness_violation(values[large])), interval)
+    def _range(self, metric: str, column: str, floor: NoiseFloor) -> dict[str, Any]:
+        values = self.means[column][self.large]
+        interval = range_interval(values, [self.intervals[column][g] for g in self.large])
+        value = float(fairness_violation(values))
+        return self._overall(metric, value, interval) | _floored(floor, value)
+
+    def _largest_gap(self, floor: NoiseFloor) -> dict[str, Any]:
+        """max ψ over the groups of at least minimum size; Δ is over all samples."""
+        values, _ = self._gaps()
+        worst = self.large[int(np.argmax(values[self.large]))]
+        present = np.flatnonzero(self.counts)
+        contrasts = gap_contrasts(self.counts[present].astype(float))
+        interval = maximum_interval(
+            contrasts[np.isin(present, self.large)],
+            self.means["accuracy_drop"][present],
+            [self.intervals["accuracy_drop"][group] for group in present],
+        )
+        value, name = float(values[worst]), self.data.group_names[worst]
+        row = self._overall("max_excess_accuracy_gap", value, interval, name)
+        return row | _floored(floor, value)
+
+    def _fairness_rows(self) -> list[dict[str, Any]]:
+        """Demographic parity, equal opportunity and equalised odds (M4)."""
+        confusion = confusion_counts(
+            self.outputs.label.numpy(),
+            self.outputs.prediction.numpy(),
+            self.codes,
+            len(self.counts),
+            len(self.data.classes),
+        )[self.large]
+        names = [self.data.group_names[group] for group in self.large]
+        return [
+            self._overall(
+                found.metric,
+                found.value,
+                found.interval,
+                None if found.high is None else names[found.high],
+            )
+            | _floored(found.floor, found.value)
+            | {
+                "class": self.data.classes[found.class_index],
+                "rate": found.rate,
+                "lowest_group": _named(names, found.low),
+                "without": [names[group] for group in found.without],
+            }
+            for found in fairness_differences(confusion, self.settings.seed)
+        ]
 
     def _overall(
         self, metric: str, value: float, interval: Interval, group: str | None = None
@@ -363,9 +447,12 @@ class _Subject:
             "n": len(self.rows),
             "metric": metric,
             "group": group,
-            "value": value,
+            "value": _number(value),
             "ci_low": _number(interval.low),
             "ci_high": _number(interval.high),
+            "floor_median": None,
+            "floor_p95": None,
+            "corrected": None,
         }
 
     def record(self) -> dict[str, Any]:
@@ -398,6 +485,19 @@ class _Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return ((b.inputs, b.labels) for b in self.data.batches(self.rows, self.size))
+
+
+def _named(names: list[str], position: int | None) -> str | None:
+    return None if position is None else names[position]
+
+
+def _floored(floor: NoiseFloor, value: float) -> dict[str, float | None]:
+    """What equal groups of these sizes would show, and the value less its median."""
+    return {
+        "floor_median": _number(floor.median),
+        "floor_p95": _number(floor.p95),
+        "corrected": _number(floor.corrected(value)),
+    }
 
 
 def _number(value: float) -> float | None:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from audit.data import load_data
 from audit.data.grouped import GroupedData
 from audit.files import sha256
-from audit.mitigate.bilevel import BilevelSettings
+from audit.mitigate.methods import MITIGATION_METHODS
 from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
 from audit.study.gather import gather
 from audit.study.making import prune_model, train_model
@@ -127,7 +127,8 @@ def _cell_settings(settings: StudySettings, cell: Cell) -> list[Any]:
     if cell.method is None:
         return shared
     pruning = asdict(settings.pruning) | {"device": "", "seed": cell.seed}
-    solver = asdict(BilevelSettings(**cell.method.options)) if cell.method.name == "bilevel" else {}
+    kind = MITIGATION_METHODS.get(cell.method.name)
+    solver = {} if kind is None else asdict(kind.configured(settings.pruning, cell.method.options))
     return [*shared, pruning, asdict(cell.method), solver | {"training": None}, cell.rate]
 
 

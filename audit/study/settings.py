@@ -9,22 +9,24 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from audit.errors import AuditError
-from audit.mitigate.bilevel import BilevelSettings
-from audit.mitigate.constraints import make_constraint
+from audit.mitigate.constraints import make_constraints
+from audit.mitigate.methods import MITIGATION_METHODS
 from audit.models.training import TrainingSettings
 from audit.prune.mask import check_rate
+from audit.prune.methods import PRUNING_METHODS
 
-PRUNING_METHODS = ("magnitude", "random")
-METHODS = (*PRUNING_METHODS, "bilevel")
+METHODS = (*PRUNING_METHODS, *MITIGATION_METHODS)
 CURVATURES = ("lanczos", "pyhessian", "none")
 Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to prune: its name, and the fairness constraint where it can hold one.
+    """A way to prune: its name, and the fairness constraints where it can hold some.
 
-    `options` are further settings of the bi-level solver (see BilevelSettings).
+    constraint  a name, or several, such as 'excess-accuracy=0.01+equalised-odds=0.05'
+    tolerance   of the constraints that name none
+    options     further settings of a mitigation method (BilevelSettings, StageSettings)
     """
 
     name: str
@@ -35,12 +37,14 @@ class Method:
     def __post_init__(self) -> None:
         if self.name not in METHODS:
             raise AuditError(f"found method '{self.name}'; expected one of {', '.join(METHODS)}")
-        make_constraint(self.constraint, self.tolerance)
-        if self.name != "bilevel" and (self.constraint != "none" or self.options):
+        make_constraints(self.constraint, self.tolerance)
+        if self.name not in MITIGATION_METHODS and (self.constraint != "none" or self.options):
             raise AuditError(
-                f"method '{self.name}' takes no constraint and no options; 'bilevel' does"
+                f"method '{self.name}' takes no constraint and no options; "
+                f"{', '.join(MITIGATION_METHODS)} do"
             )
-        _check_keys(self.options, _solver_options(), "bilevel option")
+        if self.options:
+            _check_keys(self.options, MITIGATION_METHODS[self.name].options, f"{self.name} option")
 
     @property
     def label(self) -> str:
@@ -186,7 +190,3 @@ def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], what: str) -> 
     for key in table:
         if key not in known:
             raise AuditError(f"found {what} '{key}'; expected one of {', '.join(known)}")
-
-
-def _solver_options() -> tuple[str, ...]:
-    return tuple(entry.name for entry in fields(BilevelSettings) if entry.name != "training")

@@ -10,15 +10,10 @@ from audit.measure import (
     excess_accuracy_gap,
     excess_risk,
     fairness_violation,
-    group_resamples,
     input_distance,
-    mean_interval,
-    percentile_interval,
     predict,
-    wilson_interval,
 )
 from audit.measure.predictions import outputs
-from audit.measure.uncertainty import resample_means
 
 
 def test_outputs_by_hand():
@@ -131,47 +126,3 @@ def test_inputs_without_a_distance():
     model = nn.Sequential(nn.Embedding(3, 2), nn.Flatten())
     with pytest.raises(AuditError, match="real numbers"):
         input_distance(model, [(torch.tensor([[0], [1]]), torch.tensor([0, 1]))])
-
-
-def test_a_bootstrap_is_a_draw_with_replacement():
-    """Counts of n rows: mean 1, variance 1 − 1/n, covariance −1/n; whatever the size of blocks."""
-    counts = 5 * resample_means(np.eye(5), 20_000, np.random.default_rng(0))
-    np.testing.assert_allclose(counts.sum(1), 5)
-    np.testing.assert_allclose(np.cov(counts.T), np.eye(5) - 0.2, atol=0.03)
-    values = np.random.default_rng(0).normal(size=(300_000, 1))  # more than one block
-    draws = resample_means(values, 20, np.random.default_rng(0))
-    assert draws.std() == pytest.approx(values.std() / np.sqrt(300_000), rel=0.5)
-
-
-def test_columns_share_their_resample():
-    values = np.random.default_rng(0).normal(size=(50, 1))
-    draws = resample_means(np.hstack([values, 2 * values]), 100, np.random.default_rng(1))
-    np.testing.assert_allclose(draws[:, 1], 2 * draws[:, 0])
-    assert draws[:, 0].std() > 0
-
-
-def test_equal_models_have_an_interval_of_zero_width():
-    draws = group_resamples(np.zeros((40, 1)), np.repeat([0, 1], 20), 2, 200, seed=0)
-    interval = percentile_interval(draws[:, 0, 0], 20)
-    assert (interval.low, interval.high) == (0.0, 0.0)
-
-
-def test_an_absent_group_is_unknown_and_one_sample_gives_no_interval():
-    draws = group_resamples(np.ones((3, 1)), np.array([0, 0, 2]), 3, 50, seed=0)
-    assert np.isnan(draws[:, 1]).all()
-    assert np.isnan(percentile_interval(draws[:, 1, 0], 0).low)
-    assert np.isnan(percentile_interval(draws[:, 2, 0], 1).high)
-
-
-def test_the_bootstrap_covers_the_mean():
-    generator = np.random.default_rng(0)
-    intervals = [mean_interval(generator.normal(size=200), 500, seed) for seed in range(300)]
-    covered = np.mean([interval.low <= 0.0 <= interval.high for interval in intervals])
-    assert 0.91 <= covered <= 0.98
-
-
-def test_wilson_does_not_collapse_at_the_ends():
-    interval = wilson_interval(30, 30)
-    assert interval.low == pytest.approx(0.8865, abs=1e-3)
-    assert interval.high == 1.0
-    assert np.isnan(wilson_interval(0, 0).low)

@@ -1,0 +1,218 @@
+"""Group fairness of predictions (M4): fairlearn's definitions, on counts, with noise floors.
+
+Everything is computed from the confusion counts of each group, so that thousands of resamples cost
+little; the values are fairlearn's own, which the tests assert. `metric_frame` hands the samples of
+an audit to fairlearn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.errors import AuditError
+from audit.measure.uncertainty import (
+    DRAWS,
+    UNKNOWN,
+    Interval,
+    NoiseFloor,
+    range_interval,
+    wilson_interval,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+SELECTION, TRUE_POSITIVE, FALSE_POSITIVE = (
+    "selection rate",
+    "true positive rate",
+    "false positive rate",
+)
+METRICS = {
+    "demographic_parity_difference": (SELECTION,),
+    "equal_opportunity_difference": (TRUE_POSITIVE,),
+    "equalized_odds_difference": (TRUE_POSITIVE, FALSE_POSITIVE),
+}
+
+
+@dataclass(frozen=True)
+class FairnessDifference:
+    """max − min over groups of a rate, one class against the rest, at the worst class (M4).
+
+    class_index, rate   the class and the rate whose difference is the largest
+    low, high           positions of the groups with the smallest and the largest rate
+    without             positions of the groups that have no such rate, and are left out
+    interval            of the difference of that rate and class
+    floor               what equal groups of these sizes would show, the worst class and rate chosen
+                        anew in every resample
+    """
+
+    metric: str
+    value: float
+    class_index: int
+    rate: str
+    low: int
+    high: int
+    without: tuple[int, ...]
+    interval: Interval
+    floor: NoiseFloor
+    n: int
+
+
+def confusion_counts(
+    labels: Codes, predictions: Codes, groups: Codes, number: int, classes: int
+) -> NDArray[np.int64]:
+    """How many samples of each group [G] have each true class and prediction: [G, C, C]."""
+    flat = (groups * classes + labels) * classes + predictions
+    return np.bincount(flat, minlength=number * classes**2).reshape(number, classes, classes)
+
+
+def rates(confusion: NDArray[Any]) -> dict[str, Array]:
+    """Selection, true positive and false positive rate of each class against the rest.
+
+    confusion [..., G, C, C] as `confusion_counts` gives it; each rate [..., G, C], NaN where no
+    sample could count.
+    """
+    true, predicted = confusion.sum(-1), confusion.sum(-2)
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    total = true.sum(-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            SELECTION: predicted / total,
+            TRUE_POSITIVE: hits / true,
+            FALSE_POSITIVE: (predicted - hits) / (total - true),
+        }
+
+
+def fairness_differences(
+    confusion: NDArray[np.int64], seed: int = 0
+) -> tuple[FairnessDifference, ...]:
+    """Demographic parity, equal opportunity and equalised odds difference, in this order (M4).
+
+    confusion [G, C, C] of the groups that are compared. For two classes the positive one is the
+    second, as fairlearn has it; for more, each is taken against the rest and the worst is named.
+    Raises AuditError for fewer than two groups with samples.
+    """
+    if (confusion.sum((1, 2)) > 0).sum() < 2:
+        raise AuditError("found fewer than two groups with samples; a difference needs two")
+    draws = _equal_groups(confusion, np.random.default_rng(seed))
+    return tuple(_difference(metric, confusion, draws[metric]) for metric in METRICS)
+
+
+def _difference(
+    metric: str, confusion: NDArray[np.int64], draws: NDArray[np.int64]
+) -> FairnessDifference:
+    found = rates(confusion)
+    gaps = {rate: _gaps(found[rate]) for rate in METRICS[metric]}
+    rate = max(gaps, key=lambda name: float(np.nanmax(gaps[name])))
+    index = int(np.nanargmax(gaps[rate]))
+    column = found[rate][:, index]
+    known = np.flatnonzero(np.isfinite(column))
+    floors = np.stack([_gaps(values) for values in _chosen(rates(draws), metric)]).max((0, -1))
+    return FairnessDifference(
+        metric,
+        float(gaps[rate][index]),
+        index,
+        rate,
+        int(known[np.argmin(column[known])]),
+        int(known[np.argmax(column[known])]),
+        tuple(np.flatnonzero(~np.isfinite(column)).tolist()),
+        _interval(confusion[known], rate, index),
+        NoiseFloor(float(np.median(floors)), float(np.quantile(floors, 0.95))),
+        int(confusion.sum()),
+    )
+
+
+def _chosen(found: dict[str, Array], metric: str) -> list[Array]:
+    return [found[rate] for rate in METRICS[metric]]
+
+
+def _gaps(values: Array) -> Array:
+    """max − min over groups [..., G, C], class by class; the second alone where there are two."""
+    high = np.where(np.isnan(values), -np.inf, values).max(-2)
+    low = np.where(np.isnan(values), np.inf, values).min(-2)
+    gaps = np.where(np.isfinite(high - low), high - low, 0.0)
+    if gaps.shape[-1] == 2:
+        gaps[..., 0] = 0.0
+    return np.asarray(gaps)
+
+
+def _interval(confusion: NDArray[np.int64], rate: str, index: int) -> Interval:
+    """Of the range of one rate of one class, from Wilson's interval of every group."""
+    hits = confusion[:, index, index]
+    true, predicted = confusion[:, index].sum(1), confusion[:, :, index].sum(1)
+    total = confusion.sum((1, 2))
+    part, whole = {
+        SELECTION: (predicted, total),
+        TRUE_POSITIVE: (hits, true),
+        FALSE_POSITIVE: (predicted - hits, total - true),
+    }[rate]
+    if len(part) < 2:
+        return UNKNOWN
+    own = [wilson_interval(int(a), int(b)) for a, b in zip(part, whole, strict=True)]
+    return range_interval(part / whole, own)
+
+
+def _equal_groups(
+    confusion: NDArray[np.int64], generator: np.random.Generator
+) -> dict[str, NDArray[np.int64]]:
+    """Resampled counts [B, G, C, C] under the equality that each metric is about.
+
+    Parity: every group's predictions from the pooled shares. The other two: within each true class,
+    from that class's pooled shares.
+    """
+    draws = DRAWS // 4
+    groups, classes, _ = confusion.shape
+    conditional = np.zeros((draws, groups, classes, classes), dtype=np.int64)
+    for label in range(classes):
+        pooled = confusion[:, label].sum(0)
+        if pooled.sum():
+            counts = confusion[:, label].sum(1)
+            shares = pooled / pooled.sum()
+            conditional[:, :, label] = generator.multinomial(counts, shares, (draws, groups))
+    overall = confusion.sum((0, 1)) / confusion.sum()
+    parity = np.zeros_like(conditional)
+    parity[:, :, 0] = generator.multinomial(confusion.sum((1, 2)), overall, (draws, groups))
+    return {
+        metric: parity if metric == "demographic_parity_difference" else conditional
+        for metric in METRICS
+    }
+
+
+def metric_frame(samples: pd.DataFrame, positive: Any | None = None) -> Any:
+    """The samples of one model as fairlearn's MetricFrame, for its own tools and plots.
+
+    samples   a model's rows of an audit's `samples`: group, label, prediction
+    positive  a class: its selection, true positive and false positive rate are added
+
+    Raises AuditError where rows of several models are given.
+    """
+    from fairlearn.metrics import (
+        MetricFrame,
+        count,
+        false_positive_rate,
+        selection_rate,
+        true_positive_rate,
+    )
+    from sklearn.metrics import accuracy_score
+
+    if samples["model"].nunique() > 1:
+        names = ", ".join(map(str, samples["model"].unique()))
+        raise AuditError(f"found samples of several models ({names}); expected those of one")
+    metrics: dict[str, Any] = {"accuracy": accuracy_score, "count": count}
+    labels, predictions = samples["label"], samples["prediction"]
+    if positive is not None:
+        labels, predictions = labels == positive, predictions == positive
+        metrics |= {
+            SELECTION: selection_rate,
+            TRUE_POSITIVE: true_positive_rate,
+            FALSE_POSITIVE: false_positive_rate,
+        }
+    return MetricFrame(
+        metrics=metrics, y_true=labels, y_pred=predictions, sensitive_features=samples["group"]
+    )

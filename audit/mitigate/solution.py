@@ -1,0 +1,66 @@
+"""What every mitigation method hands back, and the samples that its multipliers read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from audit.data.grouped import GroupedData
+from audit.errors import AuditError
+from audit.prune.mask import Mask
+
+MULTIPLIER_SPLITS = ("select", "train")
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The mask that a method found, what it spent, and its log.
+
+    steps     optimisation steps, of the weights and of the mask: as many as fine-tuning takes
+    passes    forward-backward passes over a batch
+    readings  further forward passes over a batch, to see what the network predicts
+    history   one row per multiplier update: its step, then the violation and the multiplier of
+              every constraint, its groups in declared order; what else a method logs
+    notes     sentences that a report must repeat
+    """
+
+    mask: Mask
+    steps: int
+    passes: int
+    readings: int
+    history: tuple[dict[str, object], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def upper_samples(data: GroupedData) -> tuple[Tensor, tuple[str, ...]]:
+    """Positions for the upper level and the multipliers, with what must be said about them.
+
+    The select split; a group too small to have select samples is represented by its training
+    samples, on which a constraint is easier to meet than on new data.
+    """
+    parts, notes = [data.indices("select")], []
+    for group, name in enumerate(data.group_names):
+        own = data.indices("train", group=group)
+        if len(data.indices("select", group=group)) == 0 and len(own) > 0:
+            parts.append(own)
+            notes.append(
+                f"group '{name}' is too small for select samples: the solver's multipliers read "
+                f"its {len(own)} training samples instead"
+            )
+    upper = torch.cat(parts).sort().values
+    if len(upper) == 0:
+        raise AuditError("found no samples for the upper level; the data needs a train split")
+    return upper, tuple(notes)
+
+
+def multiplier_samples(
+    data: GroupedData, split: str, trained: Tensor
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Positions that the multipliers read: of the select split (M §5), or those trained on."""
+    if split not in MULTIPLIER_SPLITS:
+        raise AuditError(
+            f"found multiplier_split '{split}'; expected {' or '.join(MULTIPLIER_SPLITS)}"
+        )
+    return upper_samples(data) if split == "select" else (trained, ())

@@ -1,0 +1,200 @@
+"""Two-stage and Lagrangian-dual baselines of the solver, at its budget (methods.md §3, §4).
+
+A stage trains the network, dense or pruned, plainly or under constraints. Every baseline is a
+short list of stages whose steps sum to those of fine-tuning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from audit.data.grouped import GroupedData
+from audit.mitigate.bilevel import check_pattern_rate
+from audit.mitigate.constraints import Constraint
+from audit.mitigate.lagrangian import Distillation, Lagrangian
+from audit.mitigate.solution import Solution, multiplier_samples
+from audit.mitigate.statistics import evaluated_logits
+from audit.mitigate.weights import MaskedWeights
+from audit.models.training import (
+    TrainingSettings,
+    batches_per_epoch,
+    check_finite,
+    shuffled_batches,
+)
+from audit.prune.magnitude import magnitudes
+from audit.prune.mask import Mask, check_rate, prunable_weights
+from audit.prune.projection import project
+from audit.prune.schedule import cubic_rate
+
+RUNGS = 100
+"""How often gradual pruning raises its rate, at most."""
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """How fair stages train.
+
+    structure          what survives as a unit: weight, layer or N:M (see `project`)
+    multiplier_step    η, multiplier per unit of violation; None: the constraint's own
+    multiplier_bound   the largest multiplier; None: the constraint's own
+    multiplier_split   what the multipliers read: train, with the predictions of the training
+                       batches themselves, or select, which the weights then never see
+    reading_interval   for select: the steps between two readings of one of its batches
+    once_an_epoch      whether the multipliers move once an epoch (Tran et al.) or after every
+                       reading
+    ramp_share         for gradual pruning, the share of the steps over which the rate rises
+    distillation, temperature   as in BilevelSettings; none by default
+    """
+
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    structure: str = "weight"
+    multiplier_step: float | None = None
+    multiplier_bound: float | None = None
+    multiplier_split: str = "select"
+    reading_interval: int = 4
+    once_an_epoch: bool = False
+    ramp_share: float = 0.75
+    distillation: float = 0.0
+    temperature: float = 2.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An equal share of the steps: under constraints or not, pruned from its start on or not.
+
+    gradual  pruned little by little
+    """
+
+    fair: bool
+    pruned: bool
+    gradual: bool = False
+
+
+def run_stages(
+    model: nn.Module,
+    data: GroupedData,
+    rate: float,
+    constraints: Sequence[Constraint],
+    settings: StageSettings,
+    stages: Sequence[Stage],
+) -> Solution:
+    """Prune the dense model in place by magnitude, in stages, some of them under constraints.
+
+    All stages together take as many steps as fine-tuning does with the same training settings;
+    each has a learning rate that falls to zero. Raises AuditError where the rate is not in [0, 1)
+    or the training diverges.
+    """
+    check_rate(rate)
+    check_pattern_rate(settings.structure, rate)
+    runner = _Runner(model, data, rate, constraints, settings, len(stages))
+    last_fair = max((place for place, stage in enumerate(stages) if stage.fair), default=-1)
+    for place, stage in enumerate(stages):
+        unseen = settings.multiplier_split == "select" and bool(constraints) and place <= last_fair
+        splits = ("train",) if unseen else ("train", "select")
+        runner.run(stage, place, data.indices(*splits))
+    return runner.solution()
+
+
+class _Runner:
+    """The state between two stages: the network, its mask, the multipliers, and what was spent."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: GroupedData,
+        rate: float,
+        constraints: Sequence[Constraint],
+        settings: StageSettings,
+        stages: int,
+    ) -> None:
+        self.model, self.data, self.rate, self.settings = model, data, rate, settings
+        both = data.indices("train", "select")
+        rows, self.notes = multiplier_samples(data, settings.multiplier_split, both)
+        training = settings.training
+        epoch = batches_per_epoch(len(both), training.batch_size)
+        self.interval = settings.reading_interval if settings.multiplier_split == "select" else 1
+        self.ascent_interval = epoch if settings.once_an_epoch else self.interval
+        self.lagrangian = Lagrangian(
+            data,
+            evaluated_logits(model, data, training.device),
+            rows,
+            constraints,
+            settings.multiplier_step,
+            settings.multiplier_bound,
+            Distillation(settings.distillation, settings.temperature),
+        )
+        self.mask = whole_mask(model)
+        share, rest = divmod(training.steps(len(both)), stages)
+        self.shares = [share + (place < rest) for place in range(stages)]
+        self.steps, self.passes = 0, 0
+        self.readings = batches_per_epoch(len(data), training.batch_size)
+        self.history: list[dict[str, object]] = []
+
+    def run(self, stage: Stage, number: int, indices: Tensor) -> None:
+        """Train on the samples at these positions for the stage's share of the steps."""
+        training = self.settings.training
+        self.model.to(training.device)
+        steps = self.shares[number]
+        if stage.pruned and not stage.gradual and self.mask.sparsity == 0:
+            self._prune(self.rate)
+        self.weights = MaskedWeights(self.model, self.mask, training)
+        generator = torch.Generator().manual_seed(1000 * training.seed + number)
+        batches = shuffled_batches(indices, training.batch_size, generator)
+        readings = shuffled_batches(self.lagrangian.rows, training.batch_size, generator)
+        for step in tqdm(range(steps), "fair training", leave=False, delay=2, unit="step"):
+            self._weight_step(next(batches), stage.fair, step, steps)
+            if stage.gradual:
+                self._tighten(step / steps)
+            if stage.fair and self.lagrangian.constraints:
+                self._watch(readings)
+
+    def solution(self) -> Solution:
+        check_finite(self.model)
+        self.model.to("cpu").eval()
+        history, notes = tuple(self.history), self.notes
+        return Solution(self.mask, self.steps, self.passes, self.readings, history, notes)
+
+    def _weight_step(self, indices: Tensor, fair: bool, step: int, steps: int) -> None:
+        self.model.train()
+        batch = self.data.batch(indices, self.settings.training.device)
+        logits = self.model(batch.inputs)
+        parameters = tuple(p for p in self.model.parameters() if p.requires_grad)
+        loss = self.lagrangian.loss(logits, batch, parameters, fair)
+        self.model.zero_grad()
+        loss.backward()
+        self.weights.step(step, steps)
+        self.steps, self.passes = self.steps + 1, self.passes + 1
+        if fair and self.settings.multiplier_split == "train":
+            self.lagrangian.remember(indices, logits)
+
+    def _watch(self, readings: Iterator[Tensor]) -> None:
+        """See what the network now predicts, and move the multipliers by it, when it is time."""
+        if self.settings.multiplier_split == "select" and self.steps % self.interval == 0:
+            self.lagrangian.read(self.model, next(readings), self.settings.training.device)
+            self.readings += 1
+        if self.steps % self.ascent_interval == 0:
+            self.history.append({"step": self.steps, **self.lagrangian.ascend()})
+
+    def _prune(self, rate: float) -> None:
+        """Remove the weights that are now the smallest; what was removed before stays removed."""
+        self.mask = project(magnitudes(self.model, self.mask), rate, self.settings.structure)
+
+    def _tighten(self, progress: float) -> None:
+        """Follow the cubic schedule, in at most RUNGS steps."""
+        rate = cubic_rate(self.rate, progress, self.settings.ramp_share)
+        if rate == self.rate or rate - self.mask.sparsity >= self.rate / RUNGS:
+            before = self.mask.sparsity
+            self._prune(rate)
+            if self.mask.sparsity != before:
+                self.weights.set_mask(self.mask)
+
+
+def whole_mask(model: nn.Module) -> Mask:
+    """The mask that keeps every weight."""
+    weights = prunable_weights(model)
+    return Mask({name: torch.ones(w.shape, dtype=torch.bool) for name, w in weights.items()})

@@ -1,0 +1,278 @@
+"""Multipliers, the Lagrangian, the staged baselines, and all methods at one budget."""
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.nn import functional
+
+from audit.errors import AuditError
+from audit.mitigate import MITIGATION_METHODS, loss_on_line, mitigate
+from audit.mitigate.bilevel import BilevelSettings, solve
+from audit.mitigate.constraints import CONSTRAINTS, GroupLoss, make_constraints
+from audit.mitigate.lagrangian import Distillation, Lagrangian
+from audit.mitigate.multipliers import Multipliers
+from audit.mitigate.stages import Stage, StageSettings, run_stages
+from audit.mitigate.statistics import evaluated_logits
+from audit.models import Architecture, TrainingSettings, build_model, train
+from audit.prune.mask import measured_mask
+
+TRAINING = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.1)
+
+
+TRAINED = {}
+
+
+def dense(data, epochs=20):
+    """A dense network for the two groups, trained once for all tests of this file."""
+    if epochs not in TRAINED:
+        model = build_model(Architecture("mlp", data.input_shape, 2, {"width": 16}))
+        train(model, data, data.indices("train"), TrainingSettings(epochs=epochs, batch_size=16))
+        TRAINED[epochs] = model
+    return copy.deepcopy(TRAINED[epochs])
+
+
+def accuracy(model, data, split="test"):
+    batch = data.batch(data.indices(split))
+    return (model(batch.inputs).argmax(1) == batch.labels).float().mean().item()
+
+
+def lagrangian(model, data, text="group-loss", **more):
+    rows = data.indices("select")
+    return Lagrangian(data, evaluated_logits(model, data), rows, make_constraints(text), **more)
+
+
+def test_multipliers_are_projected_bounded_and_settle_at_their_mean():
+    multipliers = Multipliers(3, step=1.0, bound=2.0)
+    multipliers.update(torch.tensor([1.0, -1.0, float("nan")]))
+    assert multipliers.values.tolist() == [1.0, 0.0, 0.0]
+    multipliers.update(torch.tensor([5.0, 0.5, 0.25]))
+    assert multipliers.values.tolist() == [2.0, 0.5, 0.25]
+    multipliers.update(torch.tensor([-1.0, 0.5, 0.25]))
+    multipliers.settle()
+    assert multipliers.values.tolist() == [1.5, 0.75, 0.375]
+
+
+def test_the_weight_of_a_group_is_its_share_with_its_multiplier(two_groups):
+    """The gradient of the Lagrangian is that of Σ_b w_b J_b, w_b = (π_b + μ_b)/(1 + Σμ)."""
+    model = dense(two_groups, 1)
+    batch = two_groups.batch(two_groups.indices("train"))
+    found = lagrangian(model, two_groups, "excess-loss", step=0.3)
+    found.multipliers[0].update(torch.tensor([10.0, 0.0]))
+    few, many = found.scales[0].tolist()
+    multiplier = found.multipliers[0].values.tolist()
+    assert multiplier == [pytest.approx(3.0), 0.0]
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(found.loss(model(batch.inputs), batch), parameters)
+    losses = functional.cross_entropy(model(batch.inputs), batch.labels, reduction="none")
+    share = (batch.groups == 0).float().mean()
+    weights = torch.stack([share + 3 * few, 1 - share]) / (1 + 3 * few)
+    means = torch.stack([losses[batch.groups == group].mean() for group in (0, 1)])
+    expected = torch.autograd.grad(weights @ means, parameters)
+    assert many > few
+    for one, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_without_constraints_the_lagrangian_is_the_mean_loss(two_groups):
+    model = dense(two_groups, 1)
+    batch = two_groups.batch(two_groups.indices("train")[:7])
+    found = lagrangian(model, two_groups, "none").loss(model(batch.inputs), batch)
+    expected = functional.cross_entropy(model(batch.inputs), batch.labels)
+    torch.testing.assert_close(found, expected)
+
+
+def test_one_logit_is_read_as_two_classes(two_groups):
+    """p = (1 − σ(z), σ(z)), in the loss, in what is remembered and in a whole method."""
+    model = torch.nn.Linear(4, 1)
+    batch = two_groups.batch(two_groups.indices("select"))
+    found = lagrangian(model, two_groups, "group-loss")
+    logits = model(batch.inputs)
+    expected = functional.binary_cross_entropy_with_logits(logits[:, 0], batch.labels.float())
+    torch.testing.assert_close(found.loss(logits, batch), expected)
+    found.remember(batch.indices, -logits)
+    torch.testing.assert_close(found.seen[:, 1], -logits[:, 0].detach())
+    solution = mitigate(
+        model, two_groups, "bilevel", 0.5, make_constraints("excess-loss"), TRAINING
+    )
+    assert solution.mask.survivors == 2
+
+
+def test_distillation_compares_with_the_dense_network():
+    logits = torch.tensor([[1.0, 0.0], [0.0, 3.0]])
+    dense_logits = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+    labels = torch.tensor([0, 0])
+    found = Distillation(0.25, 2.0).losses(logits, labels, dense_logits)
+    teacher, student = (dense_logits / 2).softmax(1), (logits / 2).softmax(1)
+    divergence = (teacher * (teacher.log() - student.log())).sum(1)
+    hard = functional.cross_entropy(logits, labels, reduction="none")
+    torch.testing.assert_close(found, 0.75 * hard + 0.25 * 4 * divergence)
+    assert divergence[1].item() == 0.0
+    torch.testing.assert_close(Distillation().losses(logits, labels, dense_logits), hard)
+    with pytest.raises(AuditError, match="a share from 0 to 1"):
+        Distillation(1.5, 1.0)
+    with pytest.raises(AuditError, match="temperature above 0"):
+        Distillation(0.5, 0.0)
+
+
+def test_multipliers_read_what_was_last_remembered(two_groups):
+    model = dense(two_groups, 1)
+    found = lagrangian(model, two_groups, "excess-accuracy")
+    assert found.ascend()["violation"] == pytest.approx([0.0, 0.0])
+    few = two_groups.indices("select", group=0)
+    labels = two_groups.labels[few]
+    found.remember(few, functional.one_hot(1 - labels, 2).float())
+    before = (found.dense[few].argmax(1) == labels).float().mean().item()
+    share = len(few) / len(two_groups.indices("select"))
+    assert found.ascend()["violation"] == pytest.approx(
+        [before - share * before, -share * before], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("constraint", "step"), [("group-loss", 1e9), *((name, 1e3) for name in CONSTRAINTS)]
+)
+def test_no_multiplier_step_destroys_the_network(two_groups, constraint, step):
+    """Even where every multiplier jumps to its bound at once, and the weights' share is extreme."""
+    model = dense(two_groups)
+    constraints = make_constraints(constraint)
+    settings = BilevelSettings(TRAINING, multiplier_step=step)
+    solution = solve(model, two_groups, 0.5, constraints, settings)
+    jumps = {value for row in solution.history for value in row["multiplier"]}
+    assert max(jumps) in (0.0, constraints[0].multiplier_bound)
+    assert accuracy(model, two_groups) > 0.75
+
+
+def test_the_network_recovers_from_absurd_multipliers(two_groups):
+    """Trained on with the constraint's own step, it is as good as one that never saw them."""
+    spoilt, plain = dense(two_groups), dense(two_groups)
+    settings = StageSettings(TRAINING, multiplier_step=1e3)
+    stages = [Stage(fair=True, pruned=False)]
+    run_stages(spoilt, two_groups, 0.5, (GroupLoss(),), settings, stages)
+    for model in (spoilt, plain):
+        run_stages(model, two_groups, 0.5, (GroupLoss(),), StageSettings(TRAINING), stages)
+    assert accuracy(spoilt, two_groups) > accuracy(plain, two_groups) - 0.03
+
+
+@pytest.mark.parametrize("name", list(MITIGATION_METHODS))
+def test_every_method_has_one_budget_and_reaches_the_rate(two_groups, name):
+    method = MITIGATION_METHODS[name]
+    model = dense(two_groups, 3)
+    constraints = make_constraints(method.constraint)
+    solution = mitigate(model, two_groups, name, 0.8, constraints, TRAINING)
+    steps = TRAINING.steps(len(two_groups.indices("train", "select")))
+    assert solution.steps == solution.passes == steps
+    assert solution.readings > 0
+    assert solution.mask.survivors == round(0.2 * solution.mask.size)
+    measured = measured_mask(model)
+    assert all(torch.equal(measured.parts[n], p) for n, p in solution.mask.parts.items())
+    assert solution.history
+    assert not model.training
+
+
+@pytest.mark.parametrize("split", ["select", "train"])
+def test_fair_training_sees_the_split_of_its_multipliers_or_not(two_groups, monkeypatch, split):
+    """Multipliers that read select never meet weights that were trained on it."""
+    from audit.mitigate import stages
+
+    seen, read = set(), set()
+    step, remember = stages._Runner._weight_step, Lagrangian.remember
+
+    def spy_step(self, indices, *rest):
+        seen.update(indices.tolist())
+        return step(self, indices, *rest)
+
+    def spy_remember(self, indices, logits):
+        read.update(indices.tolist())
+        return remember(self, indices, logits)
+
+    monkeypatch.setattr(stages._Runner, "_weight_step", spy_step)
+    monkeypatch.setattr(Lagrangian, "remember", spy_remember)
+    settings = StageSettings(TRAINING, multiplier_split=split)
+    chain = [Stage(fair=True, pruned=True)]
+    run_stages(dense(two_groups, 1), two_groups, 0.5, (GroupLoss(),), settings, chain)
+    select = set(two_groups.indices("select").tolist())
+    if split == "select":
+        assert read == select
+        assert not seen & select
+    else:
+        assert read == seen > select
+
+
+def test_multipliers_move_once_an_epoch_in_the_lagrangian_dual(two_groups):
+    model = dense(two_groups, 1)
+    solution = mitigate(model, two_groups, "lagrangian-dual", 0.5, (GroupLoss(),), TRAINING)
+    assert len(solution.history) == TRAINING.epochs
+
+
+def test_gradual_pruning_only_removes(two_groups, monkeypatch):
+    from audit.mitigate.weights import MaskedWeights
+
+    masks = []
+    original = MaskedWeights.set_mask
+
+    def spy(self, mask):
+        masks.append(mask)
+        return original(self, mask)
+
+    monkeypatch.setattr(MaskedWeights, "set_mask", spy)
+    mitigate(
+        dense(two_groups, 1), two_groups, "gradual-excess-accuracy", 0.9,
+        make_constraints("excess-accuracy"), TRAINING,
+    )  # fmt: skip
+    assert len(masks) > 5
+    for one, other in pairwise(masks):
+        assert all(not (part & ~one.parts[n]).any() for n, part in other.parts.items())
+
+
+def test_fair_methods_help_the_small_group(two_groups):
+    """At a rate that hurts, the small group's loss is lower with constraints than without."""
+    rows = two_groups.indices("test", group=two_groups.group_names.index("few"))
+    batch = two_groups.batch(rows)
+    for name in ("lagrangian-dual", "gradual-excess-accuracy"):
+        losses = {}
+        for constraint in ("none", "group-loss"):
+            model = dense(two_groups)
+            mitigate(model, two_groups, name, 0.9, make_constraints(constraint), TRAINING)
+            losses[constraint] = functional.cross_entropy(model(batch.inputs), batch.labels).item()
+        assert losses["group-loss"] < 0.95 * losses["none"], name
+
+
+def test_unknown_methods_and_options(two_groups):
+    model = dense(two_groups, 1)
+    with pytest.raises(AuditError, match="expected one of bilevel"):
+        mitigate(model, two_groups, "magic")
+    with pytest.raises(AuditError, match="option 'speed' of bilevel"):
+        mitigate(model, two_groups, options={"speed": 1})
+    with pytest.raises(AuditError, match="expected select or train"):
+        mitigate(model, two_groups, options={"multiplier_split": "test"})
+    with pytest.raises(AuditError, match="0 ≤ rate < 1"):
+        mitigate(model, two_groups, "prune-then-fair", 1.0)
+
+
+def test_the_line_between_two_networks_starts_and_ends_at_them(two_groups):
+    one, other = dense(two_groups, 1), dense(two_groups, 20)
+    before = [parameter.clone() for parameter in one.parameters()]
+    line = loss_on_line(one, other, two_groups, 5)
+    batch = two_groups.batch(two_groups.indices("test"))
+    for end, model in ((0, one), (-1, other)):
+        loss = functional.cross_entropy(model(batch.inputs).double(), batch.labels)
+        torch.testing.assert_close(line.loss[end], loss.detach())
+        assert line.accuracy[end].item() == pytest.approx(accuracy(model, two_groups), abs=1e-6)
+    assert line.positions.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    shares = line.counts / line.counts.sum()
+    torch.testing.assert_close(line.group_loss @ shares.double(), line.loss, rtol=1e-5, atol=1e-6)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), before, strict=True))
+
+
+def test_the_barrier_of_a_convex_loss_is_none(two_groups):
+    """A linear softmax has a convex loss: on a line it lies below the chord."""
+    models = [torch.nn.Linear(4, 2) for _ in range(2)]
+    line = loss_on_line(*models, two_groups, 11)
+    assert line.barrier == pytest.approx(0.0, abs=1e-7)
+    assert (line.loss[1:-1] < torch.lerp(line.loss[0], line.loss[-1], line.positions)[1:-1]).all()
+    with pytest.raises(AuditError, match="two ends"):
+        loss_on_line(*models, two_groups, 1)
+    with pytest.raises(AuditError, match="one architecture"):
+        loss_on_line(models[0], torch.nn.Linear(4, 3), two_groups)
