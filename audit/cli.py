@@ -104,6 +104,21 @@ Samples = Annotated[
         "--samples-per-group", help="Most samples of a group for gradients and curvature.", min=1
     ),
 ]
+Top = Annotated[
+    int, typer.Option("--top-eigenvalues", help="How many of the largest eigenvalues.", min=1)
+]
+Layers = Annotated[
+    bool, typer.Option("--layer-curvature", help="Eigenvalues of every layer's own block too.")
+]
+Density = Annotated[
+    bool, typer.Option("--spectral-density", help="The density of the whole spectrum too (slow).")
+]
+Theory = Annotated[
+    bool, typer.Option("--theory", help="The bounds of theorems 1 and 2 and proposition 2 too.")
+]
+DeepFoolOption = Annotated[
+    bool, typer.Option("--deepfool", help="The iterated input distance too.")
+]
 Checkpoint_ = Annotated[Path, typer.Argument(help="A checkpoint file.")]
 DATA_HELP = (
     "digits | utkface:FOLDER?target=ethnicity&group=ethnicity&size=32 | adult:FOLDER?group=sex,race"
@@ -260,6 +275,11 @@ def measure(
     out: Annotated[Path | None, typer.Option(help="[default: reports/<name of MODEL>]")] = None,
     curvature: CurvatureOption = Curvature.lanczos,
     samples_per_group: Samples = 500,
+    top_eigenvalues: Top = 1,
+    layer_curvature: Layers = False,
+    spectral_density: Density = False,
+    theory: Theory = False,
+    deepfool: DeepFoolOption = False,
     data: Data = None,
     model: Model = None,
     json: Json = False,
@@ -267,7 +287,15 @@ def measure(
     """Measure every group under one model, against its dense parent where it has one."""
     from audit.study.compare import measure_files
 
-    settings = _measures(curvature, samples_per_group)
+    settings = _measures(
+        curvature,
+        samples_per_group,
+        top_eigenvalues=top_eigenvalues,
+        layer_curvature=layer_curvature,
+        spectral_density=spectral_density,
+        theory=theory,
+        deepfool=deepfool,
+    )
     command = f"audit measure {model_file}"
     results = measure_files(model_file, dense, data, model, settings, command)
     _deliver(results, out or Path("reports") / model_file.stem, json)
@@ -283,6 +311,11 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="[default: reports/<BASELINE>-<FAIR>]")] = None,
     curvature: CurvatureOption = Curvature.lanczos,
     samples_per_group: Samples = 500,
+    top_eigenvalues: Top = 1,
+    layer_curvature: Layers = False,
+    spectral_density: Density = False,
+    theory: Theory = False,
+    deepfool: DeepFoolOption = False,
     data: Data = None,
     model: Model = None,
     json: Json = False,
@@ -290,7 +323,15 @@ def compare(
     """Compare two pruned models group by group: which harms whom, by how much, and why."""
     from audit.study.compare import compare_files
 
-    settings = _measures(curvature, samples_per_group)
+    settings = _measures(
+        curvature,
+        samples_per_group,
+        top_eigenvalues=top_eigenvalues,
+        layer_curvature=layer_curvature,
+        spectral_density=spectral_density,
+        theory=theory,
+        deepfool=deepfool,
+    )
     command = f"audit compare {baseline} {fair}"
     results = compare_files(baseline, fair, dense, data, model, settings, command)
     _deliver(results, out or Path("reports") / f"{baseline.stem}-{fair.stem}", json)
@@ -328,10 +369,10 @@ def _training(
     return TrainingSettings(epochs, batch_size, learning_rate, seed=seed, device=_device(device))
 
 
-def _measures(curvature: Curvature, samples_per_group: int) -> MeasureSettings:
+def _measures(curvature: Curvature, samples_per_group: int, **more: Any) -> MeasureSettings:
     from audit.study.settings import MeasureSettings
 
-    return MeasureSettings(curvature=curvature.value, samples_per_group=samples_per_group)
+    return MeasureSettings(curvature=curvature.value, samples_per_group=samples_per_group, **more)
 
 
 def _make_pruned(

@@ -1,5 +1,12 @@
 """Pure functions of tensors: every number of the audit (M1-M7)."""
 
+from audit.measure.attribution import (
+    Attribution,
+    LossBound,
+    loss_bound,
+    one_shot,
+    taylor_attribution,
+)
 from audit.measure.boundary import input_distance
 from audit.measure.curvature import (
     CurvatureSettings,
@@ -15,6 +22,13 @@ from audit.measure.fairness import FairnessDifference, fairness_differences, met
 from audit.measure.gradient import GradientNorm, gradient_norm, mean_gradient
 from audit.measure.predictions import Outputs, predict
 from audit.measure.risk import excess_accuracy_gap, excess_risk, fairness_violation
+from audit.measure.theory import (
+    LogitSlopes,
+    RankCorrelation,
+    explained_shares,
+    logit_slopes,
+    rank_correlation,
+)
 from audit.measure.uncertainty import (
     Interval,
     NoiseFloor,
@@ -34,13 +48,17 @@ from audit.measure.uncertainty import (
 )
 
 __all__ = [
+    "Attribution",
     "CurvatureSettings",
     "Eigenvalue",
     "FairnessDifference",
     "GradientNorm",
     "Interval",
+    "LogitSlopes",
+    "LossBound",
     "NoiseFloor",
     "Outputs",
+    "RankCorrelation",
     "SpectralDensity",
     "combined_interval",
     "curvature_samples",
@@ -48,6 +66,7 @@ __all__ = [
     "drop_interval",
     "excess_accuracy_gap",
     "excess_risk",
+    "explained_shares",
     "fairness_differences",
     "fairness_violation",
     "gap_contrasts",
@@ -57,17 +76,22 @@ __all__ = [
     "holm",
     "input_distance",
     "layer_extremes",
+    "logit_slopes",
+    "loss_bound",
     "maximum_interval",
     "mean_floor",
     "mean_gradient",
     "mean_interval",
     "metric_frame",
+    "one_shot",
     "predict",
     "pyhessian_max_eigenvalue",
     "range_interval",
+    "rank_correlation",
     "rest_p_values",
     "share_floor",
     "spectral_density",
+    "taylor_attribution",
     "top_eigenvalues",
     "wilson_interval",
 ]

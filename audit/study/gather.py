@@ -30,6 +30,7 @@ def gather(
     groups = pd.concat([one.groups for one in measures], ignore_index=True)
     groups["group"] = pd.Categorical(groups["group"], categories=data.group_names, ordered=True)
     samples = pd.concat([one.samples for one in measures], ignore_index=True)
+    layers = pd.concat([one.layers for one in measures], ignore_index=True)
     overall = [row for one in measures for row in one.overall]
     models = [one.model for one in measures]
     record: dict[str, Any] = {
@@ -49,7 +50,7 @@ def gather(
         table = comparison_table(groups, samples, *compared)
         record["tables"] = {"compared": list(compared), "comparison": _records(table)}
         record["verdict"] = compare_verdict(table, overall, compared)
-    return Results(groups, samples, record)
+    return Results(groups, samples, record, layers)
 
 
 def describe(data: GroupedData) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audit.data.grouped import GroupedData
 from audit.files import write_atomically
@@ -35,37 +35,62 @@ from audit.measure import (
     hessian_extremes,
     holm,
     input_distance,
+    layer_extremes,
+    logit_slopes,
+    loss_bound,
     maximum_interval,
     mean_floor,
     mean_gradient,
     mean_interval,
+    one_shot,
     predict,
     pyhessian_max_eigenvalue,
     range_interval,
     rest_p_values,
     share_floor,
+    spectral_density,
+    taylor_attribution,
+    top_eigenvalues,
     wilson_interval,
+)
+from audit.measure.boundary import deepfool_distance
+from audit.measure.calibration import (
+    amplification_interval,
+    calibration_error,
+    calibration_floor,
+    calibration_interval,
+    uncertain,
 )
 from audit.measure.fairness import confusion_counts
 from audit.models.checkpoint import Checkpoint
 from audit.prune.mask import measured_mask
 from audit.study.making import check_same_data
-from audit.study.results import GROUP_COLUMNS
+from audit.study.results import GROUP_COLUMNS, LAYER_COLUMNS
 from audit.study.settings import MeasureSettings
 
-SHARES = ("accuracy", "broken", "mended")
+SHARES = ("accuracy", "uncertainty_share", "broken", "mended")
 """Columns of zeros and ones, whose mean is a share."""
+
+TAYLOR = ("taylor_slope", "taylor_curvature", "taylor_buffers", "taylor_remainder")
+SLOPES = {
+    "logit_jacobian_norm": "jacobian_norm",
+    "gradient_norm_bound": "gradient_bound",
+    "closeness_gradient_term": "closeness_term",
+    "prediction_error_term": "error_term",
+}
+"""Metrics of proposition 2 and theorem 2, and the parts of LogitSlopes that they are means of."""
 
 
 @dataclass(frozen=True)
 class ModelMeasures:
     """All that was measured of one model.
 
-    groups and samples are the model's rows of groups.parquet and samples.parquet, `overall` its
-    rows of results.json's overall, `model` its entry among results.json's models.
+    groups, layers and samples are the model's rows of the tables of those names, `overall` its rows
+    of results.json's overall, `model` its entry among results.json's models.
     """
 
     groups: pd.DataFrame
+    layers: pd.DataFrame
     samples: pd.DataFrame
     overall: list[dict[str, Any]]
     model: dict[str, Any]
@@ -75,6 +100,7 @@ class ModelMeasures:
         partial = folder.with_name(f".{folder.name}.partial")
         partial.mkdir(parents=True, exist_ok=True)
         self.groups.to_parquet(partial / "groups.parquet")
+        self.layers.to_parquet(partial / "layers.parquet")
         self.samples.to_parquet(partial / "samples.parquet")
         record = json.dumps({"overall": self.overall, "model": self.model})
         write_atomically(partial / "model.json", record)
@@ -86,6 +112,7 @@ class ModelMeasures:
         record = json.loads((folder / "model.json").read_text("utf-8"))
         return ModelMeasures(
             pd.read_parquet(folder / "groups.parquet"),
+            pd.read_parquet(folder / "layers.parquet"),
             pd.read_parquet(folder / "samples.parquet"),
             record["overall"],
             record["model"],
@@ -104,7 +131,7 @@ def measure_model(
     name: str = "model",
     factory: str | None = None,
 ) -> ModelMeasures:
-    """Measure every group of a split under one network (M1-M3, M5-M7).
+    """Measure every group of a split under one network (M1-M9 and M13; M11 and M12 if asked for).
 
     `dense` is its dense parent, on the same samples; without it there is no excess risk. A dense
     network measured for itself is its own parent. Raises AuditError where the network, its parent
@@ -118,6 +145,7 @@ def measure_model(
     groups = pd.DataFrame([*subject.sample_rows(), *subject.model_rows()])
     return ModelMeasures(
         groups.reindex(columns=list(GROUP_COLUMNS)),
+        _layer_table(subject.layers),
         subject.sample_table(),
         subject.overall_rows(),
         subject.record(),
@@ -143,12 +171,15 @@ class _Subject:
         self.counts = np.bincount(self.codes, minlength=len(data.group_names))
         self.outputs = predict(self.model, self._batches(self.rows))
         self.parent: Outputs | None = None
-        if dense is not None:
+        self.dense: nn.Module | None = None
+        if dense is checkpoint:
+            self.parent = self.outputs
+        elif dense is not None:
             check_same_data(dense, data)
-            same = dense is checkpoint
-            self.parent = (
-                self.outputs if same else predict(dense.model(factory), self._batches(self.rows))
-            )
+            self.dense = dense.model(factory)
+            self.parent = predict(self.dense, self._batches(self.rows))
+        self.layers: list[dict[str, Any]] = []
+        self.spectra: dict[str, Any] = {}
         self.columns = self._columns()
         self.large = np.flatnonzero(self.counts >= settings.minimum_group_size)
         self.means = {name: self._group_means(column) for name, column in self.columns.items()}
@@ -165,6 +196,7 @@ class _Subject:
             "accuracy": found.correct,
             "boundary_closeness": found.closeness,
             "boundary_margin": found.margin,
+            "uncertainty_share": torch.from_numpy(uncertain(found.confidence.numpy())),
         }
         if self.parent is not None:
             risk = excess_risk(self.parent.loss.numpy(), found.loss.numpy())
@@ -211,7 +243,20 @@ class _Subject:
             for group, count in enumerate(self.counts):
                 row = self._row(group, metric, int(count), float(values[group]), intervals[group])
                 found.append(row | {"p_value": tested[group]})
-        return found
+        return found + [self._calibration_row(group) for group in range(len(self.counts))]
+
+    def _calibration_row(self, group: int) -> dict[str, Any]:
+        """The expected calibration error, beside what it would be by chance (M13)."""
+        own = self.codes == group
+        confidence, correct = (
+            part.numpy()[own] for part in (self.outputs.confidence, self.outputs.correct)
+        )
+        resamples, seed = self.settings.resamples // 4, self.settings.seed
+        interval = calibration_interval(confidence, correct, resamples, seed)
+        floor = calibration_floor(confidence, seed=seed)
+        value = calibration_error(confidence, correct)
+        row = self._row(group, "expected_calibration_error", int(own.sum()), value, interval)
+        return row | {"floor_median": floor.median, "floor_p95": floor.p95}
 
     def _gaps(self) -> tuple[np.ndarray, list[Interval]]:
         """ψ of every group, with intervals, from the drops in accuracy of all groups."""
@@ -242,42 +287,127 @@ class _Subject:
 
     def _group_model_rows(self, group: int) -> list[dict[str, Any]]:
         rows = self.data.indices(self.settings.split, group=group)
-        metrics = ["gradient_norm", "input_distance"]
-        if self.settings.curvature != "none":
-            metrics += ["hessian_max_eigenvalue", "hessian_min_eigenvalue"]
         if len(rows) == 0:
             nothing = Interval(float("nan"), float("nan"))
-            return [self._row(group, metric, 0, float("nan"), nothing) for metric in metrics]
+            return [self._row(group, metric, 0, float("nan"), nothing) for metric in self._wanted()]
         rows = self._subset(rows)
-        batches, n = self._batches(rows), len(rows)
+        batches = self._batches(rows)
         gradient = mean_gradient(self.model, batches)
-        norm = gradient_norm(self.model, batches, gradient)
-        distance = input_distance(self.model, batches).numpy()
-        # Where the network is flat there is no boundary to first order; n says how many counted.
-        near = np.isfinite(distance)
-        mean = float(distance[near].mean()) if near.any() else float("nan")
-        slopes = norm.samples.numpy()
-        found = [
-            self._row(group, "gradient_norm", n, norm.value, self._interval(slopes)),
-            self._row(
-                group, "input_distance", int(near.sum()), mean, self._interval(distance[near])
-            ),
-        ]
-        self._contribute("gradient_norm", rows, slopes)
-        self._contribute("input_distance", rows, np.where(near, distance, np.nan))
-        for metric, eigenvalue in self._eigenvalues(batches, gradient):
-            qualified = {
-                "residual": eigenvalue.residual,
-                "error": eigenvalue.error,
-                "products": eigenvalue.products,
-                "converged": eigenvalue.converged,
-                "space": eigenvalue.space,
-            }
-            samples = curvature_samples(self.model, batches, eigenvalue).numpy()
-            self._contribute(metric, rows, samples)
-            interval = self._interval(samples)
-            found.append(self._row(group, metric, n, eigenvalue.value, interval) | qualified)
+        slopes = gradient_norm(self.model, batches, gradient)
+        found = [self._mean_row(group, "gradient_norm", rows, slopes.samples, slopes.value)]
+        distance = input_distance(self.model, batches)
+        found.append(self._mean_row(group, "input_distance", rows, distance))
+        if self.settings.deepfool:
+            far = deepfool_distance(self.model, batches)
+            reached = torch.where(far.converged, far.distance, torch.nan)
+            found.append(self._mean_row(group, "deepfool_distance", rows, reached))
+        found += self._curvature_rows(group, rows, batches)
+        if self.dense is not None:
+            found += self._taylor_rows(group, rows, batches, self.dense)
+        if self.settings.theory:
+            found += self._theory_rows(group, rows, batches)
         return found
+
+    def _wanted(self) -> list[str]:
+        """The metrics of the whole network that every group has a row of."""
+        settings = self.settings
+        found = ["gradient_norm", "input_distance"]
+        found += ["deepfool_distance"] * settings.deepfool
+        if settings.curvature != "none":
+            found.append("hessian_max_eigenvalue")
+        if settings.curvature == "lanczos":
+            found.append("hessian_min_eigenvalue")
+            found += [f"hessian_eigenvalue_{k}" for k in range(2, settings.top_eigenvalues + 1)]
+        if self.dense is not None:
+            found += [*TAYLOR, *(["loss_bound"] * settings.theory)]
+        return found + list(SLOPES) * settings.theory
+
+    def _mean_row(
+        self, group: int, metric: str, rows: Tensor, samples: Tensor, value: float | None = None
+    ) -> dict[str, Any]:
+        """A row for what is a mean over these samples; `n` counts those that have a number."""
+        values = samples.numpy()
+        known = np.isfinite(values)
+        if value is None:
+            value = float(values[known].mean()) if known.any() else float("nan")
+        self._contribute(metric, rows, np.where(known, values, np.nan))
+        interval = self._interval(values[known])
+        return self._row(group, metric, int(known.sum()), value, interval)
+
+    def _curvature_rows(self, group: int, rows: Tensor, batches: _Batches) -> list[dict[str, Any]]:
+        found = []
+        for metric, eigenvalue in self._eigenvalues(batches):
+            samples = curvature_samples(self.model, batches, eigenvalue)
+            row = self._mean_row(group, metric, rows, samples, eigenvalue.value)
+            found.append(row | _qualified(eigenvalue) | {"products": eigenvalue.products})
+        mask = self._hessian_mask()
+        if self.settings.layer_curvature:
+            blocks = layer_extremes(self.model, batches, mask, self._lanczos())
+            for layer, (largest, smallest) in blocks.items():
+                self._layer(group, layer, "hessian_max_eigenvalue", largest.value, largest)
+                self._layer(group, layer, "hessian_min_eigenvalue", smallest.value, smallest)
+        if self.settings.spectral_density:
+            density = spectral_density(self.model, batches, mask, seed=self.settings.seed)
+            self.spectra[self.data.group_names[group]] = {
+                "nodes": density.nodes.tolist(),
+                "weights": density.weights.tolist(),
+                "dimension": density.dimension,
+                "products": density.products,
+                "space": density.space,
+                "n": density.n,
+            }
+        return found
+
+    def _taylor_rows(
+        self, group: int, rows: Tensor, batches: _Batches, dense: nn.Module
+    ) -> list[dict[str, Any]]:
+        """Excess risk as slope, curvature, running statistics and the rest (M9); the bound (M8)."""
+        found = taylor_attribution(dense, self.model, batches)
+        for layer, slope, curvature in zip(
+            found.layers, found.slope.tolist(), found.curvature.tolist(), strict=True
+        ):
+            self._layer(group, layer, "taylor_slope", slope, n=found.n)
+            self._layer(group, layer, "taylor_curvature", curvature, n=found.n)
+        nothing = Interval(float("nan"), float("nan"))
+        made = [
+            self._mean_row(group, "taylor_slope", rows, found.slope_samples, found.total_slope),
+            self._mean_row(
+                group, "taylor_curvature", rows, found.curvature_samples, found.total_curvature
+            ),
+            self._row(group, "taylor_buffers", found.n, found.buffers, nothing),
+            self._row(group, "taylor_remainder", found.n, found.remainder, nothing),
+        ]
+        if self.settings.theory:
+            (largest,) = top_eigenvalues(dense, batches, settings=self._lanczos())
+            safe = largest.value + largest.residual
+            bound = loss_bound(safe, found, one_shot(dense, self.model))
+            made.append(self._row(group, "loss_bound", found.n, bound.value, nothing))
+        return made
+
+    def _theory_rows(self, group: int, rows: Tensor, batches: _Batches) -> list[dict[str, Any]]:
+        """Proposition 2's bound and theorem 2's terms (M11, M12)."""
+        found = logit_slopes(self.model, batches)
+        return [
+            self._mean_row(group, metric, rows, getattr(found, part))
+            for metric, part in SLOPES.items()
+        ]
+
+    def _layer(
+        self,
+        group: int,
+        layer: str,
+        metric: str,
+        value: float,
+        eigenvalue: Eigenvalue | None = None,
+        n: int = 0,
+    ) -> None:
+        known = {} if eigenvalue is None else _qualified(eigenvalue)
+        self.layers.append(
+            self._identity()
+            | {"group": self.data.group_names[group], "layer": layer, "metric": metric}
+            | {"value": value, "n": n if eigenvalue is None else eigenvalue.n}
+            | known
+        )
 
     def _contribute(self, metric: str, rows: Tensor, values: np.ndarray) -> None:
         """Keep each sample's part of a metric: two models' parts give their paired difference."""
@@ -285,18 +415,26 @@ class _Subject:
             column = self.contributions.setdefault(metric, np.full(len(self.rows), np.nan))
             column[np.searchsorted(self.rows.numpy(), rows.numpy())] = values
 
-    def _eigenvalues(
-        self, batches: _Batches, gradient: dict[str, Tensor]
-    ) -> list[tuple[str, Eigenvalue]]:
+    def _hessian_mask(self) -> Mapping[str, Tensor] | None:
+        """The surviving weights, for a pruned network."""
+        return self.checkpoint.mask and self.mask.parts
+
+    def _lanczos(self) -> CurvatureSettings:
+        return CurvatureSettings(seed=self.settings.seed)
+
+    def _eigenvalues(self, batches: _Batches) -> list[tuple[str, Eigenvalue]]:
         if self.settings.curvature == "none":
             return []
-        mask = self.checkpoint.mask and self.mask.parts
+        mask, number = self._hessian_mask(), self.settings.top_eigenvalues
         if self.settings.curvature == "pyhessian":
             found = pyhessian_max_eigenvalue(self.model, batches, mask)
             return [("hessian_max_eigenvalue", found)]
-        settings = CurvatureSettings(seed=self.settings.seed)
-        largest, smallest = hessian_extremes(self.model, batches, mask, settings)
-        return [("hessian_max_eigenvalue", largest), ("hessian_min_eigenvalue", smallest)]
+        largest, smallest = hessian_extremes(self.model, batches, mask, self._lanczos())
+        ends = [("hessian_max_eigenvalue", largest), ("hessian_min_eigenvalue", smallest)]
+        if number == 1:
+            return ends
+        more = top_eigenvalues(self.model, batches, mask, self._lanczos(), number)
+        return ends + [(f"hessian_eigenvalue_{k + 1}", one) for k, one in enumerate(more) if k]
 
     def _subset(self, rows: Tensor) -> Tensor:
         """At most `samples_per_group` of the rows: a seeded choice, the same for every model."""
@@ -366,6 +504,7 @@ class _Subject:
                 else:
                     interval = self._interval(column)
                 rows.append(self._overall(metric, float(column.mean()), interval))
+        rows.append(self._amplification_row())
         if len(self.large) < 2:
             return rows
         return rows + self._gap_rows() + self._fairness_rows()
@@ -411,15 +550,24 @@ class _Subject:
         row = self._overall("max_excess_accuracy_gap", value, interval, name)
         return row | _floored(floor, value)
 
-    def _fairness_rows(self) -> list[dict[str, Any]]:
-        """Demographic parity, equal opportunity and equalised odds (M4)."""
-        confusion = confusion_counts(
+    def _confusion(self) -> np.ndarray:
+        return confusion_counts(
             self.outputs.label.numpy(),
             self.outputs.prediction.numpy(),
             self.codes,
             len(self.counts),
             len(self.data.classes),
-        )[self.large]
+        )
+
+    def _amplification_row(self) -> dict[str, Any]:
+        """The mean bias amplification over classes (M13)."""
+        settings = self.settings
+        found = amplification_interval(self._confusion(), settings.resamples, settings.seed)
+        return self._overall("bias_amplification", *found)
+
+    def _fairness_rows(self) -> list[dict[str, Any]]:
+        """Demographic parity, equal opportunity and equalised odds (M4)."""
+        confusion = self._confusion()[self.large]
         names = [self.data.group_names[group] for group in self.large]
         return [
             self._overall(
@@ -471,6 +619,8 @@ class _Subject:
             "steps": provenance.steps,
             "settings": dict(provenance.settings),
             "notes": list(provenance.notes),
+            "one_shot": self.dense is not None and one_shot(self.dense, self.model),
+            "spectra": self.spectra,
             "parent": None if provenance.parent is None else provenance.parent.sha256,
         }
 
@@ -485,6 +635,24 @@ class _Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return ((b.inputs, b.labels) for b in self.data.batches(self.rows, self.size))
+
+
+def _qualified(eigenvalue: Eigenvalue) -> dict[str, Any]:
+    return {
+        "residual": eigenvalue.residual,
+        "error": eigenvalue.error,
+        "converged": eigenvalue.converged,
+        "space": eigenvalue.space,
+    }
+
+
+def _layer_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
+    types: dict[str, Any] = dict.fromkeys(("value", "residual", "error"), float)
+    texts = dict.fromkeys(
+        ("model", "method", "constraint", "group", "layer", "metric", "space"), "string"
+    )
+    return table.astype(types | texts | {"converged": "boolean"})
 
 
 def _named(names: list[str], position: int | None) -> str | None:

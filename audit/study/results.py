@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from audit.errors import AuditError
 from audit.files import replacing, write_atomically
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 GROUP_COLUMNS = (
     "model",
     "method",
@@ -29,12 +29,31 @@ GROUP_COLUMNS = (
     "ci_low",
     "ci_high",
     "p_value",
+    "floor_median",
+    "floor_p95",
     "residual",
     "error",
     "products",
     "converged",
     "space",
     "flag",
+)
+LAYER_COLUMNS = (
+    "model",
+    "method",
+    "constraint",
+    "rate",
+    "sparsity",
+    "seed",
+    "group",
+    "layer",
+    "n",
+    "metric",
+    "value",
+    "residual",
+    "error",
+    "converged",
+    "space",
 )
 SAMPLE_COLUMNS = (
     "model",
@@ -55,8 +74,10 @@ class Results:
     """What a study or a comparison found.
 
     groups    one row per model × split × group × metric (GROUP_COLUMNS); `group` is categorical in
-              declared order; residual, products, converged and space belong to eigenvalues;
-              flag is "", "small" or "absent"
+              declared order; residual, error, products, converged and space belong to eigenvalues;
+              p_value is Holm-adjusted over the groups; flag is "", "small" or "absent"
+    layers    one row per model × group × layer × metric (LAYER_COLUMNS): the Taylor terms of every
+              layer, and its own block's eigenvalues where they were asked for
     samples   one row per model × sample (SAMPLE_COLUMNS), then each sample's part of the metrics
               of the whole network (gradient_norm, input_distance, hessian_max_eigenvalue, …): its
               mean over a group is the group's value; NaN where the sample was not chosen for it
@@ -67,11 +88,13 @@ class Results:
     groups: pd.DataFrame
     samples: pd.DataFrame
     record: dict[str, Any]
+    layers: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(LAYER_COLUMNS)))
 
     def save(self, folder: Path | str) -> None:
-        """Write groups.parquet, samples.parquet and results.json, each whole or not at all."""
+        """Write the tables as parquet and results.json, each whole or not at all."""
         folder = Path(folder)
-        for name, table in (("groups", self.groups), ("samples", self.samples)):
+        tables = {"groups": self.groups, "layers": self.layers, "samples": self.samples}
+        for name, table in tables.items():
             with replacing(folder / f"{name}.parquet") as temporary:
                 table.to_parquet(temporary, index=False)
         write_atomically(folder / "results.json", self.to_json())
@@ -84,18 +107,19 @@ class Results:
 def load_results(folder: Path | str) -> Results:
     """Read what `save` wrote; AuditError where a file is missing, damaged or of another version."""
     folder = Path(folder)
-    for name in ("results.json", "groups.parquet", "samples.parquet"):
+    for name in ("results.json", "groups.parquet", "layers.parquet", "samples.parquet"):
         if not (folder / name).is_file():
             raise AuditError(f"'{folder / name}' is missing; expected a folder of results")
     try:
         record = json.loads((folder / "results.json").read_text("utf-8"))
         _check_version(record, folder)
         groups = pd.read_parquet(folder / "groups.parquet")
+        layers = pd.read_parquet(folder / "layers.parquet")
         samples = pd.read_parquet(folder / "samples.parquet")
     except (ValueError, OSError) as error:
         cause = " ".join(str(error).split())
         raise AuditError(f"the results in '{folder}' cannot be read: {cause}") from error
-    return Results(groups, samples, record)
+    return Results(groups, samples, record, layers)
 
 
 def _check_version(record: Any, folder: Path) -> None:

@@ -61,6 +61,11 @@ class MeasureSettings:
                          distance (a seeded choice); the rest is measured on every sample
     resamples            of the paired bootstrap
     minimum_group_size   a smaller group is shown and flagged, and kept out of max and min
+    top_eigenvalues      how many of the largest eigenvalues to compute
+    layer_curvature      both ends of the spectrum of every layer's block too
+    spectral_density     the density of the whole spectrum too: 128 Hessian products a group
+    theory               the bounds of theorem 1, proposition 2 and theorem 2 too
+    deepfool             the iterated input distance too
     """
 
     split: str = "test"
@@ -70,8 +75,15 @@ class MeasureSettings:
     minimum_group_size: int = 30
     batch_size: int = 256
     seed: int = 0
+    top_eigenvalues: int = 1
+    layer_curvature: bool = False
+    spectral_density: bool = False
+    theory: bool = False
+    deepfool: bool = False
 
     def __post_init__(self) -> None:
+        if self.top_eigenvalues < 1:
+            raise AuditError(f"found top_eigenvalues {self.top_eigenvalues}; expected at least 1")
         if self.curvature not in CURVATURES:
             raise AuditError(
                 f"found curvature '{self.curvature}'; expected one of {', '.join(CURVATURES)}"

@@ -28,6 +28,14 @@ METRICS = {
     "boundary_closeness",
     "boundary_margin",
     "input_distance",
+    "broken",
+    "mended",
+    "uncertainty_share",
+    "expected_calibration_error",
+    "taylor_slope",
+    "taylor_curvature",
+    "taylor_buffers",
+    "taylor_remainder",
 }
 
 

@@ -1,0 +1,132 @@
+"""Confidence: calibration error per group, uncertainty, and bias amplification (M13)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.measure.uncertainty import TAIL, UNKNOWN, Interval, NoiseFloor, resample_means
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+BINS = 15
+FLOOR_DRAWS = 500
+UNCERTAIN = 0.9
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Confidence against accuracy in equal-width bins of confidence: [bins] each, NaN if empty."""
+
+    n: Codes
+    confidence: Array
+    accuracy: Array
+
+
+def reliability(confidence: Array, correct: Array, bins: int = BINS) -> Reliability:
+    """The reliability table of samples [n] by their largest probability (M13)."""
+    place = _places(confidence, bins)
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        return Reliability(
+            count,
+            np.bincount(place, weights=confidence, minlength=bins) / count,
+            np.bincount(place, weights=correct, minlength=bins) / count,
+        )
+
+
+def calibration_error(confidence: Array, correct: Array, bins: int = BINS) -> float:
+    """The expected calibration error Σ_b n_b/n·|accuracy_b − confidence_b| (M13; Iofinova et al.).
+
+    Of the label with the largest probability, in equal-width bins; NaN without samples.
+
+    >>> calibration_error(np.array([0.8, 0.8]), np.array([1.0, 0.0]))
+    0.3
+    """
+    if len(confidence) == 0:
+        return float("nan")
+    gap = np.bincount(_places(confidence, bins), weights=correct - confidence, minlength=bins)
+    return float(np.round(abs(gap).sum() / len(confidence), 15))
+
+
+def calibration_floor(confidence: Array, bins: int = BINS, seed: int = 0) -> NoiseFloor:
+    """What the calibration error would be if every confidence were right (M13).
+
+    It is an average of absolute gaps, so that a small group looks badly calibrated by chance: right
+    answers are drawn with the stated confidences, 500 times.
+    """
+    if len(confidence) == 0:
+        return NoiseFloor(float("nan"), float("nan"))
+    generator = np.random.default_rng(seed)
+    draws = generator.random((FLOOR_DRAWS, len(confidence))) < confidence
+    member = np.eye(bins)[_places(confidence, bins)]
+    gaps = abs((draws - confidence) @ member).sum(1) / len(confidence)
+    return NoiseFloor(float(np.median(gaps)), float(np.quantile(gaps, 0.95)))
+
+
+def calibration_interval(
+    confidence: Array, correct: Array, resamples: int, seed: int, bins: int = BINS
+) -> Interval:
+    """The interval of the calibration error: the basic bootstrap, 2·value − its quantiles.
+
+    A resample adds its own noise to an average of absolute gaps; the reflection takes that noise
+    off again. Unknown for fewer than two samples.
+    """
+    if len(confidence) < 2:
+        return UNKNOWN
+    gaps = (correct - confidence)[:, None] * np.eye(bins)[_places(confidence, bins)]
+    draws = abs(resample_means(gaps, resamples, np.random.default_rng(seed))).sum(1)
+    value = calibration_error(confidence, correct, bins)
+    low, high = 2 * value - np.quantile(draws, [1 - TAIL, TAIL])
+    return Interval(float(max(0.0, low)), float(max(0.0, high)))
+
+
+def _places(confidence: Array, bins: int) -> Codes:
+    return np.minimum((confidence * bins).astype(np.int64), bins - 1)
+
+
+def uncertain(confidence: Array) -> Array:
+    """1 where the largest probability is below 0.9, else 0: [n] (M13; Iofinova et al.).
+
+    For two classes that is |p − ½| < 0.4.
+    """
+    return (confidence < UNCERTAIN).astype(np.float64)
+
+
+def bias_amplification(confusion: NDArray[np.int64]) -> Array:
+    """How much more each class is tied to groups in predictions than in labels, [..., C] (M13).
+
+    Σ_a [P(a | ŷ = k) − P(a | y = k)] over the groups a that class k has more of than all samples
+    have (P(a | y = k) > P(a)), as Zhao et al. (2017) weigh them. Above zero: the network
+    exaggerates what the labels show. From counts [..., G, C, C] of group, label and prediction;
+    NaN for a class without labels or predictions.
+    """
+    labels, predictions = confusion.sum(-1), confusion.sum(-2)
+    share = labels.sum(-1, keepdims=True) / labels.sum((-1, -2), keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        true = labels / labels.sum(-2, keepdims=True)
+        told = predictions / predictions.sum(-2, keepdims=True)
+    return np.asarray(np.where(true > share, told - true, 0.0 * (told + true)).sum(-2))
+
+
+def amplification_interval(
+    confusion: NDArray[np.int64], resamples: int, seed: int
+) -> tuple[float, Interval]:
+    """The mean bias amplification over the classes, with its percentile bootstrap interval.
+
+    Classes without labels or predictions are left out; resamples are multinomial draws of the
+    counts [G, C, C].
+    """
+    generator = np.random.default_rng(seed)
+    total = int(confusion.sum())
+    draws = generator.multinomial(total, confusion.ravel() / total, resamples)
+    draws = draws.reshape(resamples, *confusion.shape)
+    known = np.isfinite(bias_amplification(confusion))
+    if not known.any():
+        return float("nan"), UNKNOWN
+    means = np.nan_to_num(bias_amplification(draws)[:, known]).mean(1)
+    low, high = np.quantile(means, [TAIL, 1 - TAIL])
+    value = float(bias_amplification(confusion)[known].mean())
+    return value, Interval(float(low), float(high))

@@ -1,0 +1,97 @@
+"""Calibration, uncertainty and bias amplification, by hand and by simulation."""
+
+import numpy as np
+import pytest
+
+from audit.measure.calibration import (
+    amplification_interval,
+    bias_amplification,
+    calibration_error,
+    calibration_floor,
+    calibration_interval,
+    reliability,
+    uncertain,
+)
+from audit.measure.fairness import confusion_counts
+
+
+def test_the_calibration_error_is_that_of_a_loop():
+    generator = np.random.default_rng(0)
+    confidence, correct = generator.uniform(0.2, 1, 300), generator.integers(0, 2, 300) * 1.0
+    expected = 0.0
+    for low in np.arange(15) / 15:
+        inside = (confidence >= low) & (confidence < low + 1 / 15)
+        if inside.any():
+            expected += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
+    assert calibration_error(confidence, correct) == pytest.approx(expected)
+
+
+def test_certainty_belongs_to_the_last_bin():
+    table = reliability(np.array([1.0, 0.99, 0.1]), np.array([1.0, 0.0, 0.0]), bins=10)
+    assert table.n.tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert table.accuracy[-1] == 0.5
+    assert table.confidence[1] == pytest.approx(0.1)
+    assert np.isnan(table.accuracy[0])
+
+
+def test_the_floor_is_what_a_calibrated_network_shows():
+    generator = np.random.default_rng(0)
+    confidence = generator.uniform(0.5, 1, 60)
+    errors = [
+        calibration_error(confidence, (generator.random(60) < confidence) * 1.0) for _ in range(800)
+    ]
+    floor = calibration_floor(confidence)
+    assert floor.median == pytest.approx(np.median(errors), rel=0.06)
+    assert floor.p95 == pytest.approx(np.quantile(errors, 0.95), rel=0.1)
+    assert floor.median > 0.05  # a small group looks badly calibrated by chance
+    large = calibration_floor(generator.uniform(0.5, 1, 6000))
+    assert large.median < 0.02
+
+
+def test_nothing_is_said_of_no_samples():
+    nothing = np.array([])
+    assert np.isnan(calibration_error(nothing, nothing))
+    assert np.isnan(calibration_floor(nothing).median)
+
+
+def test_uncertain_is_the_definition_for_two_classes():
+    p = np.array([0.05, 0.2, 0.5, 0.89, 0.95])
+    assert uncertain(np.maximum(p, 1 - p)).tolist() == (abs(p - 0.5) < 0.4).astype(float).tolist()
+
+
+def counted(labels, predictions, groups, classes=2):
+    return confusion_counts(np.array(labels), np.array(predictions), np.array(groups), 2, classes)
+
+
+def test_bias_amplification_by_hand():
+    """Class 1 is 2:1 of group 0 by label, all of group 0 by prediction."""
+    labels, predictions = [1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0]
+    groups = [0, 0, 1, 1, 1, 0]
+    found = bias_amplification(counted(labels, predictions, groups))
+    assert found == pytest.approx([3 / 4 - 2 / 3, 1 - 2 / 3])
+    assert bias_amplification(counted(labels, labels, groups)).tolist() == [0.0, 0.0]
+    missing = bias_amplification(counted(labels, [0] * 6, groups, 3))
+    assert np.isnan(missing[1:]).all()
+
+
+def test_its_interval_holds_it_and_leaves_missing_classes_out():
+    generator = np.random.default_rng(0)
+    groups, labels = generator.integers(2, size=(2, 4000))
+    exaggerated = np.where(generator.random(4000) < 0.3, groups, labels)
+    value, interval = amplification_interval(counted(labels, exaggerated, groups, 3), 500, seed=0)
+    assert interval.low < value < interval.high
+    none, nothing = amplification_interval(counted([0, 0], [1, 1], [0, 1]), 50, seed=0)
+    assert np.isnan(none)
+    assert np.isnan(nothing.low)
+
+
+def test_the_calibration_interval_covers_a_known_error():
+    """Confidence 0.9, right 75 % of the time: the error is 0.15 in a bin of its own."""
+    generator = np.random.default_rng(0)
+    covered = []
+    for seed in range(200):
+        correct = (generator.random(150) < 0.75) * 1.0
+        found = calibration_interval(np.full(150, 0.9), correct, 300, seed)
+        covered.append(found.low <= 0.15 <= found.high)
+    assert np.mean(covered) >= 0.9
+    assert np.isnan(calibration_interval(np.ones(1), np.ones(1), 50, 0).low)
