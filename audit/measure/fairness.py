@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from audit.errors import AuditError
 from audit.measure.uncertainty import (
     DRAWS,
-    UNKNOWN,
     Interval,
     NoiseFloor,
-    range_interval,
+    largest_range_interval,
     wilson_interval,
 )
 
@@ -44,10 +43,11 @@ METRICS = {
 class FairnessDifference:
     """max − min over groups of a rate, one class against the rest, at the worst class (M4).
 
+    value               NaN where no rate of any class is known for two groups
     class_index, rate   the class and the rate whose difference is the largest
-    low, high           positions of the groups with the smallest and the largest rate
+    low, high           positions of the groups with the smallest and the largest rate, if any
     without             positions of the groups that have no such rate, and are left out
-    interval            of the difference of that rate and class
+    interval            of the largest difference over classes and rates
     floor               what equal groups of these sizes would show, the worst class and rate chosen
                         anew in every resample
     """
@@ -56,8 +56,8 @@ class FairnessDifference:
     value: float
     class_index: int
     rate: str
-    low: int
-    high: int
+    low: int | None
+    high: int | None
     without: tuple[int, ...]
     interval: Interval
     floor: NoiseFloor
@@ -78,15 +78,20 @@ def rates(confusion: NDArray[Any]) -> dict[str, Array]:
     confusion [..., G, C, C] as `confusion_counts` gives it; each rate [..., G, C], NaN where no
     sample could count.
     """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {name: part / whole for name, (part, whole) in _fractions(confusion).items()}
+
+
+def _fractions(confusion: NDArray[Any]) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """What counts and what could, for each rate: [..., G, C] both."""
     true, predicted = confusion.sum(-1), confusion.sum(-2)
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    total = true.sum(-1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {
-            SELECTION: predicted / total,
-            TRUE_POSITIVE: hits / true,
-            FALSE_POSITIVE: (predicted - hits) / (total - true),
-        }
+    total = np.broadcast_to(true.sum(-1, keepdims=True), true.shape)
+    return {
+        SELECTION: (predicted, total),
+        TRUE_POSITIVE: (hits, true),
+        FALSE_POSITIVE: (predicted - hits, total - true),
+    }
 
 
 def fairness_differences(
@@ -96,6 +101,8 @@ def fairness_differences(
 
     confusion [G, C, C] of the groups that are compared. For two classes the positive one is the
     second, as fairlearn has it; for more, each is taken against the rest and the worst is named.
+    A group without the samples that a rate is of, such as positives, has no such rate; fairlearn
+    counts it as 0.
     Raises AuditError for fewer than two groups with samples.
     """
     if (confusion.sum((1, 2)) > 0).sum() < 2:
@@ -107,55 +114,63 @@ def fairness_differences(
 def _difference(
     metric: str, confusion: NDArray[np.int64], draws: NDArray[np.int64]
 ) -> FairnessDifference:
-    found = rates(confusion)
-    gaps = {rate: _gaps(found[rate]) for rate in METRICS[metric]}
-    rate = max(gaps, key=lambda name: float(np.nanmax(gaps[name])))
-    index = int(np.nanargmax(gaps[rate]))
-    column = found[rate][:, index]
+    found = _chosen(rates(confusion), metric)
+    gaps = _gaps(found)
+    worst = int(np.argmax(np.where(np.isnan(gaps), -1.0, gaps)))
+    rate, position = divmod(worst, gaps.shape[-1])
+    column = found[rate, :, position]
     known = np.flatnonzero(np.isfinite(column))
-    floors = np.stack([_gaps(values) for values in _chosen(rates(draws), metric)]).max((0, -1))
+    order = known[np.argsort(column[known], kind="stable")]
+    compared = len(known) > 1
     return FairnessDifference(
         metric,
-        float(gaps[rate][index]),
-        index,
-        rate,
-        int(known[np.argmin(column[known])]),
-        int(known[np.argmax(column[known])]),
+        float(gaps[rate, position]),
+        position + _first(confusion),
+        METRICS[metric][rate],
+        int(order[0]) if compared else None,
+        int(order[-1]) if compared else None,
         tuple(np.flatnonzero(~np.isfinite(column)).tolist()),
-        _interval(confusion[known], rate, index),
-        NoiseFloor(float(np.median(floors)), float(np.quantile(floors, 0.95))),
+        _interval(confusion, metric),
+        _floor(metric, draws) if compared else NoiseFloor(float("nan"), float("nan")),
         int(confusion.sum()),
     )
 
 
-def _chosen(found: dict[str, Array], metric: str) -> list[Array]:
-    return [found[rate] for rate in METRICS[metric]]
+def _first(confusion: NDArray[np.int64]) -> int:
+    """The first class that is compared: of two, the second alone is the positive one."""
+    return 1 if confusion.shape[-1] == 2 else 0
+
+
+def _chosen(found: dict[str, Array], metric: str) -> Array:
+    """The metric's rates of the classes that are compared: [rates, ..., G, C]."""
+    values = np.stack([found[rate] for rate in METRICS[metric]])
+    return values[..., 1:] if values.shape[-1] == 2 else values
 
 
 def _gaps(values: Array) -> Array:
-    """max − min over groups [..., G, C], class by class; the second alone where there are two."""
-    high = np.where(np.isnan(values), -np.inf, values).max(-2)
-    low = np.where(np.isnan(values), np.inf, values).min(-2)
-    gaps = np.where(np.isfinite(high - low), high - low, 0.0)
-    if gaps.shape[-1] == 2:
-        gaps[..., 0] = 0.0
-    return np.asarray(gaps)
+    """max − min over groups [..., G, C], class by class; NaN where fewer than two have the rate."""
+    known = np.isfinite(values)
+    high = np.where(known, values, -np.inf).max(-2)
+    low = np.where(known, values, np.inf).min(-2)
+    return np.where(known.sum(-2) > 1, high - low, np.nan)
 
 
-def _interval(confusion: NDArray[np.int64], rate: str, index: int) -> Interval:
-    """Of the range of one rate of one class, from Wilson's interval of every group."""
-    hits = confusion[:, index, index]
-    true, predicted = confusion[:, index].sum(1), confusion[:, :, index].sum(1)
-    total = confusion.sum((1, 2))
-    part, whole = {
-        SELECTION: (predicted, total),
-        TRUE_POSITIVE: (hits, true),
-        FALSE_POSITIVE: (predicted - hits, total - true),
-    }[rate]
-    if len(part) < 2:
-        return UNKNOWN
-    own = [wilson_interval(int(a), int(b)) for a, b in zip(part, whole, strict=True)]
-    return range_interval(part / whole, own)
+def _floor(metric: str, draws: NDArray[np.int64]) -> NoiseFloor:
+    """Of the largest gap over classes and rates, in counts [B, G, C, C] of equal groups."""
+    gaps = np.nan_to_num(_gaps(_chosen(rates(draws), metric))).max((0, -1))
+    return NoiseFloor(float(np.median(gaps)), float(np.quantile(gaps, 0.95)))
+
+
+def _interval(confusion: NDArray[np.int64], metric: str) -> Interval:
+    """Of the largest range of any class and rate, from Wilson's interval of every group."""
+    families = []
+    for rate in METRICS[metric]:
+        parts, wholes = _fractions(confusion)[rate]
+        for index in range(_first(confusion), confusion.shape[-1]):
+            part, whole = (counts[wholes[:, index] > 0, index] for counts in (parts, wholes))
+            own = [wilson_interval(int(a), int(b)) for a, b in zip(part, whole, strict=True)]
+            families.append((part / whole, own))
+    return largest_range_interval(families)
 
 
 def _equal_groups(

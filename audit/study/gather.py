@@ -10,7 +10,9 @@ import pandas as pd
 
 from audit.data.grouped import GroupedData
 from audit.models.checkpoint import library_versions
+from audit.study.causes import causes_table
 from audit.study.comparison import comparison_table
+from audit.study.exemplars import exemplar_table
 from audit.study.measuring import ModelMeasures
 from audit.study.results import SCHEMA_VERSION, Results
 from audit.study.verdict import compare_verdict, study_verdict
@@ -44,11 +46,14 @@ def gather(
         "overall": overall,
         "tables": {},
     }
+    record["tables"]["causes"] = _records(causes_table(groups, models))
     if compared is None:
+        exemplars = exemplar_table(samples, models, data.group_names)
+        record["tables"]["exemplars"] = _records(exemplars)
         record["verdict"] = study_verdict(groups, overall, models)
     else:
         table = comparison_table(groups, samples, *compared)
-        record["tables"] = {"compared": list(compared), "comparison": _records(table)}
+        record["tables"] |= {"compared": list(compared), "comparison": _records(table)}
         record["verdict"] = compare_verdict(table, overall, compared)
     return Results(groups, samples, record, layers)
 

@@ -516,7 +516,7 @@ class _Subject:
         if self.parent is None:
             return rows
         risk = self.columns["excess_risk"]
-        within = (risk - np.nan_to_num(self.means["excess_risk"])[self.codes]).std()
+        within = risk - self.means["excess_risk"][self.codes]
         drops = self.columns["accuracy_drop"]
         floor, largest = (
             drop_floor(drops, counts, gap)
@@ -524,7 +524,7 @@ class _Subject:
         )
         return [
             *rows,
-            self._range("fairness_violation", "excess_risk", mean_floor(float(within), counts)),
+            self._range("fairness_violation", "excess_risk", mean_floor(within, counts)),
             self._range("excess_accuracy_gap_range", "accuracy_drop", floor),
             self._largest_gap(largest),
         ]

@@ -72,6 +72,37 @@ def test_a_group_without_positives_is_left_out_by_name():
     assert opportunity.value == 0.5
 
 
+def test_without_positives_there_is_no_opportunity():
+    labels, predictions, codes = np.zeros(8, int), np.array([0, 1] * 4), np.repeat([0, 1], 4)
+    parity, opportunity, odds = fairness_differences(
+        confusion_counts(labels, predictions, codes, 2, 2)
+    )
+    assert np.isnan([opportunity.value, opportunity.interval.low, opportunity.floor.p95]).all()
+    assert (opportunity.low, opportunity.high, opportunity.without) == (None, None, (0, 1))
+    assert (parity.value, parity.class_index) == (0.0, 1)
+    assert (odds.value, odds.rate) == (0.0, "false positive rate")
+
+
+def test_one_group_with_positives_is_not_compared():
+    labels = np.array([1, 1, 0, 0, 0, 0])
+    codes = np.array([0, 0, 0, 1, 1, 1])
+    _, opportunity, _ = fairness_differences(confusion_counts(labels, labels, codes, 2, 2))
+    assert np.isnan(opportunity.value)
+    assert opportunity.without == (1,)
+
+
+def test_the_worst_of_ten_classes_pays_for_being_chosen():
+    """Equal groups: the interval of the largest difference has zero in it, 95 % of the time."""
+    generator, missed = np.random.default_rng(0), []
+    for _ in range(60):
+        labels, codes = generator.integers(10, size=2000), generator.integers(4, size=2000)
+        wrong = generator.random(2000) < 0.1
+        predictions = np.where(wrong, generator.integers(10, size=2000), labels)
+        found = fairness_differences(confusion_counts(labels, predictions, codes, 4, 10))
+        missed.append([difference.interval.low > 0 for difference in found])
+    assert (np.mean(missed, axis=0) <= 0.1).all()
+
+
 def test_an_absent_group_changes_nothing():
     labels, predictions, codes = drawn(3, 3)
     with_absent = np.where(codes == 2, 3, codes)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_ind
+from scipy.stats import permutation_test, ttest_ind
 
 from audit.measure.uncertainty import (
     Interval,
@@ -12,6 +12,7 @@ from audit.measure.uncertainty import (
     gap_contrasts,
     group_intervals,
     holm,
+    largest_range_interval,
     maximum_interval,
     mean_floor,
     mean_interval,
@@ -32,9 +33,9 @@ def test_a_bootstrap_is_a_draw_with_replacement():
     np.testing.assert_allclose(np.cov(counts.T), np.eye(5) - 0.2, atol=0.03)
 
 
-@pytest.mark.parametrize("size", [2000, 2001, 30_000])
+@pytest.mark.parametrize("size", [1000, 1001, 2999, 30_000])
 def test_large_and_small_groups_are_resampled_alike(size):
-    """Above 2,000 rows counts are Poisson: the same mean and spread of the resampled means."""
+    """Above 1,000 rows, blocks are resampled: the same mean and spread of the resampled means."""
     values = np.random.default_rng(0).gamma(0.5, size=(size, 1))
     draws = resample_means(values, 3000, np.random.default_rng(1))
     expected = values.std() / np.sqrt(size)
@@ -155,6 +156,24 @@ def test_maximum_and_range_cover_the_truth(truth):
     assert np.mean(ranged) >= 0.925
 
 
+def test_the_largest_range_of_equal_families_is_no_alarm():
+    """Ten families of four equal numbers: the widest looks unequal; its interval still has zero."""
+    generator, covered, single = np.random.default_rng(0), [], []
+    for _ in range(300):
+        families = [(v, around(v, 1.96)) for v in generator.standard_normal((10, 4))]
+        covered.append(largest_range_interval(families).low == 0.0)
+        widest = max(families, key=lambda own: np.ptp(own[0]))
+        single.append(range_interval(*widest).low == 0.0)
+    assert np.mean(covered) >= 0.95
+    assert np.mean(single) < 0.9
+    one = generator.standard_normal(4)
+    few = [(one[:1], around(one[:1], 1.0)), (one[:0], [])]
+    assert largest_range_interval([(one, around(one, 1.0)), *few]) == range_interval(
+        one, around(one, 1.0)
+    )
+    assert np.isnan(largest_range_interval(few).low)
+
+
 def test_a_range_is_never_below_zero_and_needs_two():
     values = np.array([0.1, 0.0])
     assert range_interval(values, around(values, 1.0)).low == 0.0
@@ -172,11 +191,29 @@ def test_the_floor_of_shares_is_what_equal_groups_show():
     assert floor.corrected(0.0) < 0.0
 
 
-def test_the_floor_of_two_means_by_hand():
+@pytest.mark.parametrize("counts", [(100, 25), (10_000, 2500)])
+def test_the_floor_of_two_means_by_hand(counts):
     """|x − y| of two normal means: median 0.6745·√(σ²/n + σ²/m)."""
-    floor = mean_floor(2.0, np.array([100.0, 25.0]))
-    assert floor.median == pytest.approx(0.6745 * 2 * np.sqrt(0.05), rel=0.05)
-    assert floor.p95 == pytest.approx(1.96 * 2 * np.sqrt(0.05), rel=0.05)
+    within = np.random.default_rng(0).normal(0.0, 2.0, 20_000)
+    floor = mean_floor(within, np.array(counts, dtype=float))
+    error = 2 * np.sqrt(1 / counts[0] + 1 / counts[1])
+    assert floor.median == pytest.approx(0.6745 * error, rel=0.05)
+    assert floor.p95 == pytest.approx(1.96 * error, rel=0.05)
+
+
+def test_the_floor_of_means_with_few_large_losses_is_what_equal_groups_show():
+    counts = np.array([1000.0, 100.0, 30.0])
+
+    def losses(size):
+        large = generator.random(size) < 0.05
+        return np.where(large, generator.lognormal(size=size), generator.normal(0, 0.1, size))
+
+    generator = np.random.default_rng(0)
+    gaps = [spread(np.array([losses(int(n)).mean() for n in counts])) for _ in range(2000)]
+    pooled = losses(100_000)
+    floor = mean_floor(pooled - pooled.mean(), counts)
+    assert floor.median == pytest.approx(np.median(gaps), rel=0.08)
+    assert floor.p95 == pytest.approx(np.quantile(gaps, 0.95), rel=0.08)
 
 
 def test_the_floor_of_drops_shrinks_with_the_groups():
@@ -189,16 +226,46 @@ def test_the_floor_of_drops_shrinks_with_the_groups():
     assert (nothing.median, nothing.p95) == (0.0, 0.0)
 
 
-def test_a_group_against_the_rest_is_welchs_test():
+def test_a_small_group_against_the_rest_is_the_exact_test():
+    """Reshuffling 4 and 5 samples at random comes near counting all 126 ways of doing it."""
+    own, rest = np.array([3.1, 4.0, 2.2, 5.5]), np.array([1.0, 2.5, 0.3, 3.0, 1.7])
+
+    def welch(first, second, axis):
+        return ttest_ind(first, second, equal_var=False, axis=axis).statistic
+
+    exact = permutation_test((own, rest), welch, n_resamples=np.inf, vectorized=True)
+    exact = np.mean(np.abs(exact.null_distribution) >= abs(exact.statistic) - 1e-9)
+    found = rest_p_values(np.r_[own, rest], np.repeat([0, 1], [4, 5]), 2)
+    assert found == pytest.approx(exact, abs=0.015)
+
+
+def test_a_large_group_against_the_rest_is_welchs_test():
     generator = np.random.default_rng(0)
-    values, groups = generator.normal(size=90), np.repeat([0, 1, 3], 30)
-    values[groups == 1] += 1.0
+    values, groups = generator.normal(size=9000), np.repeat([0, 1, 3], [5000, 3000, 1000])
+    values[groups == 1] += 0.04
     found = rest_p_values(values, groups, 5)
     expected = ttest_ind(values[groups == 1], values[groups != 1], equal_var=False).pvalue
-    assert found[1] == pytest.approx(expected)
-    assert found[1] < 1e-4
+    assert 0.02 < expected < 0.2
+    assert found[1] == pytest.approx(expected, abs=0.03)
     assert np.isnan(found[[2, 4]]).all()
+    values[groups == 3] += 1.0
+    assert rest_p_values(values, groups, 4)[3] == pytest.approx(1 / 2001)
+
+
+def test_a_group_like_the_rest_is_not_accused():
+    """30 samples with few large losses: 5 % of alarms, within three standard errors."""
+    generator, groups = np.random.default_rng(0), np.repeat([0, 1], [30, 1000])
+    alarms = []
+    for _ in range(300):
+        large = generator.random(1030) < 0.05
+        values = np.where(large, generator.lognormal(size=1030), generator.normal(0, 0.1, 1030))
+        alarms.append(rest_p_values(values, groups, 2)[0] <= 0.05)
+    assert abs(np.mean(alarms) - 0.05) <= 3 * np.sqrt(0.05 * 0.95 / 300)
+
+
+def test_nothing_to_test():
     assert rest_p_values(np.ones(8), np.repeat([0, 1], 4), 2).tolist() == [1.0, 1.0]
+    assert np.isnan(rest_p_values(np.arange(4.0), np.array([0, 1, 1, 1]), 2)).all()
 
 
 def test_holm_by_hand():
