@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader
 
 from audit.files import write_atomically
 from audit.report import figures
+from audit.report.evidence import attribution_table, cause_table, exemplar_table, gap_table
 from audit.report.figures import Drawing
 from audit.report.tables import (
     Table,
@@ -69,10 +70,22 @@ DEFINITIONS = (
     ),
     (
         "Intervals",
-        "95 %, over samples: a bootstrap of 2,000 resamples within each group, the same resample "
-        "for both networks; Wilson's interval for accuracies; to first order for gradient norms "
-        "and eigenvalues. With several seeds, tables and figures show the mean and the spread "
+        "95 %, over samples. Means: a studentised bootstrap of 2,000 resamples within each group, "
+        "the same resample for both networks, to first order for gradient norms and eigenvalues. "
+        "Shares: Wilson's interval. Drops in accuracy and gaps: Bonett and Price's, combined. "
+        "The largest of several and ranges: an interval of their own, since the bootstrap of a "
+        "maximum is too high. With several seeds, tables and figures show the mean and the spread "
         "over seeds instead.",
+    ),
+    (
+        "Noise floor",
+        "What a gap between groups would be if all groups were equal, at these sizes: median and "
+        "95th percentile over resamples under equal rates. A gap within its floor is no finding.",
+    ),
+    (
+        "Taylor terms",
+        "Excess risk is slope gᵀδ plus curvature ½δᵀHδ plus a remainder, δ being what pruning and "
+        "fine-tuning changed (M9). The first two add up exactly over the layers.",
     ),
     (
         "Sparsity",
@@ -296,7 +309,15 @@ def _comparison_sections(results: Results) -> list[Section]:
 
 def _evidence(results: Results) -> Section:
     notes = list(dict.fromkeys(note for m in results.record["models"] for note in m["notes"]))
-    tables = [layer_table(results.record["models"]), eigenvalue_table(results.groups)]
+    record = results.record
+    tables = [layer_table(record["models"]), gap_table(record["overall"])]
+    if record["tables"].get("causes"):
+        tables.append(cause_table(record["tables"]["causes"]))
+    if not results.layers.empty:
+        tables.append(attribution_table(results.layers, results.groups))
+    if record["tables"].get("exemplars"):
+        tables.append(exemplar_table(record["tables"]["exemplars"]))
+    tables.append(eigenvalue_table(results.groups))
     return Section("Evidence", tables=tables, notes=notes)
 
 

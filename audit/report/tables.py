@@ -19,8 +19,11 @@ GROUP_METRICS = {
     "hessian_max_eigenvalue": "largest eigenvalue λ_max",
     "boundary_closeness": "closeness to boundary",
     "input_distance": "input distance",
+    "broken": "broken by pruning",
+    "mended": "mended",
+    "expected_calibration_error": "calibration error",
 }
-SHARES = ("accuracy",)
+SHARES = ("accuracy", "broken", "mended", "expected_calibration_error")
 POINTS = (
     "excess_accuracy_gap",
     "max_excess_accuracy_gap",
@@ -154,13 +157,16 @@ def eigenvalue_table(groups: pd.DataFrame) -> Table:
     rows = []
     found = groups[groups["metric"].str.startswith("hessian_") & (groups["n"] > 0)]
     for row in found.to_dict("records"):
-        end = "largest" if "max" in row["metric"] else "smallest"
+        end = {"hessian_max_eigenvalue": "largest", "hessian_min_eigenvalue": "smallest"}.get(
+            row["metric"], row["metric"].removeprefix("hessian_eigenvalue_") + "."
+        )
         cells = [
             Cell(str(row["group"]), style="text"),
             Cell(end, style="text"),
             Cell(f"{row['n']:,}"),
             Cell(number(row["value"], ""), interval(row["ci_low"], row["ci_high"], "")),
             Cell(DASH if pd.isna(row["residual"]) else f"{row['residual']:.1e}"),
+            Cell(DASH if pd.isna(row["error"]) else f"{row['error']:.1e}"),
             Cell(DASH if pd.isna(row["products"]) else f"{row['products']:.0f}"),
             Cell(DASH if pd.isna(row["converged"]) else "yes" if row["converged"] else "no"),
             Cell(DASH if pd.isna(row["space"]) else str(row["space"])),
@@ -173,6 +179,7 @@ def eigenvalue_table(groups: pd.DataFrame) -> Table:
         "n",
         "eigenvalue",
         "residual",
+        "estimated error",
         "products",
         "converged",
         "space",

@@ -7,8 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from audit.report.evidence import GAPS
+from audit.study.causes import causes_table
 from audit.study.comparison import comparison_table
-from audit.study.results import GROUP_COLUMNS, SCHEMA_VERSION, Results
+from audit.study.exemplars import exemplar_table
+from audit.study.results import GROUP_COLUMNS, LAYER_COLUMNS, SCHEMA_VERSION, Results
 from audit.study.verdict import compare_verdict, study_verdict
 
 DIGITS = tuple("0123456789")
@@ -53,14 +56,36 @@ def fake_results(
     table["group"] = pd.Categorical(table["group"], categories=list(groups), ordered=True)
     every = pd.concat(samples, ignore_index=True)
     record = _record(models, overall, sizes)
+    causes = causes_table(table, models)
+    record["tables"]["causes"] = _plain(causes)
     if compared is None:
+        record["tables"]["exemplars"] = _plain(exemplar_table(every, models, list(groups)))
         record["verdict"] = study_verdict(table, overall, models)
     else:
         difference = comparison_table(table, every, *compared)
-        plain = difference.astype(object).where(difference.notna(), None)
-        record["tables"] = {"compared": list(compared), "comparison": plain.to_dict("records")}
+        record["tables"] |= {"compared": list(compared), "comparison": _plain(difference)}
         record["verdict"] = compare_verdict(difference, overall, compared)
-    return Results(table, every, record)
+    return Results(table, every, record, _layers(models, sizes))
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
+    return found
+
+
+def _layers(models: list[dict[str, Any]], sizes: dict[str, int]) -> pd.DataFrame:
+    """Taylor terms of two layers, for the pruned models."""
+    rows = [
+        {"model": model["name"], "group": group, "layer": layer, "n": n, "metric": metric,
+         "value": share * model["rate"]}
+        for model in models
+        if model["rate"]
+        for group, n in sizes.items()
+        if n
+        for layer, share in (("conv", 0.1), ("head", 0.3))
+        for metric in ("taylor_slope", "taylor_curvature")
+    ]  # fmt: skip
+    return pd.DataFrame(rows).reindex(columns=list(LAYER_COLUMNS))
 
 
 def _model(method: str, constraint: str, rate: float, seed: int) -> dict[str, Any]:
@@ -130,7 +155,13 @@ def _qualified(value: float, half: float, metric: str) -> dict[str, Any]:
     width = half * max(1.0, abs(value))
     found: dict[str, Any] = {"value": value, "ci_low": value - width, "ci_high": value + width}
     if metric in EIGENVALUES:
-        found |= {"residual": 1e-4, "products": 24, "converged": True, "space": "support"}
+        found |= {
+            "residual": 1e-4,
+            "error": 1e-6,
+            "products": 24,
+            "converged": True,
+            "space": "support",
+        }
     return found
 
 
@@ -167,6 +198,9 @@ def _overall(model: dict[str, Any], groups: pd.DataFrame) -> list[dict[str, Any]
             "value": float(value),
             "ci_low": float(value) - 0.012,
             "ci_high": float(value) + 0.012,
+            "floor_median": 0.02 if metric in GAPS else None,
+            "floor_p95": 0.04 if metric in GAPS else None,
+            "corrected": float(value) - 0.02 if metric in GAPS else None,
         }
         for metric, value in found.items()
     ]

@@ -165,6 +165,7 @@ def test_two_splits_are_not_taken_for_two_seeds(study):
         pd.concat([results.groups, table]),
         results.samples,
         results.record | {"overall": [*results.record["overall"], *overall]},
+        results.layers,
     )
     both.groups["group"] = both.groups["group"].astype(results.groups["group"].dtype)
     assert render(both) == html

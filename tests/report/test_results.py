@@ -30,12 +30,15 @@ def test_nothing_partial_is_left_behind(fake, tmp_path):
     fake().save(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "groups.parquet",
+        "layers.parquet",
         "results.json",
         "samples.parquet",
     ]
 
 
-@pytest.mark.parametrize("name", ["groups.parquet", "samples.parquet", "results.json"])
+@pytest.mark.parametrize(
+    "name", ["groups.parquet", "layers.parquet", "samples.parquet", "results.json"]
+)
 def test_a_missing_file_is_named(fake, tmp_path, name):
     fake().save(tmp_path)
     (tmp_path / name).unlink()
@@ -43,7 +46,9 @@ def test_a_missing_file_is_named(fake, tmp_path, name):
         load_results(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["groups.parquet", "samples.parquet", "results.json"])
+@pytest.mark.parametrize(
+    "name", ["groups.parquet", "layers.parquet", "samples.parquet", "results.json"]
+)
 def test_a_damaged_file_is_one_clear_line(fake, tmp_path, name):
     fake().save(tmp_path)
     (tmp_path / name).write_bytes(b"not this\xff")

@@ -1,6 +1,12 @@
 import numpy as np
 import pytest
 
+from audit.report.evidence import (
+    attribution_table,
+    cause_table,
+    exemplar_table,
+    gap_table,
+)
 from audit.report.tables import DASH, eigenvalue_table, interval, layer_table, number
 
 
@@ -36,11 +42,57 @@ def test_an_unknown_interval_is_left_out():
 
 
 def test_what_an_eigenvalue_does_not_tell_is_not_made_up(fake):
-    groups = fake().groups.assign(residual=np.nan, products=np.nan, converged=None, space=None)
-    assert [cell.value for cell in eigenvalue_table(groups).rows[0].cells[4:]] == [DASH] * 4
+    missing = {"residual": np.nan, "error": np.nan, "products": np.nan}
+    groups = fake().groups.assign(**missing, converged=None, space=None)
+    assert [cell.value for cell in eigenvalue_table(groups).rows[0].cells[4:]] == [DASH] * 5
 
 
 def test_layers_show_their_measured_sparsity(fake):
     table = layer_table(fake().record["models"])
     assert table.columns == ["model", "0.weight", "4.weight"]
     assert [cell.value for cell in table.rows[-1].cells] == ["49.0%", "98.0%"]
+
+
+def test_a_gap_beyond_its_noise_floor_is_coloured(fake):
+    record = fake(harm=0.3).record
+    table = gap_table(record["overall"])
+    by_name = {(row.name, row.cells[0].value): row for row in table.rows}
+    harmed = by_name["magnitude-0.98-seed0", "largest excess accuracy gap (points)"]
+    assert harmed.cells[4].style == "worse"
+    assert [cell.value for cell in harmed.cells[2:4]] == ["2.0", "4.0"]
+    assert "group 8" in harmed.cells[5].value
+    dense = by_name["dense-seed0", "largest excess accuracy gap (points)"]
+    assert dense.cells[4].style == ""
+
+
+def test_a_fairness_difference_names_class_rate_and_groups():
+    row = {"model": "m", "metric": "equalized_odds_difference", "value": 0.1, "ci_low": None,
+           "ci_high": None, "floor_median": 0.05, "floor_p95": 0.2, "corrected": 0.05,
+           "group": "B", "lowest_group": "A", "class": "x", "rate": "true positive rate",
+           "without": ["C"]}  # fmt: skip
+    (shown,) = gap_table([row]).rows
+    assert shown.cells[5].value == (
+        "class x, true positive rate: A lowest, B highest; without such samples: C"
+    )
+    assert shown.cells[4].style == ""
+
+
+def test_layers_are_named_by_what_they_cost(fake):
+    results = fake()
+    table = attribution_table(results.layers, results.groups)
+    assert table.rows[0].name == "magnitude-0.8-seed0"
+    assert table.rows[0].cells[4].value == "head (0.480), conv (0.160)"
+    assert table.rows[0].cells[2].value == "0.320"
+
+
+def test_causes_and_exemplars_say_how_many_groups_and_samples(fake):
+    tables = fake(seeds=2).record["tables"]
+    causes = cause_table(tables["causes"])
+    assert {row.cells[0].value for row in causes.rows} >= {"group size", "gradient norm, dense"}
+    assert causes.rows[0].cells[3].value == "10"
+    exemplars = exemplar_table(tables["exemplars"])
+    shown = {(row.name, row.cells[0].value): row for row in exemplars.rows}
+    harmed = shown["magnitude at 98%", "8"]
+    assert harmed.cells[1].value == "90"
+    assert int(harmed.cells[2].value) > 0.2 * 90
+    assert harmed.cells[3].value == f"{100 * int(harmed.cells[2].value) / 90:.1f} %"

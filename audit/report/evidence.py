@@ -1,0 +1,147 @@
+"""Tables of the evidence: gaps with their noise floors, causes, layers, forgotten samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from audit.report.tables import DASH, Cell, Table, TableRow, interval, number
+
+GAPS = {
+    "max_excess_accuracy_gap": "largest excess accuracy gap (points)",
+    "excess_accuracy_gap_range": "range of the excess accuracy gap (points)",
+    "accuracy_violation": "range of accuracy (points)",
+    "fairness_violation": "fairness violation ξ (nats)",
+    "demographic_parity_difference": "demographic parity difference (points)",
+    "equal_opportunity_difference": "equal opportunity difference (points)",
+    "equalized_odds_difference": "equalised odds difference (points)",
+}
+CAUSES = {
+    "group_size": "group size",
+    "gradient_norm": "gradient norm, dense",
+    "hessian_max_eigenvalue": "λ_max, dense",
+    "boundary_closeness": "closeness to boundary, dense",
+    "taylor_slope": "slope gᵀδ",
+    "taylor_curvature": "curvature ½δᵀHδ",
+    "taylor_buffers": "running statistics",
+    "taylor_remainder": "remainder",
+}
+MOST_LAYERS = 3
+
+
+def gap_table(overall: Sequence[Mapping[str, Any]]) -> Table:
+    """Every gap between groups beside what equal groups of these sizes would show."""
+    rows = []
+    for row in overall:
+        if row["metric"] not in GAPS:
+            continue
+        metric = (
+            "fairness_violation" if row["metric"] == "fairness_violation" else "accuracy_violation"
+        )
+        cells = [
+            Cell(GAPS[row["metric"]], style="text"),
+            Cell(number(row["value"], metric), interval(row["ci_low"], row["ci_high"], metric)),
+            Cell(number(row["floor_median"], metric)),
+            Cell(number(row["floor_p95"], metric)),
+            Cell(number(row["corrected"], metric), style=_beyond(row)),
+            Cell(_where(row), style="text"),
+        ]
+        rows.append(TableRow(str(row["model"]), cells))
+    columns = ["model", "gap", "value", "noise floor, median", "95th percentile",
+               "less the median", "where"]  # fmt: skip
+    note = (
+        "The largest less the smallest of several groups is above zero even where all are equal. "
+        "The noise floor is that gap for equal groups of these sizes. Coloured: beyond its 95th "
+        "percentile."
+    )
+    return Table(f"All {len(rows)} gaps with their noise floors", columns, rows, note, folded=True)
+
+
+def _beyond(row: Mapping[str, Any]) -> str:
+    known = row["value"] is not None and row["floor_p95"] is not None
+    return "worse" if known and row["value"] > row["floor_p95"] + 1e-12 else ""
+
+
+def _where(row: Mapping[str, Any]) -> str:
+    """The groups at both ends, and the class and rate of a fairness difference."""
+    if row.get("rate") is None:
+        return f"group {row['group']}" if row["group"] is not None else DASH
+    text = f"class {row['class']}, {row['rate']}"
+    if row["group"] is not None:
+        text += f": {row['lowest_group']} lowest, {row['group']} highest"
+    if row["without"]:
+        text += f"; without such samples: {', '.join(row['without'])}"
+    return text
+
+
+def cause_table(causes: Sequence[Mapping[str, Any]]) -> Table:
+    """Rank correlation of every cause with excess risk over groups, and the Taylor shares."""
+    rows = []
+    for row in causes:
+        cells = [
+            Cell(CAUSES[row["cause"]], style="text"),
+            Cell(number(row["rho"], "rho"), interval(row["ci_low"], row["ci_high"], "rho")),
+            Cell(number(row["p_value"], "p")),
+            Cell(f"{row['n']:,}"),
+            Cell(DASH if row["share"] is None else f"{100 * row['share']:.0f} %".replace("-", "−")),
+        ]
+        rows.append(TableRow(str(row["model"]), cells))
+    note = (
+        "ρ: Spearman's rank correlation with excess risk over the groups; a few groups make wide "
+        "intervals. Share: what a term of the Taylor series makes of the differences of excess "
+        "risk between groups; the four add up to 100 %. Where the remainder outweighs the others, "
+        "as after long fine-tuning, the series says little."
+    )
+    columns = ["model", "cause", "ρ", "p", "groups", "share"]
+    return Table("What goes with the harm, model by model", columns, rows, note, folded=True)
+
+
+def attribution_table(layers: pd.DataFrame, groups: pd.DataFrame) -> Table:
+    """The layers whose pruning cost each group the most, by slope and by curvature."""
+    terms = layers[layers["metric"].isin(["taylor_slope", "taylor_curvature"])]
+    risk = groups[groups["metric"] == "excess_risk"].set_index(["model", "group"])["value"]
+    rows = []
+    for (model, group), own in terms.groupby(["model", "group"], sort=False, observed=True):
+        wide = own.pivot_table(index="layer", columns="metric", values="value", sort=False)
+        total = wide.sum(axis=1)
+        worst = total.sort_values(ascending=False).index[:MOST_LAYERS]
+        named = ", ".join(f"{layer} ({number(total[layer], 'nats')})" for layer in worst)
+        cells = [
+            Cell(str(group), style="text"),
+            Cell(number(risk.get((model, group), np.nan), "nats")),
+            Cell(number(wide["taylor_slope"].sum(), "nats")),
+            Cell(number(wide["taylor_curvature"].sum(), "nats")),
+            Cell(named, style="text"),
+        ]
+        rows.append(TableRow(str(model), cells))
+    columns = ["model", "group", "excess risk", "slope gᵀδ", "curvature ½δᵀHδ",
+               "layers that cost most (slope + curvature)"]  # fmt: skip
+    note = "In nats, at the dense network's weights; exactly additive over layers."
+    return Table("Which layer's pruning hurt whom", columns, rows, note, folded=True)
+
+
+def exemplar_table(exemplars: Sequence[Mapping[str, Any]]) -> Table:
+    """Samples whose modal prediction over the seeds changed, group by group."""
+    rows = []
+    for row in exemplars:
+        cells = [
+            Cell(str(row["group"]), style="text"),
+            Cell(f"{row['n']:,}"),
+            Cell(f"{row['exemplars']:,}"),
+            Cell(
+                number(row["share"], "accuracy"),
+                interval(row["ci_low"], row["ci_high"], "accuracy"),
+            ),
+            Cell(number(row["over"], "ratio")),
+        ]
+        rows.append(TableRow(f"{row['method']} at {100 * row['rate']:.6g}%", cells))
+    columns = ["method", "group", "n", "exemplars", "share", "share over that of all"]
+    note = (
+        "A sample is an exemplar where the label that most pruned networks give it is not the "
+        "one that most dense networks give (Hooker et al.); with one seed, where the prediction "
+        "changed."
+    )
+    return Table("Samples that pruning sees otherwise", columns, rows, note, folded=True)
