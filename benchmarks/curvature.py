@@ -68,7 +68,7 @@ def pyhessian(model: nn.Module, batch: Batch, tolerance: float) -> float:
 def curvlinops(model: nn.Module, batch: Batch, tolerance: float) -> float:
     from curvlinops import HessianLinearOperator
 
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    parameters = [p for p in model.parameters() if p.requires_grad]
     loss = nn.CrossEntropyLoss()
     operator = HessianLinearOperator(model, loss, parameters, [batch], check_deterministic=False)
     found = eigsh(operator.to_scipy(), k=1, which="LA", tol=tolerance, return_eigenvectors=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from audit import load_results
 from audit.files import write_atomically
-from audit.report.html import make_view
+from audit.report.view import make_view
 
 PAGE = '<rect width="100%" height="100%" fill="white"/>'
 
