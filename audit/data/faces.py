@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from audit.data.attributes import Attribute, choose, make_groups, strata
 from audit.data.grouped import GroupedData
+from audit.data.images import IMAGE_ENDINGS, read_images
 from audit.data.splits import SplitSettings, split_samples
 from audit.errors import AuditError
 
@@ -21,7 +19,6 @@ GENDERS = ("Male", "Female")
 AGE_EDGES = (10, 15, 20, 25, 30, 40, 50, 60)
 AGES = ("0-9", "10-14", "15-19", "20-24", "25-29", "30-39", "40-49", "50-59", "60+")
 FILE_NAME = re.compile(r"(\d+)_([01])_([0-4])_")
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
 
 def load_utkface(
@@ -54,7 +51,7 @@ def load_utkface(
     attributes = _attributes(files)
     labels = choose(attributes, target, "target")
     groups = make_groups(attributes, group)
-    images, repeats = _read_images(files, size)
+    images, repeats = read_images(files, size)
     codes = torch.from_numpy(labels.codes.astype(np.int64))
     notes = [*groups.notes, *_notes(unlabelled, repeats, attributes)]
     return GroupedData(
@@ -96,38 +93,6 @@ def _attributes(files: list[Path]) -> dict[str, Attribute]:
         "gender": Attribute(GENDERS, fields[:, 1]),
         "age": Attribute(AGES, np.digitize(fields[:, 0], AGE_EDGES)),
     }
-
-
-def _read_images(files: list[Path], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [n, 3, size, size], and for each the first one with the same bytes."""
-    images = np.empty((len(files), 3, size, size), dtype=np.uint8)
-    with ThreadPoolExecutor() as pool:
-        read = pool.map(lambda file: _read_image(file, size), files)
-        digests = []
-        for row, (pixels, digest) in enumerate(
-            tqdm(read, "reading images", total=len(files), delay=2, leave=False, unit="image")
-        ):
-            images[row] = pixels
-            digests.append(digest)
-    first: dict[bytes, int] = {}
-    return images, np.array([first.setdefault(d, row) for row, d in enumerate(digests)])
-
-
-def _read_image(path: Path, size: int) -> tuple[np.ndarray, bytes]:
-    from io import BytesIO
-
-    from PIL import Image
-
-    content = path.read_bytes()
-    try:
-        with Image.open(BytesIO(content)) as image:
-            pixels = image.convert("RGB")
-            if pixels.size != (size, size):
-                # Large originals shrink by a whole factor first: much faster, as good to see.
-                pixels = pixels.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise AuditError(f"the image '{path}' cannot be read; remove or replace it") from error
-    return np.asarray(pixels).transpose(2, 0, 1), hashlib.sha256(content).digest()
 
 
 def _notes(

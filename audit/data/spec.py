@@ -9,22 +9,31 @@ from urllib.parse import parse_qsl
 
 from audit.data.digits import load_digits
 from audit.data.faces import load_utkface
+from audit.data.folder import load_fairface, load_images
 from audit.data.grouped import GroupedData
 from audit.data.splits import SplitSettings
 from audit.data.tabular import load_adult
 from audit.errors import AuditError
 
-LOADERS = {"digits": load_digits, "utkface": load_utkface, "adult": load_adult}
+LOADERS = {
+    "digits": load_digits,
+    "utkface": load_utkface,
+    "fairface": load_fairface,
+    "images": load_images,
+    "adult": load_adult,
+}
 KEYS: dict[str, dict[str, type]] = {
     "digits": {},
     "utkface": {"folder": str, "target": str, "group": str, "size": int, "most": int},
+    "fairface": {"folder": str, "target": str, "group": str, "size": int, "most": int},
+    "images": {"folder": str, "target": str, "group": str, "labels": str, "size": int},
     "adult": {"folder": str, "group": str},
 }
 SPLIT_KEYS: dict[str, type] = {"test": float, "select": float, "least_select": int, "seed": int}
 
 
 def load_data(spec: str | Mapping[str, Any]) -> GroupedData:
-    """The data of a spec: `digits`, `utkface:FOLDER?target=…&group=…&size=32`, `adult:FOLDER?…`.
+    """The data of a spec: `digits`, `utkface:FOLDER?target=…&group=…&size=32`, `images:FOLDER?…`.
 
     A mapping has the keys `dataset`, `folder` and the same names. Every dataset also takes the
     keys of SplitSettings: test, select, least_select, seed. The data carries the spec that loads
@@ -39,6 +48,11 @@ def load_data(spec: str | Mapping[str, Any]) -> GroupedData:
     values = {key: _value(key, value, known, dataset) for key, value in settings.items()}
     if "folder" in known and "folder" not in values:
         raise AuditError(f"'{dataset}' needs the folder where its files are: {dataset}:FOLDER")
+    for name in ("target", "group") if dataset == "images" else ():
+        if name not in values:
+            raise AuditError(
+                f"'images' needs a {name}: a column of the folder's CSV file of labels"
+            )
     loader = LOADERS[dataset]
     default = SplitSettings(test=0.5) if dataset == "digits" else SplitSettings()
     split = replace(default, **{k: values[k] for k in SPLIT_KEYS if k in values})
