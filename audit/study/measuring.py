@@ -122,6 +122,15 @@ class ModelMeasures:
         """The same measures, naming the checkpoint file that they are of."""
         return replace(self, model=self.model | {"file": file, "sha256": digest})
 
+    def with_method(self, title: str) -> ModelMeasures:
+        """The same measures, their method called otherwise."""
+        return replace(
+            self,
+            groups=self.groups.assign(method=title),
+            layers=self.layers.assign(method=pd.array([title] * len(self.layers), "string")),
+            model=self.model | {"method": title},
+        )
+
 
 def measure_model(
     checkpoint: Checkpoint,

@@ -64,7 +64,7 @@ def run_study(
         Cell(seed, method, rate)
         for seed in settings.seeds
         for method in settings.methods
-        for rate in settings.rates
+        for rate in method.rates or settings.rates
     ]
     _in_parallel("dense models", make_cell, settings, dense, folder, workers)
     _in_parallel("pruned models", make_cell, settings, pruned, folder, workers)
@@ -111,6 +111,8 @@ def measure_cell(settings: StudySettings, cell: Cell, folder: Path) -> ModelMeas
         load_checkpoint(path), parent, data, settings.measure, cell.name, settings.model
     )
     measures = measures.with_file(path.relative_to(folder).as_posix(), sha256(path))
+    if cell.method is not None and cell.method.title:
+        measures = measures.with_method(cell.method.title)
     measures.save(stored)
     return measures
 
@@ -129,7 +131,10 @@ def _cell_settings(settings: StudySettings, cell: Cell) -> list[Any]:
     pruning = asdict(settings.pruning) | {"device": "", "seed": cell.seed}
     kind = MITIGATION_METHODS.get(cell.method.name)
     solver = {} if kind is None else asdict(kind.configured(settings.pruning, cell.method.options))
-    return [*shared, pruning, asdict(cell.method), solver | {"training": None}, cell.rate]
+    method = asdict(cell.method)
+    for told_elsewhere in ("title", "rates"):
+        del method[told_elsewhere]
+    return [*shared, pruning, method, solver | {"training": None}, cell.rate]
 
 
 def _key(values: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -16,6 +17,8 @@ from audit.prune.mask import check_rate
 from audit.prune.methods import PRUNING_METHODS
 
 METHODS = (*PRUNING_METHODS, *MITIGATION_METHODS)
+TITLE = re.compile(r"[\w ,.+-]*")
+"""What may stand in the name of a file everywhere."""
 CURVATURES = ("lanczos", "pyhessian", "none")
 Settings = TypeVar("Settings")
 
@@ -27,12 +30,16 @@ class Method:
     constraint  a name, or several, such as 'excess-accuracy=0.01+equalised-odds=0.05'
     tolerance   of the constraints that name none
     options     further settings of a mitigation method (BilevelSettings, StageSettings)
+    title       what the results call the method, where its name does not tell two entries apart
+    rates       at which it prunes; those of the study where there are none
     """
 
     name: str
     constraint: str = "none"
     tolerance: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    rates: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in METHODS:
@@ -45,11 +52,18 @@ class Method:
             )
         if self.options:
             _check_keys(self.options, MITIGATION_METHODS[self.name].options, f"{self.name} option")
+        if not TITLE.fullmatch(self.title):
+            raise AuditError(
+                f"found title {self.title!r}; expected letters, digits, spaces and any of , . + - _"
+            )
+        for rate in self.rates:
+            check_rate(rate)
 
     @property
     def label(self) -> str:
         """The name that tells this method from the others of a study."""
-        return self.name if self.constraint == "none" else f"{self.name}-{self.constraint}"
+        title = self.title or self.name
+        return title if self.constraint == "none" else f"{title}-{self.constraint}"
 
 
 @dataclass(frozen=True)
@@ -109,7 +123,9 @@ class StudySettings:
             check_rate(rate)
         labels = [method.label for method in self.methods]
         if len(set(labels)) != len(labels):
-            raise AuditError(f"found a method twice: {', '.join(labels)}; each may stand once")
+            raise AuditError(
+                f"found a method twice: {', '.join(labels)}; each may stand once, or with a title"
+            )
         for name in ("methods", "rates", "seeds"):
             if not getattr(self, name):
                 raise AuditError(f"the study has no {name}; give at least one")
@@ -170,7 +186,9 @@ def _method(entry: Any) -> Method:
         _take(options, "method", "an entry of methods"),
         options.pop("constraint", "none"),
         float(options.pop("tolerance", 0.0)),
-        options,
+        title=str(options.pop("title", "")),
+        rates=_numbers(options.pop("rates", ()), "rates", float),
+        options=options,
     )
 
 

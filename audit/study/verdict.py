@@ -20,15 +20,15 @@ def study_verdict(
     pruned = [model for model in models if model["method"] != "dense"]
     if not pruned:
         return _words("A dense network was measured; there is no pruning to judge.", [])
-    rate = max(model["rate"] for model in pruned)
-    labels = list(dict.fromkeys(label(model) for model in pruned))
+    baseline = label(pruned[0])
+    rate = max(model["rate"] for model in pruned if label(model) == baseline)
+    labels = list(dict.fromkeys(label(model) for model in pruned if model["rate"] == rate))
     table = overall_table(overall, models)
     at_rate = [table[(table["method"] == name) & (table["rate"] == rate)] for name in labels]
     described = [
         _method_sentence(one, groups, name, rate) for name, one in zip(labels, at_rate, strict=True)
     ]
     sentences = [sentence for sentence in described if sentence]
-    baseline = labels[0]
     sentences += _onset(groups, baseline)
     sentences += _mended(table, labels, rate)
     sentences += _left_out(groups)
