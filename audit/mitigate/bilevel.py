@@ -48,9 +48,10 @@ class BilevelSettings:
     ridge              γ of the lower problem; the implicit term of the mask gradient is over γ
     ramp_share         share of the steps over which the rate rises along a cubic to the one asked
                        for; 0: from the first step on
-    mask_share         share of the steps after which the mask and the multipliers freeze, the
-                       multipliers at the mean of the second half of their path, because the
-                       violations of small groups are noisy
+    mask_share         share of the steps after which the mask freezes
+    multiplier_share   share of the steps after which the multipliers freeze too, at the mean of the
+                       second half of their path, because the violations of small groups are noisy;
+                       until then the weights see the training split alone
     distillation       κ, the share of the loss that compares with the dense network's predictions
                        and not with the labels; 0: none
     temperature        T of the predictions that are compared
@@ -67,7 +68,8 @@ class BilevelSettings:
     mask_step: float = 0.05
     ridge: float = 1.0
     ramp_share: float = 0.2
-    mask_share: float = 0.4
+    mask_share: float = 0.6
+    multiplier_share: float = 0.9
     distillation: float = 0.7
     temperature: float = 2.0
     multiplier_step: float | None = None
@@ -131,7 +133,7 @@ class _Solver:
         mask = self._project(cubic_rate(rate, 0.0, settings.ramp_share))
         self.weights = MaskedWeights(model, mask, settings.training)
         self.lower_gradient = {n: torch.zeros_like(s) for n, s in self.scores.items()}
-        self.frozen = False
+        self.settled = False
         self.passes, self.readings = 0, batches_per_epoch(len(data), settings.training.batch_size)
         self.history: list[dict[str, object]] = []
 
@@ -139,6 +141,7 @@ class _Solver:
         training = self.settings.training
         steps = training.steps(len(self.data.indices("train", "select")))
         freeze = round(self.settings.mask_share * steps)
+        settle = max(freeze, round(self.settings.multiplier_share * steps))
         generator = torch.Generator().manual_seed(training.seed)
         lower, upper, both = (
             shuffled_batches(rows, training.batch_size, generator)
@@ -149,17 +152,22 @@ class _Solver:
             )
         )
         for step in tqdm(range(steps), "bi-level", leave=False, delay=2, unit="step"):
+            upper_turn = step % (self.settings.weight_steps + 1) == self.settings.weight_steps
             if step == freeze:
-                self._freeze()
-            if step >= freeze:
+                self.weights.set_mask(self._project(self.rate))
+            if step == settle:
+                self._settle()
+            if step >= settle:
                 self._weight_step(next(both), step, steps)
-            elif step % (self.settings.weight_steps + 1) < self.settings.weight_steps:
+            elif step >= freeze or not upper_turn:
                 self._weight_step(next(lower), step, steps)
+                if upper_turn:
+                    self._read(next(upper), step)
             else:
                 rate = cubic_rate(self.rate, step / steps, self.settings.ramp_share)
                 self._mask_step(next(upper), rate, step)
-        if not self.frozen:
-            self._freeze()
+        if freeze >= steps:
+            self.weights.set_mask(self._project(self.rate))
         check_finite(self.model)
         self.model.to("cpu").eval()
         mask, history = self.weights.mask, tuple(self.history)
@@ -171,7 +179,7 @@ class _Solver:
         batch = self.data.batch(indices, self.device)
         logits = self.model(batch.inputs)
         self._backward(logits, batch, self.settings.fair_weights)
-        if self.settings.multiplier_split == "train" and not self.frozen:
+        if self.settings.multiplier_split == "train" and not self.settled:
             self.lagrangian.remember(indices, logits)
         self.lower_gradient = {n: g.clone() for n, g in self.weights.gradients().items()}
         self.weights.step(step, steps)
@@ -203,10 +211,16 @@ class _Solver:
         self.weights.set_mask(self._project(rate))
         self._ascend(step, changed=changed_share(before, self.weights.mask))
 
-    def _freeze(self) -> None:
-        """Hold the mask, at the rate that was asked for, and the multipliers."""
-        self.frozen = True
-        self.weights.set_mask(self._project(self.rate))
+    def _read(self, indices: Tensor, step: int) -> None:
+        """A step of the multipliers alone, under a frozen mask."""
+        if self.settings.multiplier_split == "select":
+            self.lagrangian.read(self.model, indices, self.device)
+            self.readings += 1
+        self._ascend(step, changed=0.0)
+
+    def _settle(self) -> None:
+        """Hold the multipliers."""
+        self.settled = True
         self.lagrangian.settle()
 
     def _ascend(self, step: int, **logged: float) -> None:

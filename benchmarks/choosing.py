@@ -1,0 +1,129 @@
+"""Choosing the solver's settings for a study without its test split.
+
+The train split of the study is divided again into train and select, and its select split stands
+for test; its test split takes no part. Run, from the folder that the study's data lies in:
+python benchmarks/choosing.py STUDY.toml --rate 0.98 'mask_share=0.6' 'multiplier_step=3'
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from dataclasses import replace
+from typing import Any
+
+import torch
+from common import hardware, store, versions
+from joblib import Parallel, delayed
+from sklearn.model_selection import train_test_split
+
+from audit import TrainingSettings
+from audit.data import load_data
+from audit.data.grouped import GroupedData
+from audit.measure import predict
+from audit.models.checkpoint import Checkpoint
+from audit.study.making import prune_model, train_model
+from audit.study.settings import Method, StudySettings, load_settings
+
+
+def inner(data: GroupedData, share: float = 0.2) -> GroupedData:
+    """The data without its test split: select stands for test, train is divided again."""
+    rows = data.indices("train").numpy()
+    strata = (data.groups[rows] * len(data.classes) + data.labels[rows]).numpy()
+    kept = [count for count in range(len(strata)) if (strata == strata[count]).sum() > 1]
+    train, select = train_test_split(
+        rows[kept], test_size=share, stratify=strata[kept], random_state=0
+    )
+    splits = {"train": train, "select": select, "test": data.indices("select").numpy()}
+    chosen = {name: torch.as_tensor(part).sort().values for name, part in splits.items()}
+    return replace(data, splits=chosen)
+
+
+def accuracies(model: Checkpoint, data: GroupedData) -> tuple[torch.Tensor, torch.Tensor]:
+    """Overall accuracy, and every group's [groups], on the split that stands for test."""
+    rows = data.indices("test")
+    batches = [(b.inputs, b.labels) for b in data.batches(rows)]
+    correct = predict(model.model(None), batches).correct
+    groups = data.groups[rows]
+    own = [correct[groups == group].mean() for group in range(len(data.group_names))]
+    return correct.mean(), torch.stack(own)
+
+
+def trial(
+    settings: StudySettings, data: GroupedData, dense: Checkpoint, seed: int, rate: float,
+    method: Method,
+) -> dict[str, Any]:  # fmt: skip
+    torch.set_num_threads(1)
+    training = replace(settings.pruning, seed=seed)
+    made = prune_model(dense, data, method, rate, training, factory=settings.model)
+    before, after = accuracies(dense, data), accuracies(made, data)
+    gaps = (before[1] - after[1]) - (before[0] - after[0])
+    return {
+        "method": method.label,
+        "options": dict(method.options),
+        "rate": rate,
+        "seed": seed,
+        "accuracy": float(after[0]),
+        "max_gap": float(gaps.max()),
+        "worst": data.group_names[int(gaps.argmax())],
+    }
+
+
+def dense_model(settings: StudySettings, data: GroupedData, seed: int) -> Checkpoint:
+    torch.set_num_threads(1)
+    training: TrainingSettings = replace(settings.training, seed=seed)
+    return train_model(data, settings.model, training, settings.arguments)
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """'mask_share=0.6,weight_steps=2' as options."""
+    pairs = (part.split("=", 1) for part in text.split(",") if part)
+    return {key: float(value) if "." in value else int(value) for key, value in pairs}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", help="TOML file of the study")
+    parser.add_argument("options", nargs="*", help="settings of the solver to try")
+    parser.add_argument("--rate", type=float, action="append", required=True)
+    parser.add_argument("--seed", type=int, action="append")
+    parser.add_argument("--constraint", default="excess-accuracy")
+    parser.add_argument("--name", default="choosing", help="of the file of results")
+    arguments = parser.parse_intermixed_args()
+    settings = load_settings(arguments.study)
+    data = inner(load_data(settings.data))
+    seeds = arguments.seed or [0, 1]
+    pool = Parallel(n_jobs=2)
+    dense = dict(
+        zip(seeds, pool(delayed(dense_model)(settings, data, s) for s in seeds), strict=True)
+    )
+    methods = [Method("magnitude"), Method("bilevel", arguments.constraint)]
+    methods += [
+        Method("bilevel", arguments.constraint, options=parsed(text)) for text in arguments.options
+    ]
+    rows = pool(
+        delayed(trial)(settings, data, dense[seed], seed, rate, method)
+        for rate in arguments.rate
+        for method in methods
+        for seed in seeds
+    )
+    for rate in arguments.rate:
+        for method in methods:
+            options = dict(method.options)
+            own = [r for r in rows if (r["rate"], r["method"], r["options"])
+                   == (rate, method.label, options)]  # fmt: skip
+            text = " ".join(f"{key}={value}" for key, value in options.items())
+            print(
+                f"{rate:g} {method.label:<26} {text:<40} "
+                f"{100 * statistics.mean(r['accuracy'] for r in own):6.2f} % "
+                f"{100 * statistics.mean(r['max_gap'] for r in own):6.2f} points "
+                f"{', '.join(r['worst'] for r in own)}"
+            )
+    record = {"command": " ".join(["python", *sys.argv]), "rows": rows, "versions": versions(),
+              "hardware": hardware()}  # fmt: skip
+    store(arguments.name, record)
+
+
+if __name__ == "__main__":
+    main()
