@@ -82,6 +82,9 @@ class Curvature(StrEnum):
 
 
 Epochs = Annotated[int, typer.Option(help="Passes over the training samples.", min=1)]
+FineTuning = Annotated[
+    int, typer.Option("--epochs", help="Passes over the training samples; 0: one-shot.", min=0)
+]
 Seed = Annotated[int, typer.Option(help="Fixes initial weights, batches and resamples.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Samples a step.", min=1)]
 LearningRate = Annotated[float, typer.Option("--learning-rate", help="At the start; falls to 0.")]
@@ -209,7 +212,7 @@ def prune(
     method: Annotated[
         PruningMethod, typer.Option(help="How to choose what goes.")
     ] = PruningMethod.magnitude,
-    epochs: Epochs = 20,
+    epochs: FineTuning = 20,
     seed: Seed = 0,
     batch_size: BatchSize = 64,
     learning_rate: LearningRate = 0.05,

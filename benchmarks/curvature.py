@@ -6,21 +6,24 @@ equal true error. All tools run in one process, in turn, several times over.
 
 The peers are installed beside the project by: pip install -r benchmarks/requirements.txt
 Run: python benchmarks/curvature.py --utkface FOLDER --adult FOLDER
+Draw: python benchmarks/curvature.py --draw curvature
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import hardware, store, versions
+from common import RESULTS, hardware, store, versions
 from scipy.sparse.linalg import eigsh
 from torch import nn
 
@@ -208,6 +211,40 @@ def at_equal_error(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def draw(record: dict[str, Any], path: Path) -> None:
+    """Error against time for every tool and setting, a panel a case."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "audit"
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    names = list(record["cases"])
+    figure, axes = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.6), sharey=True)
+    for axis, case in zip(np.atleast_1d(axes), names, strict=True):
+        for tool, marker in zip(TOOLS, "os^D", strict=True):
+            own = sorted(
+                (row["seconds"], max(row["largest_error"], 1e-9))
+                for row in record["rows"]
+                if (row["case"], row["tool"]) == (case, tool.name)
+            )
+            axis.loglog(*zip(*own, strict=True), marker=marker, label=tool.name, linewidth=1.4)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.axhline(record["target_error"], color="0.6", linestyle=":", linewidth=1)
+        axis.set(title=f"{case}\n{record['cases'][case]['parameters']:,} parameters")
+        axis.set_xlabel("seconds, all groups")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    np.atleast_1d(axes)[0].set_ylabel("largest relative error of λ_max")
+    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=len(TOOLS), loc="lower center", frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    figure.savefig(path, metadata={"Date": None})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--utkface", help="folder of the aligned UTKFace images")
@@ -217,7 +254,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--name", default="curvature", help="of the file of results")
+    parser.add_argument("--draw", help="draw this stored result into docs/images, and end")
     options = parser.parse_args()
+    if options.draw:
+        record = json.loads((RESULTS / f"{options.draw}.json").read_text("utf-8"))
+        draw(record, RESULTS.parents[1] / "docs" / "images" / f"{options.draw}.svg")
+        return
     warnings.simplefilter("ignore")
     cases: list[Iterator[Case]] = []
     if options.utkface:

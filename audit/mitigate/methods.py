@@ -45,6 +45,7 @@ class MitigationMethod:
         self, training: TrainingSettings, options: Mapping[str, Any] | None = None
     ) -> BilevelSettings | StageSettings:
         """The method's settings with some of its options changed."""
+        training.check_trains("a mitigation method")
         return self.settings(training=training, **{**self.defaults, **(options or {})})
 
 

@@ -17,7 +17,10 @@ from audit.errors import AuditError
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a network is trained; the learning rate falls along half a cosine to zero."""
+    """How a network is trained; the learning rate falls along half a cosine to zero.
+
+    No epochs at all leave the weights as they are: one-shot pruning, without fine-tuning.
+    """
 
     epochs: int = 30
     batch_size: int = 64
@@ -28,10 +31,16 @@ class TrainingSettings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
+        if self.epochs < 0 or self.batch_size < 1:
             raise AuditError(
-                f"found {self.epochs} epochs of batches of {self.batch_size}; expected at least 1"
+                f"found {self.epochs} epochs of batches of {self.batch_size}; expected 0 epochs or "
+                "more, of batches of at least 1"
             )
+
+    def check_trains(self, what: str) -> None:
+        """Raise AuditError where there is no epoch, for what cannot do without training."""
+        if self.epochs < 1:
+            raise AuditError(f"found 0 epochs; {what} needs at least 1")
 
     def steps(self, samples: int) -> int:
         """How many optimisation steps this training takes over that many samples."""

@@ -239,6 +239,7 @@ def _trained(
     settings: TrainingSettings,
 ) -> Pruned:
     """Prune while training."""
+    settings.check_trains("a method that prunes while it trains")
     return Pruned(*function(model, data, data.indices("train", "select"), rate, settings))
 
 

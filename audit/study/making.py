@@ -32,6 +32,7 @@ def train_model(
     that split, meet new data (Cotter et al. 2019).
     """
     settings = settings or TrainingSettings()
+    settings.check_trains("a dense network")
     architecture = Architecture(model, data.input_shape, len(data.classes), arguments or {})
     network = build_model(architecture, settings.seed)
     steps = train(network, data, data.indices("train"), settings, title="training the dense model")

@@ -11,6 +11,7 @@ from torch import nn
 from audit.cli import PruningMethod
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
+from audit.mitigate.methods import mitigate
 from audit.models.training import TrainingSettings, train
 from audit.models.zoo import Architecture, build_model
 from audit.prune import PRUNING_METHODS, Pruned, measured_mask, prunable_weights, prune
@@ -195,3 +196,25 @@ def test_a_checkpoint_says_what_its_pruning_took(image_groups):
     assert made.mask is not None
     model = made.model()
     assert measured_mask(model).sparsity == pytest.approx(0.7, abs=1e-3)
+
+
+def test_no_epochs_prune_in_one_shot(two_groups):
+    model = build_model(Architecture("mlp", two_groups.input_shape, 2, {"width": 8}))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    pruned = prune(model, two_groups, "magnitude", 0.5, TrainingSettings(epochs=0))
+    assert pruned.steps == 0
+    for name, value in model.state_dict().items():
+        kept = pruned.mask.parts.get(name, torch.ones_like(value, dtype=torch.bool))
+        assert torch.equal(value, before[name] * kept)
+
+
+def test_what_trains_needs_an_epoch(two_groups):
+    model = build_model(Architecture("mlp", two_groups.input_shape, 2, {"width": 8}))
+    with pytest.raises(AuditError, match="found 0 epochs; a method that prunes while it trains"):
+        prune(model, two_groups, "gradual", 0.5, TrainingSettings(epochs=0))
+    with pytest.raises(AuditError, match="found 0 epochs; a mitigation method needs"):
+        mitigate(model, two_groups, training=TrainingSettings(epochs=0))
+    with pytest.raises(AuditError, match="found 0 epochs; a dense network needs"):
+        train_model(two_groups, "mlp", TrainingSettings(epochs=0))
+    with pytest.raises(AuditError, match="found -1 epochs"):
+        TrainingSettings(epochs=-1)
