@@ -6,6 +6,7 @@ Torch and the rest are imported inside the commands, so that `--help` answers at
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from audit.models.training import TrainingSettings
     from audit.study.results import Results
     from audit.study.settings import MeasureSettings
+    from audit.study.thresholds import Threshold
 
 app = typer.Typer(
     help="Did pruning this network hurt some group, why, and how to prune it without that?",
@@ -82,6 +84,24 @@ class Curvature(StrEnum):
 
 
 Epochs = Annotated[int, typer.Option(help="Passes over the training samples.", min=1)]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if",
+        metavar="THRESHOLD",
+        help="Exit with 1 where it holds beyond the interval; such as "
+        "'max excess_accuracy_gap > 0.02'. May be given several times.",
+    ),
+]
+FailIfPossible = Annotated[
+    bool, typer.Option("--fail-if-possible", help="Fail where the interval does not exclude it.")
+]
+JUnit = Annotated[
+    Path | None, typer.Option("--junit", help="Write the thresholds' outcome as JUnit XML.")
+]
+GitHub = Annotated[
+    bool, typer.Option("--github", help="Print the thresholds' outcome as GitHub annotations.")
+]
 FineTuning = Annotated[
     int, typer.Option("--epochs", help="Passes over the training samples; 0: one-shot.", min=0)
 ]
@@ -285,11 +305,16 @@ def measure(
     deepfool: DeepFoolOption = False,
     data: Data = None,
     model: Model = None,
+    fail_if: FailIf = None,
+    fail_if_possible: FailIfPossible = False,
+    junit: JUnit = None,
+    github: GitHub = False,
     json: Json = False,
 ) -> None:
     """Measure every group under one model, against its dense parent where it has one."""
     from audit.study.compare import measure_files
 
+    checks = _Checks(_thresholds(fail_if), fail_if_possible, junit, github)
     settings = _measures(
         curvature,
         samples_per_group,
@@ -302,6 +327,7 @@ def measure(
     command = f"audit measure {model_file}"
     results = measure_files(model_file, dense, data, model, settings, command)
     _deliver(results, out or Path("reports") / model_file.stem, json)
+    checks.run(results)
 
 
 @app.command()
@@ -321,11 +347,16 @@ def compare(
     deepfool: DeepFoolOption = False,
     data: Data = None,
     model: Model = None,
+    fail_if: FailIf = None,
+    fail_if_possible: FailIfPossible = False,
+    junit: JUnit = None,
+    github: GitHub = False,
     json: Json = False,
 ) -> None:
     """Compare two pruned models group by group: which harms whom, by how much, and why."""
     from audit.study.compare import compare_files
 
+    checks = _Checks(_thresholds(fail_if), fail_if_possible, junit, github)
     settings = _measures(
         curvature,
         samples_per_group,
@@ -338,6 +369,18 @@ def compare(
     command = f"audit compare {baseline} {fair}"
     results = compare_files(baseline, fair, dense, data, model, settings, command)
     _deliver(results, out or Path("reports") / f"{baseline.stem}-{fair.stem}", json)
+    checks.run(results)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where results were stored.")],
+) -> None:
+    """Draw the report anew from stored results; no model is needed."""
+    from audit.report import write_report
+    from audit.study.results import load_results
+
+    typer.echo(f"report: {write_report(load_results(folder), folder)}")
 
 
 def main() -> None:
@@ -401,6 +444,39 @@ def _make_pruned(
     assert pruned.mask is not None
     sparsity = Mask(pruned.mask).sparsity
     typer.echo(f"wrote {out}: {method.label}, {sparsity:.2%} of the prunable weights removed")
+
+
+def _thresholds(texts: list[str] | None) -> list[Threshold]:
+    """Read before anything is measured, so that a misspelt one costs no time."""
+    from audit.study.thresholds import Threshold
+
+    return [Threshold.parse(text) for text in texts or ()]
+
+
+@dataclass(frozen=True)
+class _Checks:
+    """The thresholds of a command, and how their outcome is told."""
+
+    thresholds: list[Threshold]
+    if_possible: bool
+    junit_file: Path | None
+    github: bool
+
+    def run(self, results: Results) -> None:
+        """Judge, tell, and exit with 1 where one failed."""
+        from audit.files import write_atomically
+        from audit.study.thresholds import github, judge, junit
+
+        judgements = judge(results, self.thresholds)
+        if self.junit_file is not None:
+            write_atomically(self.junit_file, junit(judgements, self.if_possible))
+        for line in github(judgements, self.if_possible) if self.github else ():
+            typer.echo(line)
+        failed = [one for one in judgements if one.failed(self.if_possible)]
+        for one in failed:
+            typer.echo(f"failed: {one.sentence()}", err=True)
+        if failed:
+            raise typer.Exit(1)
 
 
 def _study(settings: Any, out: Path, workers: int, json: bool, command: str) -> None:

@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from common import hardware, store, versions
 from joblib import Parallel, delayed
@@ -22,6 +23,7 @@ from audit import TrainingSettings
 from audit.data import load_data
 from audit.data.grouped import GroupedData
 from audit.measure import predict
+from audit.measure.fairness import METRICS, confusion_counts, fairness_differences
 from audit.models.checkpoint import Checkpoint
 from audit.study.making import prune_model, train_model
 from audit.study.settings import Method, StudySettings, load_settings
@@ -40,14 +42,24 @@ def inner(data: GroupedData, share: float = 0.2) -> GroupedData:
     return replace(data, splits=chosen)
 
 
-def accuracies(model: Checkpoint, data: GroupedData) -> tuple[torch.Tensor, torch.Tensor]:
-    """Overall accuracy, and every group's [groups], on the split that stands for test."""
+def outcome(
+    model: Checkpoint, data: GroupedData, minimum: int = 30
+) -> tuple[float, np.ndarray, dict[str, float]]:
+    """Accuracy, that of every group of 30 or more [groups], and the gaps of M4 by name.
+
+    All on the split that stands for test.
+    """
     rows = data.indices("test")
-    batches = [(b.inputs, b.labels) for b in data.batches(rows)]
-    correct = predict(model.model(None), batches).correct
-    groups = data.groups[rows]
-    own = [correct[groups == group].mean() for group in range(len(data.group_names))]
-    return correct.mean(), torch.stack(own)
+    found = predict(model.model(None), [(b.inputs, b.labels) for b in data.batches(rows)])
+    correct, groups = found.correct.numpy(), data.groups[rows].numpy()
+    number = len(data.group_names)
+    large = np.flatnonzero(np.bincount(groups, minlength=number) >= minimum)
+    own = np.array([correct[groups == group].mean() for group in large])
+    counts = confusion_counts(
+        data.labels[rows].numpy(), found.prediction.numpy(), groups, number, len(data.classes)
+    )[large]
+    gaps = {one.metric: float(one.value) for one in fairness_differences(counts)}
+    return float(correct.mean()), own, gaps
 
 
 def trial(
@@ -57,16 +69,16 @@ def trial(
     torch.set_num_threads(1)
     training = replace(settings.pruning, seed=seed)
     made = prune_model(dense, data, method, rate, training, factory=settings.model)
-    before, after = accuracies(dense, data), accuracies(made, data)
+    before, after = outcome(dense, data), outcome(made, data)
     gaps = (before[1] - after[1]) - (before[0] - after[0])
     return {
         "method": method.label,
         "options": dict(method.options),
         "rate": rate,
         "seed": seed,
-        "accuracy": float(after[0]),
+        "accuracy": after[0],
         "max_gap": float(gaps.max()),
-        "worst": data.group_names[int(gaps.argmax())],
+        **after[2],
     }
 
 
@@ -118,8 +130,9 @@ def main() -> None:
                 f"{rate:g} {method.label:<26} {text:<40} "
                 f"{100 * statistics.mean(r['accuracy'] for r in own):6.2f} % "
                 f"{100 * statistics.mean(r['max_gap'] for r in own):6.2f} points "
-                f"{', '.join(r['worst'] for r in own)}"
-            )
+                + " ".join(f"{name.split('_difference')[0]} "
+                           f"{statistics.mean(r[name] for r in own):.3f}" for name in METRICS)
+            )  # fmt: skip
     record = {"command": " ".join(["python", *sys.argv]), "rows": rows, "versions": versions(),
               "hardware": hardware()}  # fmt: skip
     store(arguments.name, record)

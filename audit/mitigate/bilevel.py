@@ -68,8 +68,8 @@ class BilevelSettings:
     mask_step: float = 0.05
     ridge: float = 1.0
     ramp_share: float = 0.2
-    mask_share: float = 0.6
-    multiplier_share: float = 0.9
+    mask_share: float = 0.4
+    multiplier_share: float = 0.4
     distillation: float = 0.7
     temperature: float = 2.0
     multiplier_step: float | None = None

@@ -14,6 +14,7 @@ from PIL import Image
 
 import audit
 from audit.cli import main
+from audit.models import load_checkpoint
 from audit.study.results import GROUP_COLUMNS, SAMPLE_COLUMNS
 
 FAST = ["--epochs", "2", "--device", "cpu"]
@@ -125,6 +126,46 @@ def test_the_numbers_of_the_tables_follow_from_the_samples(models, monkeypatch, 
         ]
         np.testing.assert_allclose(rows["value"], expected)
         assert ((rows["ci_low"] <= rows["value"]) & (rows["value"] <= rows["ci_high"])).all()
+
+
+def test_thresholds_decide_the_exit_code(models, monkeypatch, capsys, tmp_path):
+    out, xml = tmp_path / "report", tmp_path / "thresholds.xml"
+    command = ("measure", models / "pruned.pt", "--out", out, "--curvature", "none")
+    assert call(monkeypatch, *command, "--fail-if", "overall accuracy < 0.05") == 0
+    capsys.readouterr()
+    failing = ("--fail-if", "overall accuracy < 0.999", "--junit", xml, "--github")
+    assert call(monkeypatch, *command, *failing) == 1
+    captured = capsys.readouterr()
+    assert "failed: pruned: overall accuracy is 0." in captured.err
+    assert "::error title=audit::pruned: overall accuracy" in captured.out
+    assert 'failures="1"' in xml.read_text("utf-8")
+    assert (out / "report.html").is_file()
+    line = refused(monkeypatch, capsys, *command, "--fail-if", "max speed")
+    assert "found threshold 'max speed'; expected such as" in line
+
+
+def test_a_report_is_drawn_anew_without_the_model(models, monkeypatch, capsys, tmp_path):
+    out = tmp_path / "report"
+    pair = (models / "pruned.pt", models / "fair.pt")
+    assert call(monkeypatch, "compare", *pair, "--out", out, "--curvature", "none") == 0
+    page = (out / "report.html").read_text("utf-8")
+    (out / "report.html").unlink()
+    assert call(monkeypatch, "report", out) == 0
+    assert (out / "report.html").read_text("utf-8") == page
+    capsys.readouterr()
+    line = refused(monkeypatch, capsys, "report", tmp_path / "nowhere")
+    assert "expected a folder of results" in line
+
+
+def test_no_epochs_prune_in_one_shot(models, monkeypatch, capsys, tmp_path):
+    made = tmp_path / "one-shot.pt"
+    command = ("prune", models / "dense.pt", "--method", "magnitude", "--rate", "0.5")
+    assert call(monkeypatch, *command, "--epochs", 0, "--out", made) == 0
+    assert load_checkpoint(made).provenance.steps == 0
+    capsys.readouterr()
+    line = refused(monkeypatch, capsys, "prune", models / "dense.pt", "--method", "gradual",
+                   "--rate", "0.5", "--epochs", 0, "--out", tmp_path / "g.pt")  # fmt: skip
+    assert "found 0 epochs" in line
 
 
 def test_measure_prints_its_record_as_json(models, monkeypatch, capsys, tmp_path):
