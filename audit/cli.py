@@ -120,6 +120,7 @@ Model = Annotated[
     typer.Option(help="package.module:function that builds the network, if it is your own."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print results.json to standard output.")]
+Pdf = Annotated[bool, typer.Option("--pdf", help="Write report.pdf too (needs the library Pango).")]
 CurvatureOption = Annotated[Curvature, typer.Option(help="What computes λ_max.")]
 Samples = Annotated[
     int,
@@ -154,12 +155,13 @@ def demo(
     seed: Seed = 0,
     device: Device = None,
     json: Json = False,
+    pdf: Pdf = False,
 ) -> None:
     """Train, prune, mitigate, measure and report on the embedded digits, in a few minutes."""
     from audit.study.demo import demo_settings
 
     settings = demo_settings(seed, _device(device))
-    _study(settings, out, 0, json, f"audit demo --out {out} --seed {seed}")
+    _study(settings, out, 0, json, pdf, f"audit demo --out {out} --seed {seed}")
 
 
 @app.command()
@@ -171,6 +173,7 @@ def run(
     ] = 0,
     device: Device = None,
     json: Json = False,
+    pdf: Pdf = False,
 ) -> None:
     """Run a study: data × model × methods × rates × seeds → measures → report.
 
@@ -180,7 +183,7 @@ def run(
 
     settings = on_device(load_settings(config), _device(device))
     folder = out or Path("reports") / config.stem
-    _study(settings, folder, workers, json, f"audit run {config} --out {folder}")
+    _study(settings, folder, workers, json, pdf, f"audit run {config} --out {folder}")
 
 
 @app.command()
@@ -310,6 +313,7 @@ def measure(
     junit: JUnit = None,
     github: GitHub = False,
     json: Json = False,
+    pdf: Pdf = False,
 ) -> None:
     """Measure every group under one model, against its dense parent where it has one."""
     from audit.study.compare import measure_files
@@ -326,14 +330,16 @@ def measure(
     )
     command = f"audit measure {model_file}"
     results = measure_files(model_file, dense, data, model, settings, command)
-    _deliver(results, out or Path("reports") / model_file.stem, json)
+    _deliver(results, out or Path("reports") / model_file.stem, json, pdf)
     checks.run(results)
 
 
 @app.command()
 def compare(
     baseline: Annotated[Path, typer.Argument(help="A checkpoint file.")],
-    fair: Annotated[Path, typer.Argument(help="Another checkpoint, of the same data.")],
+    fair: Annotated[
+        list[Path], typer.Argument(help="Others of the same data, each compared with BASELINE.")
+    ],
     dense: Annotated[
         Path | None, typer.Option(help="Their dense parent, if not where the checkpoints say.")
     ] = None,
@@ -352,8 +358,9 @@ def compare(
     junit: JUnit = None,
     github: GitHub = False,
     json: Json = False,
+    pdf: Pdf = False,
 ) -> None:
-    """Compare two pruned models group by group: which harms whom, by how much, and why."""
+    """Compare pruned models group by group: which harms whom, by how much, and why."""
     from audit.study.compare import compare_files
 
     checks = _Checks(_thresholds(fail_if), fail_if_possible, junit, github)
@@ -366,21 +373,22 @@ def compare(
         theory=theory,
         deepfool=deepfool,
     )
-    command = f"audit compare {baseline} {fair}"
+    command = " ".join(["audit compare", *map(str, (baseline, *fair))])
     results = compare_files(baseline, fair, dense, data, model, settings, command)
-    _deliver(results, out or Path("reports") / f"{baseline.stem}-{fair.stem}", json)
+    stems = "-".join(path.stem for path in (baseline, *fair))
+    _deliver(results, out or Path("reports") / stems, json, pdf)
     checks.run(results)
 
 
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where results were stored.")],
+    pdf: Pdf = False,
 ) -> None:
     """Draw the report anew from stored results; no model is needed."""
-    from audit.report import write_report
     from audit.study.results import load_results
 
-    typer.echo(f"report: {write_report(load_results(folder), folder)}")
+    _write_reports(load_results(folder), folder, pdf)
 
 
 def main() -> None:
@@ -479,25 +487,35 @@ class _Checks:
             raise typer.Exit(1)
 
 
-def _study(settings: Any, out: Path, workers: int, json: bool, command: str) -> None:
+def _study(settings: Any, out: Path, workers: int, json: bool, pdf: bool, command: str) -> None:
     from audit.study.run import run_study
 
-    _deliver(run_study(settings, out, workers, command), out, json)
+    _deliver(run_study(settings, out, workers, command), out, json, pdf)
 
 
-def _deliver(results: Results, out: Path, json: bool) -> None:
-    """Write the results and their report; say the finding, or print the record."""
+def _deliver(results: Results, out: Path, json: bool, pdf: bool) -> None:
+    """Write the results and their reports; say the finding, or print the record."""
     from rich.console import Console
 
-    from audit.report import print_findings, write_report
+    from audit.report import print_findings
 
     results.save(out)
-    report = write_report(results, out)
     if json:
         typer.echo((out / "results.json").read_text("utf-8"))
     else:
         print_findings(results, Console())
-        typer.echo(f"\nreport: {report}")
+        typer.echo()
+    _write_reports(results, out, pdf, quiet=json)
+
+
+def _write_reports(results: Results, folder: Path, pdf: bool, quiet: bool = False) -> None:
+    """HTML first, so that it stands even where the PDF cannot be drawn."""
+    from audit.report import write_pdf, write_report
+
+    for write in (write_report, write_pdf) if pdf else (write_report,):
+        path = write(results, folder)
+        if not quiet:
+            typer.echo(f"report: {path}")
 
 
 if __name__ == "__main__":

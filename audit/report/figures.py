@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from io import StringIO
 from typing import Any, Literal
 
@@ -19,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from scipy.stats import spearmanr
 
+from audit.report.tables import interval, number
 from audit.study.verdict import percent
 
 # Six of each, so that no two of six methods look alike even without colour.
@@ -29,6 +32,9 @@ MUTED = "#b4bbc5"
 INK = "#1d2430"
 MOST_EMPHASISED = 4
 MOST_ACROSS = 3
+MOST_METHODS = 6
+MOST_LABELLED = 14
+MOST_WRITTEN = 160
 WIDEST = 10.4  # inches
 STYLE = {
     "font.family": "sans-serif",
@@ -52,19 +58,48 @@ NAMES = {
     "hessian_max_eigenvalue": "largest eigenvalue λ_max",
     "boundary_closeness": "closeness to the boundary",
     "input_distance": "input distance to the boundary",
+    "group_size": "samples of the group",
+    "expected_calibration_error": "calibration error",
 }
 LOGARITHMIC = ("gradient_norm", "hessian_max_eigenvalue")
-SHARES = ("accuracy", "excess_accuracy_gap")
+SHARES = ("accuracy", "excess_accuracy_gap", "expected_calibration_error")
 PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.6g}%")
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure ready for the page: its SVG, what it says in words (alt), and its caption."""
+    """A figure ready for the page: its SVG, what it says in words (alt), and its caption.
+
+    groups   those whose lines a reader can pick out, by the class that their lines carry
+    """
 
     svg: str
     alt: str
     caption: str
+    groups: Sequence[tuple[str, str]] = ()
+
+
+@dataclass
+class Tips:
+    """What a reader sees who points at a mark: a title inside the SVG, without any script."""
+
+    name: str
+    texts: list[str] = field(default_factory=list)
+
+    def add(self, axis: Axes, x: Any, y: Any, text: str) -> None:
+        """An invisible mark at a point, a little larger than the drawn one, with its text."""
+        if not (np.isfinite(float(x)) and np.isfinite(float(y))):
+            return
+        identity = f"{self.name}-tip-{len(self.texts)}"
+        axis.plot([x], [y], "o", markersize=9, alpha=0.0, gid=identity, zorder=9)
+        self.texts.append(text)
+
+    def into(self, svg: str) -> str:
+        """The SVG with the titles in their places."""
+        for place, text in enumerate(self.texts):
+            mark = f'<g id="{self.name}-tip-{place}">'
+            svg = svg.replace(mark, f"{mark}<title>{escape(text)}</title>", 1)
+        return svg
 
 
 def groups_by_rate(
@@ -81,13 +116,13 @@ def groups_by_rate(
     rates = sorted(table["rate"].unique())
     across = len(methods) <= MOST_ACROSS
 
-    def draw(axes: Any) -> None:
+    def draw(axes: Any, tips: Tips) -> None:
         axes = axes if across else axes.T
         for row, metric in enumerate(metrics):
             for column, method in enumerate(methods):
                 own = table[(table["method"] == method) & (table["metric"] == metric)]
                 axis = axes[row, column]
-                _lines(axis, own, rates, emphasised)
+                _lines(axis, own, rates, emphasised, tips, metric)
                 _decorate(axis, metric, rates)
                 if row == 0 or not across:
                     axis.set_title(short(method, 32))
@@ -113,12 +148,16 @@ def methods_by_rate(table: pd.DataFrame, name: str) -> str:
         "accuracy": "overall accuracy",
     }
 
-    def draw(axes: Any) -> None:
+    def draw(axes: Any, tips: Tips) -> None:
         for axis, (metric, title) in zip(axes[0], titles.items(), strict=True):
             for place, method in enumerate(methods):
                 own = table[(table["method"] == method) & (table["metric"] == metric)]
                 offset = 0.08 * (place - (len(methods) - 1) / 2)
                 _errors(axis, own, rates, place, method, offset)
+                for row in own.to_dict("records"):
+                    where = rates.index(row["rate"]) + offset
+                    text = f"{method}, {percent(row['rate'])}: {_told(row, metric)}"
+                    tips.add(axis, where, row["value"], text)
             axis.set_title(title)
             axis.yaxis.set_major_formatter(PERCENT)
             _rate_axis(axis, rates)
@@ -129,29 +168,169 @@ def methods_by_rate(table: pd.DataFrame, name: str) -> str:
     return _svg(draw, 1, 2, name, height=3.6)
 
 
-def harm_by_cause(table: pd.DataFrame, causes: Sequence[str], harm: str, name: str) -> str:
-    """A group's harm against each cause, groups labelled; the rank correlation in the title.
+def scatters(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], name: str) -> str:
+    """One measure of a group against another, a panel a pair (across, up), groups labelled.
 
-    `table` has one row a group: group, the causes, and the harm.
+    `table` has one row a group: group, and the measures. The rank correlation is the title.
     """
 
-    def draw(axes: Any) -> None:
-        for axis, cause in zip(axes[0], causes, strict=True):
-            known = table[[cause, harm, "group"]].dropna()
-            axis.scatter(known[cause], known[harm], color=COLOURS[1], s=26, zorder=3)
-            if cause in LOGARITHMIC and (known[cause] > 0).all():
-                axis.set_xscale("log")
-                _plain_ticks(axis.xaxis)
-            axis.axhline(0.0, color="#8c95a3", linewidth=0.8)
+    def draw(axes: Any, tips: Tips) -> None:
+        for place, (axis, (across, up)) in enumerate(zip(axes[0], pairs, strict=True)):
+            known = table[[across, up, "group"]].dropna()
+            axis.scatter(known[across], known[up], color=COLOURS[1], s=26, zorder=3)
+            for metric, own in ((across, axis.xaxis), (up, axis.yaxis)):
+                _scale(axis, own, metric, known[metric])
+            if up == "excess_risk":
+                axis.axhline(0.0, color="#8c95a3", linewidth=0.8)
             axis.margins(0.18)
-            _label_points(
-                axis, known[[cause, harm]].to_numpy(float), list(known["group"]), len(causes)
-            )
-            axis.set_xlabel(NAMES[cause].replace(" to the boundary", ""))
-            axis.set_title(_correlation(known[cause], known[harm]), fontweight="normal")
-        axes[0, 0].set_ylabel(NAMES[harm])
+            points = known[[across, up]].to_numpy(float)
+            if len(known) <= MOST_LABELLED:
+                _label_points(axis, points, list(known["group"]), len(pairs))
+            for group, (x, y) in zip(known["group"], points, strict=True):
+                text = f"{short(group, 60)}: {number(x, across)}, {number(y, up)}"
+                tips.add(axis, x, y, text)
+            axis.set_xlabel(NAMES[across].replace(" to the boundary", ""))
+            axis.set_title(_correlation(known[across], known[up]), fontweight="normal")
+            if place == 0 or pairs[place - 1][1] != up:
+                axis.set_ylabel(NAMES[up])
 
-    return _svg(draw, 1, len(causes), name, height=3.0)
+    return _svg(draw, 1, len(pairs), name, height=3.0)
+
+
+def _scale(axis: Axes, own: Axis, metric: str, values: pd.Series) -> None:
+    """Logarithmic where that suits the measure, shares in percent."""
+    if metric in LOGARITHMIC and len(values) and (values > 0).all():
+        (axis.set_xscale if own is axis.xaxis else axis.set_yscale)("log")
+        _plain_ticks(own)
+    if metric in SHARES:
+        own.set_major_formatter(PERCENT)
+
+
+def trade_off(table: pd.DataFrame, name: str) -> str:
+    """Accuracy against the largest excess accuracy gap, a mark a method, with the Pareto front.
+
+    `table` has one row a method: method, and of accuracy and gap the value, low and high. On the
+    front lie the methods that no other beats in both.
+    """
+    front = pareto_front(table["gap"].to_numpy(float), table["accuracy"].to_numpy(float))
+
+    def draw(axes: Any, tips: Tips) -> None:
+        axis = axes[0, 0]
+        best = table[front].sort_values("gap")
+        axis.plot(best["gap"], best["accuracy"], color=MUTED, linewidth=1.4, zorder=1,
+                  drawstyle="steps-post", label="Pareto front")  # fmt: skip
+        for place, row in enumerate(table.to_dict("records")):
+            on_front = bool(front[place])
+            axis.errorbar(
+                row["gap"],
+                row["accuracy"],
+                xerr=[[max(0.0, row["gap"] - row["gap_low"])],
+                      [max(0.0, row["gap_high"] - row["gap"])]],
+                yerr=[[max(0.0, row["accuracy"] - row["accuracy_low"])],
+                      [max(0.0, row["accuracy_high"] - row["accuracy"])]],
+                color=COLOURS[place % len(COLOURS)],
+                marker=MARKERS[(place // len(COLOURS) + place) % len(MARKERS)],
+                markerfacecolor=COLOURS[place % len(COLOURS)] if on_front else "white",
+                markersize=7,
+                elinewidth=0.8,
+                linestyle="none",
+                label=short(row["method"], 40),
+            )  # fmt: skip
+            text = (
+                f"{row['method']}: accuracy {number(row['accuracy'], 'accuracy')}, largest gap "
+                f"{number(row['gap'], 'excess_accuracy_gap')} points"
+            )
+            tips.add(axis, row["gap"], row["accuracy"], text)
+        axis.xaxis.set_major_formatter(PERCENT)
+        axis.yaxis.set_major_formatter(PERCENT)
+        axis.set_xlabel("largest excess accuracy gap: further left is fairer")
+        axis.set_ylabel("overall accuracy")
+        axis.figure.legend(loc="outside right upper", frameon=False)
+
+    return _svg(draw, 1, 1, name, height=4.2, least=8.4)
+
+
+def pareto_front(cost: Any, gain: Any) -> Any:
+    """Which points no other beats: none has a cost as low and a gain as high, one of them better.
+
+    >>> pareto_front(np.array([1.0, 2.0, 3.0]), np.array([0.5, 0.9, 0.8])).tolist()
+    [True, True, False]
+    """
+    no_worse = (cost[None] <= cost[:, None]) & (gain[None] >= gain[:, None])
+    better = (cost[None] < cost[:, None]) | (gain[None] > gain[:, None])
+    return ~(no_worse & better).any(1)
+
+
+def heat_map(table: pd.DataFrame, metric: str, label: str, name: str) -> str:
+    """A number for every row and column, written into its field; colours diverge at zero.
+
+    `table` has rows and columns named as they are shown, and no colour where a value is missing.
+    """
+    values = table.to_numpy(float)
+    extent = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
+    negative = bool((values < 0).any())
+
+    def draw(axes: Any, _tips: Tips) -> None:
+        sns.heatmap(
+            table.set_axis([short(c, 20) for c in table.columns], axis=1)
+            .set_axis([short(row, 34) for row in table.index]),
+            ax=axes[0, 0],
+            cmap=mpl.colormaps["RdBu_r" if negative else "Blues"].resampled(41),  # few: no raster
+            vmin=-extent if negative else 0.0,
+            vmax=extent or 1.0,
+            annot=_annotations(table, metric) if values.size <= MOST_WRITTEN else False,
+            fmt="",
+            annot_kws={"fontsize": 8},
+            linewidths=0.6,
+            cbar_kws={"label": label},
+        )  # fmt: skip
+        axes[0, 0].set(xlabel="", ylabel="")
+        axes[0, 0].tick_params(axis="y", labelrotation=0)
+        axes[0, 0].tick_params(axis="x", labelrotation=45)
+        for tick in axes[0, 0].get_xticklabels():
+            tick.set_ha("right")
+
+    height = 1.5 + 0.34 * len(table)
+    return _svg(draw, 1, 1, name, height=height, least=min(WIDEST, 3.6 + 0.62 * table.shape[1]))
+
+
+def _annotations(table: pd.DataFrame, metric: str) -> Any:
+    return table.map(lambda value: "" if pd.isna(value) else number(value, metric)).to_numpy()
+
+
+def distributions(
+    table: pd.DataFrame, quantiles: Sequence[float], names: tuple[str, str], name: str
+) -> str:
+    """Where the margins of every group lie before and after: two bars a group, with the median.
+
+    `table` has columns side (a position in names), group, and one a quantile: five, outermost
+    first; the thin bar reaches from the first to the last, the thick one is the middle half.
+    """
+    groups = list(dict.fromkeys(table["group"]))[::-1]
+
+    def draw(axes: Any, tips: Tips) -> None:
+        axis = axes[0, 0]
+        for side in (0, 1):
+            own = table[table["side"] == side].set_index("group")
+            for place, group in enumerate(groups):
+                if group not in own.index:
+                    continue
+                q = own.loc[group, list(quantiles)].to_numpy(float)
+                at = place + (0.16 if side == 0 else -0.16)
+                axis.plot(q[[0, 4]], [at, at], color=COLOURS[side], linewidth=1.2)
+                axis.plot(q[[1, 3]], [at, at], color=COLOURS[side], linewidth=5.5, alpha=0.55,
+                          solid_capstyle="butt")  # fmt: skip
+                axis.plot(q[2], at, marker=MARKERS[side], color=COLOURS[side], markersize=5,
+                          label=short(names[side], 34) if place == 0 else None,
+                          linestyle="none")  # fmt: skip
+                text = f"{short(group, 60)}, {names[side]}: median {q[2]:.2f}, middle half "
+                tips.add(axis, q[2], at, text + f"{q[1]:.2f} to {q[3]:.2f}")
+        axis.axvline(0.0, color="#8c95a3", linewidth=0.8)
+        axis.set_yticks(range(len(groups)), [short(group, 22) for group in groups])
+        axis.set_xlabel("margin: negative where the prediction is wrong")
+        axis.figure.legend(loc="outside upper left", ncols=2, frameon=False)
+
+    return _svg(draw, 1, 1, name, height=1.3 + 0.36 * len(groups), least=8.4)
 
 
 def dumbbells(
@@ -160,7 +339,7 @@ def dumbbells(
     """Baseline and candidate of every group joined by a line, a panel a metric."""
     groups = list(dict.fromkeys(table["group"]))[::-1]
 
-    def draw(axes: Any) -> None:
+    def draw(axes: Any, tips: Tips) -> None:
         for axis, metric in zip(axes[0], metrics, strict=True):
             own = table[table["metric"] == metric].set_index("group").reindex(groups)
             places = np.arange(len(groups))
@@ -178,11 +357,19 @@ def dumbbells(
                     elinewidth=0.9,
                     label=short(labels[place], 34),
                 )
+                for where, (group, row) in zip(places, own.iterrows(), strict=True):
+                    found = {"value": row[side], "low": row[f"{side}_ci_low"],
+                             "high": row[f"{side}_ci_high"]}  # fmt: skip
+                    text = f"{short(group, 60)}, {labels[place]}: {_told(found, metric)}"
+                    tips.add(axis, row[side], where + (0.14 if place == 0 else -0.14), text)
+            if metric in LOGARITHMIC and (own[["baseline", "candidate"]].min().min() > 0):
+                axis.set_xscale("log")
+                _plain_ticks(axis.xaxis)
             axis.set_yticks(places, [short(group, 22) for group in groups])
             axis.set_title(NAMES[metric])
             if metric in SHARES:
                 axis.xaxis.set_major_formatter(PERCENT)
-            if metric != "accuracy":
+            if metric in ("excess_risk", "excess_accuracy_gap"):
                 axis.axvline(0.0, color="#8c95a3", linewidth=0.8)
         for axis in axes[0, 1:]:
             axis.set_yticklabels([])
@@ -199,56 +386,85 @@ def short(name: object, most: int) -> str:
 
 
 def _svg(
-    draw: Callable[[Any], None],
+    draw: Callable[[Any, Tips], None],
     rows: int,
     columns: int,
     name: str,
     height: float = 2.9,
     share: Literal["none", "row", "col"] = "none",
+    least: float = 6.4,
 ) -> str:
     """Draw on a grid of axes and return the SVG; its ids carry the name, so that none clash."""
     style = sns.axes_style("whitegrid") | STYLE | {"svg.hashsalt": name}
-    with mpl.rc_context(style):
+    with mpl.rc_context(style), warnings.catch_warnings():
+        # A name in a script that the font lacks shows as boxes here; the tables have it whole.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure = Figure(
-            figsize=(max(6.4, min(WIDEST, 5.2 * columns)), height * rows), layout="constrained"
+            figsize=(max(least, min(WIDEST, 5.2 * columns)), height * rows), layout="constrained"
         )
         axes = figure.subplots(rows, columns, squeeze=False, sharey=share, sharex=False)
-        draw(axes)
+        tips = Tips(name)
+        draw(axes, tips)
         for axis in axes.flat:
             sns.despine(ax=axis)
         _fit_ticks(axes, figure.get_figwidth() / columns)
         buffer = StringIO()
-        with warnings.catch_warnings():
-            # A name in a script that the font lacks shows as boxes here; the tables have it whole.
-            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-            figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
-    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    # Ids hold only within one figure: two on a page would clash.
+    text = re.sub(r'(id="|#)(figure_|axes_|patch_|text_|legend_|matplotlib)', rf"\1{name}-\2", text)
+    return tips.into(text)
 
 
 def _lines(
-    axis: Axes, table: pd.DataFrame, rates: Sequence[float], emphasised: Sequence[str]
+    axis: Axes,
+    table: pd.DataFrame,
+    rates: Sequence[float],
+    emphasised: Sequence[str],
+    tips: Tips,
+    metric: str,
 ) -> None:
-    for key, own in table.groupby("group", observed=True):
+    for key, own in table.groupby("group", observed=True, sort=False):
         group = str(key)
         own = own.sort_values("rate")
         places = [rates.index(float(rate)) for rate in own["rate"]]
-        if group not in emphasised:
-            axis.plot(places, own["value"], color=MUTED, linewidth=1.0, zorder=1)
-            continue
-        place = list(emphasised).index(group)
-        shift = 0.05 * (place - (len(emphasised) - 1) / 2)
-        axis.errorbar(
-            [p + shift for p in places],
-            own["value"],
-            yerr=_error_bars(own["value"], own["low"], own["high"]),
-            color=COLOURS[place],
-            marker=MARKERS[place],
-            linestyle=DASHES[place],
-            markersize=5,
-            elinewidth=0.9,
-            zorder=3,
-        )
+        identity = f"{tips.name}-{group_class(group)}-{len(tips.texts)}"
+        shift = 0.0
+        if group in emphasised:
+            place = list(emphasised).index(group)
+            shift = 0.05 * (place - (len(emphasised) - 1) / 2)
+            drawn = axis.errorbar(
+                [p + shift for p in places],
+                own["value"],
+                yerr=_error_bars(own["value"], own["low"], own["high"]),
+                color=COLOURS[place],
+                marker=MARKERS[place],
+                linestyle=DASHES[place],
+                markersize=5,
+                elinewidth=0.9,
+                zorder=3,
+            )
+            drawn.lines[0].set_gid(identity)
+        else:
+            (line,) = axis.plot(places, own["value"], color=MUTED, linewidth=1.0, zorder=1)
+            line.set_gid(identity)
+        for where, row in zip(places, own.to_dict("records"), strict=True):
+            rate = "dense" if row["rate"] == 0 else percent(float(row["rate"]))
+            text = f"{short(group, 60)}, {rate}: {_told(row, metric)}"
+            tips.add(axis, where + shift, row["value"], text)
+
+
+def group_class(group: str) -> str:
+    """A name for a group's lines that is safe in a page, whatever the group is called."""
+    return "g" + hashlib.sha256(group.encode()).hexdigest()[:8]
+
+
+def _told(row: Any, metric: str) -> str:
+    """A value with its interval or spread, as tables have it."""
+    value = number(row["value"], metric)
+    extent = interval(row["low"], row["high"], metric)
+    return f"{value} {extent}".strip()
 
 
 def _errors(
@@ -265,7 +481,7 @@ def _errors(
         own["value"],
         yerr=_error_bars(own["value"], own["low"], own["high"]),
         color=COLOURS[place % len(COLOURS)],
-        marker=MARKERS[place % len(MARKERS)],
+        marker=MARKERS[(place + place // len(COLOURS)) % len(MARKERS)],
         linestyle=DASHES[place % len(DASHES)],
         markersize=5.5,
         elinewidth=0.9,

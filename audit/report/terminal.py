@@ -30,9 +30,12 @@ def print_findings(results: Results, console: Console) -> None:
     if compared is None:
         console.print(_rich(_narrow(model_table(record["models"], record["overall"]))))
         return
-    for contents in comparison_tables(record["tables"]["comparison"], compared):
-        if contents.title.lower() in {GROUP_METRICS[metric].lower() for metric in COMPARED}:
-            console.print(_rich(contents))
+    rows = record["tables"]["comparison"]
+    for candidate in compared[1:]:
+        own = [row for row in rows if row["candidate_name"] == candidate]
+        for contents in comparison_tables(own, (compared[0], candidate)):
+            if contents.title.lower() in {GROUP_METRICS[metric].lower() for metric in COMPARED}:
+                console.print(_rich(contents))
 
 
 def _narrow(contents: Contents) -> Contents:

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from audit.report import figures
 from audit.report.evidence import attribution_table, cause_table, exemplar_table, gap_table
-from audit.report.figures import Drawing
-from audit.report.tables import (
-    Table,
-    comparison_tables,
-    eigenvalue_table,
-    group_table,
-    layer_table,
-    model_table,
-    size_table,
-)
+from audit.report.sections import Section, comparison_sections, study_sections
+from audit.report.tables import eigenvalue_table, layer_table, size_table
 from audit.study.results import Results
-from audit.study.verdict import BEYOND_ROUNDING, label, overall_table, percent
 
-CAUSES = ("gradient_norm", "hessian_max_eigenvalue", "boundary_closeness", "input_distance")
 DEFINITIONS = (
     (
         "Excess risk R(a)",
@@ -93,17 +78,6 @@ DEFINITIONS = (
 
 
 @dataclass(frozen=True)
-class Section:
-    """A part of the page."""
-
-    title: str
-    lead: str = ""
-    figures: list[Drawing] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class View:
     """All that the page shows."""
 
@@ -122,7 +96,7 @@ def make_view(results: Results) -> View:
     results = _of_one_split(results)
     record = results.record
     comparison = record["tables"].get("comparison")
-    sections = _comparison_sections(results) if comparison else _study_sections(results)
+    sections = comparison_sections(results) if comparison else study_sections(results)
     return View(
         title=_title(record),
         created=record["created"].replace("T", " ").replace("+00:00", " UTC"),
@@ -148,7 +122,7 @@ def _title(record: dict[str, Any]) -> str:
     data = record["data"]
     compared = record["tables"].get("compared")
     if compared:
-        return f"{compared[0]} against {compared[1]}"
+        return f"{compared[0]} against {', '.join(compared[1:])}"
     return f"{data['name']}, groups by {data['attribute']}"
 
 
@@ -167,124 +141,6 @@ def _reading(record: dict[str, Any]) -> str:
     )
 
 
-def _study_sections(results: Results) -> list[Section]:
-    record = results.record
-    pruned = [model for model in record["models"] if model["method"] != "dense"]
-    if not pruned:
-        return [Section("Groups", tables=[group_table(results.groups, "The dense network")])]
-    rate = max(model["rate"] for model in pruned)
-    named = results.groups.assign(label=_labels(results.groups))
-    methods = list(dict.fromkeys(label(model) for model in pruned))
-    emphasised = _emphasised(named, rate)
-    points = _by_rate(named, methods)
-    harm = Section(
-        "Who pays, and from which rate on",
-        figures=[
-            Drawing(
-                figures.groups_by_rate(points, ("accuracy", "excess_risk"), emphasised, "groups"),
-                f"Accuracy and excess risk of every group against the pruning rate, for "
-                f"{', '.join(methods)}; the groups that lose most are {', '.join(emphasised)}.",
-                "Accuracy and excess risk of every group as weights are removed. Coloured are the "
-                f"groups, at most {figures.MOST_EMPHASISED}, whose excess accuracy gap at "
-                f"{percent(rate)} lies above zero with its whole interval under some method, or "
-                "else the one with the largest gap; bars are "
-                + _bars(record)
-                + ". Rates stand at even steps.",
-            ),
-            Drawing(
-                figures.methods_by_rate(_overall_by_rate(record), "methods"),
-                f"Largest excess accuracy gap and overall accuracy against the pruning rate, for "
-                f"{', '.join(methods)}.",
-                f"Fairness and accuracy of the methods side by side; bars are {_bars(record)}.",
-            ),
-        ],
-        tables=[model_table(record["models"], record["overall"])],
-    )
-    tables = [
-        group_table(
-            named[(named["label"] == method) & (named["rate"] == rate)],
-            f"{method} at {percent(rate)}",
-        )
-        for method in methods
-    ]
-    note = "A coloured gap lies above zero with its whole interval."
-    groups = Section(f"Every group at {percent(rate)}", lead=note, tables=tables)
-    return [harm, _why(named, points, methods, rate, emphasised), groups]
-
-
-def _why(
-    named: pd.DataFrame,
-    points: pd.DataFrame,
-    methods: list[str],
-    rate: float,
-    emphasised: list[str],
-) -> Section:
-    known = [cause for cause in CAUSES if (named["metric"] == cause).any()]
-    lead = (
-        "Tran et al. (2022) trace the harm to two causes: groups whose loss is steep (gradient "
-        "norm) or strongly curved (λ_max) where the dense network stands, and which lie close to "
-        "the decision boundary. A correlation over a few groups is a hint, not a proof."
-    )
-    drawings = [
-        Drawing(
-            figures.groups_by_rate(points, known, emphasised, "causes"),
-            "Gradient norm, largest Hessian eigenvalue, closeness and input distance of every "
-            "group against the pruning rate.",
-            "The four measures as weights are removed, method by method.",
-        )
-    ]
-    dense = named[named["method"] == "dense"]
-    if not dense.empty:
-        drawings.insert(0, _scatter(named, dense, known, methods[0], rate))
-    return Section("Why: slope, curvature and closeness to the boundary", lead, drawings)
-
-
-def _scatter(
-    named: pd.DataFrame, dense: pd.DataFrame, known: list[str], method: str, rate: float
-) -> Drawing:
-    def means(rows: pd.DataFrame) -> pd.DataFrame:
-        rows = rows[rows["flag"] == ""]
-        return rows.groupby(["group", "metric"], observed=True)["value"].mean().unstack("metric")
-
-    harmed = means(named[(named["label"] == method) & (named["rate"] == rate)])
-    table = means(dense)[known].join(harmed["excess_risk"]).reset_index()
-    table["group"] = table["group"].astype(str)
-    return Drawing(
-        figures.harm_by_cause(table, known, "excess_risk", "scatter"),
-        f"Excess risk of every group under {method} at {percent(rate)} against its measures "
-        "under the dense network.",
-        f"What was measured on the dense network against the harm of {method} at {percent(rate)}. "
-        "Each point is a group; ρ is the rank correlation over groups.",
-    )
-
-
-def _comparison_sections(results: Results) -> list[Section]:
-    record = results.record
-    names = record["tables"]["compared"]
-    table = pd.DataFrame(record["tables"]["comparison"])
-    numbers = table.columns.difference(["group", "metric", "flag"])
-    table[numbers] = table[numbers].astype(float)
-    shown = [
-        m for m in ("accuracy", "excess_accuracy_gap", "excess_risk") if m in set(table["metric"])
-    ]
-    drawing = Drawing(
-        figures.dumbbells(table, shown, (names[0], names[1]), "dumbbells"),
-        f"{', '.join(figures.NAMES[m] for m in shown)} of every group under {names[0]} and "
-        f"{names[1]}.",
-        "Every group under both networks, with 95 % intervals over samples.",
-    )
-    models = model_table(record["models"], record["overall"])
-    return [
-        Section("Which network harms whom", figures=[drawing], tables=[models]),
-        Section(
-            "Baseline, candidate and difference",
-            "Differences are paired on the same samples; a coloured one is worse for the group "
-            "with its whole interval.",
-            tables=comparison_tables(record["tables"]["comparison"], names),
-        ),
-    ]
-
-
 def _evidence(results: Results) -> Section:
     notes = list(dict.fromkeys(note for m in results.record["models"] for note in m["notes"]))
     record = results.record
@@ -301,74 +157,6 @@ def _evidence(results: Results) -> Section:
 
 def _data_section(record: dict[str, Any]) -> Section:
     return Section("The data", tables=[size_table(record["data"])], notes=record["data"]["notes"])
-
-
-def _labels(groups: pd.DataFrame) -> np.ndarray:
-    methods, constraints = groups["method"].astype(str), groups["constraint"].astype(str)
-    return np.where(constraints == "none", methods, methods + " (" + constraints + ")")
-
-
-def _emphasised(named: pd.DataFrame, rate: float) -> list[str]:
-    """The groups that lose most under any method at the rate, in declared order.
-
-    Those whose gap lies above zero with its whole interval; where there is none, the largest gap.
-    """
-    rows = named[
-        (named["rate"] == rate) & (named["metric"] == "excess_accuracy_gap") & (named["flag"] == "")
-    ]
-    means = (
-        rows.groupby(["label", "group"], observed=True)["value"]
-        .mean()
-        .groupby("group", observed=True)
-    )
-    largest = means.max().nlargest(figures.MOST_EMPHASISED)
-    harmed = set(rows.loc[rows["ci_low"] > BEYOND_ROUNDING, "group"])
-    worst = [group for group in largest.index if group in harmed] or list(largest.index[:1])
-    order = list(named["group"].cat.categories)
-    return sorted((str(group) for group in worst), key=order.index)
-
-
-def _by_rate(named: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
-    """Group values by method and rate, the dense network at rate 0 of each; mean over seeds."""
-    keys = ["label", "rate", "group", "metric"]
-    rows = _over_seeds(named.assign(group=named["group"].astype(str)), keys)
-    dense = rows[rows["label"] == "dense"]
-    parts = [
-        pd.concat([dense, rows[rows["label"] == method]]).assign(method=method)
-        for method in methods
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def _overall_by_rate(record: dict[str, Any]) -> pd.DataFrame:
-    table = overall_table(record["overall"], record["models"])
-    table = table.astype({"ci_low": float, "ci_high": float})
-    rows = _over_seeds(table, ["method", "rate", "metric"])
-    return rows[rows["method"] != "dense"]
-
-
-def _over_seeds(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Value with low and high: the interval of one seed, or mean ± deviation of several."""
-    table = table.replace([np.inf, -np.inf], np.nan)
-    grouped = table.groupby(keys, observed=True, sort=False)
-    found = grouped.agg(
-        value=("value", "mean"),
-        spread=("value", "std"),
-        count=("value", "size"),
-        low=("ci_low", "mean"),
-        high=("ci_high", "mean"),
-    ).reset_index()
-    several = found["count"] > 1
-    found.loc[several, "low"] = (found["value"] - found["spread"])[several]
-    found.loc[several, "high"] = (found["value"] + found["spread"])[several]
-    return found
-
-
-def _bars(record: dict[str, Any]) -> str:
-    seeds = len({model["seed"] for model in record["models"]})
-    return (
-        f"one standard deviation over {seeds} seeds" if seeds > 1 else "95 % intervals over samples"
-    )
 
 
 def _identity(record: dict[str, Any]) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,26 +58,29 @@ def measure_files(
 
 def compare_files(
     baseline: Path,
-    candidate: Path,
+    candidates: Path | Sequence[Path],
     dense: Path | None = None,
     data: str | None = None,
     factory: str | None = None,
     settings: MeasureSettings | None = None,
     command: str = "",
 ) -> Results:
-    """Compare the networks of two checkpoint files; a dense baseline is its own parent.
+    """Compare the networks of checkpoint files with the first; a dense baseline is its own parent.
 
     Raises AuditError where they are of different data, splits or dense parents.
     """
     settings = settings or MeasureSettings()
-    one, other = load_checkpoint(baseline), load_checkpoint(candidate)
-    _check_pair(one, other, baseline, candidate)
-    parent = dense or _shared_parent(one, other, baseline, candidate)
+    others = [candidates] if isinstance(candidates, Path) else list(candidates)
+    one = load_checkpoint(baseline)
+    parent = dense
+    for candidate in others:
+        other = load_checkpoint(candidate)
+        _check_pair(one, other, baseline, candidate)
+        parent = dense or _shared_parent(one, other, baseline, candidate)
     samples = data_of(one, baseline, data)
-    names = _names(baseline, candidate)
-    files = dict(zip(names, (baseline, candidate), strict=True))
+    files = dict(zip(_names(baseline, others), (baseline, *others), strict=True))
     measures = _measure_all(files, parent, samples, settings, factory)
-    return gather(measures, samples, {"measure": asdict(settings)}, command, names)
+    return gather(measures, samples, {"measure": asdict(settings)}, command, tuple(files))
 
 
 def data_of(checkpoint: Checkpoint, path: Path, spec: str | None = None) -> GroupedData:
@@ -151,7 +154,12 @@ def _shared_parent(one: Checkpoint, other: Checkpoint, first: Path, second: Path
     return parents[0]
 
 
-def _names(baseline: Path, candidate: Path) -> tuple[str, str]:
-    if baseline.stem != candidate.stem:
-        return baseline.stem, candidate.stem
-    return f"{baseline.stem} (baseline)", f"{candidate.stem} (candidate)"
+def _names(baseline: Path, candidates: Sequence[Path]) -> tuple[str, ...]:
+    """The files' names without their ending, numbered where two are alike."""
+    stems = [path.stem for path in (baseline, *candidates)]
+    if len(set(stems)) == len(stems):
+        return tuple(stems)
+    roles = ["baseline", *(f"candidate {place + 1}" for place in range(len(candidates)))]
+    if len(candidates) == 1:
+        roles[1] = "candidate"
+    return tuple(f"{stem} ({role})" for stem, role in zip(stems, roles, strict=True))

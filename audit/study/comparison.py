@@ -33,6 +33,8 @@ def comparison_table(
 ) -> pd.DataFrame:
     """One row per group × metric: baseline, candidate and candidate − baseline with intervals.
 
+    `candidate_name` tells the rows of several candidates apart.
+
     The difference's interval comes from a bootstrap of the samples' own differences: the models
     are paired on the same samples.
     """
@@ -60,8 +62,9 @@ def comparison_table(
     table["difference_ci_low"] = [interval.low for interval in chosen]
     table["difference_ci_high"] = [interval.high for interval in chosen]
     table["group"] = table["group"].astype(str)
-    columns = [c for c in table.columns if c != "flag"]
-    return table[[*columns, "flag"]].reset_index(drop=True)
+    table["candidate_name"] = candidate
+    columns = [c for c in table.columns if c not in ("candidate_name", "flag")]
+    return table[["candidate_name", *columns, "flag"]].reset_index(drop=True)
 
 
 def _difference_intervals(

@@ -23,11 +23,11 @@ def gather(
     data: GroupedData,
     settings: Mapping[str, Any],
     command: str = "",
-    compared: tuple[str, str] | None = None,
+    compared: Sequence[str] | None = None,
 ) -> Results:
     """The results of some models on the same data, with their verdict in words.
 
-    `compared` names the baseline and the candidate where two models are compared.
+    `compared` names the baseline and then every candidate where models are compared.
     """
     groups = pd.concat([one.groups for one in measures], ignore_index=True)
     groups["group"] = pd.Categorical(groups["group"], categories=data.group_names, ordered=True)
@@ -46,15 +46,20 @@ def gather(
         "overall": overall,
         "tables": {},
     }
-    record["tables"]["causes"] = _records(causes_table(groups, models))
+    causes = _records(causes_table(groups, models))
+    record["tables"]["causes"] = causes
     if compared is None:
         exemplars = exemplar_table(samples, models, data.group_names)
         record["tables"]["exemplars"] = _records(exemplars)
-        record["verdict"] = study_verdict(groups, overall, models)
+        record["verdict"] = study_verdict(groups, overall, models, causes, layers)
     else:
-        table = comparison_table(groups, samples, *compared)
+        baseline, *candidates = compared
+        table = pd.concat(
+            [comparison_table(groups, samples, baseline, one) for one in candidates],
+            ignore_index=True,
+        )
         record["tables"] |= {"compared": list(compared), "comparison": _records(table)}
-        record["verdict"] = compare_verdict(table, overall, compared)
+        record["verdict"] = compare_verdict(table, overall, compared, causes, layers)
     return Results(groups, samples, record, layers)
 
 

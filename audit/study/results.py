@@ -12,7 +12,7 @@ import pandas as pd
 from audit.errors import AuditError
 from audit.files import replacing, write_atomically
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 GROUP_COLUMNS = (
     "model",
     "method",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from tqdm import tqdm
 
 from audit.data import load_data
@@ -58,7 +57,7 @@ def run_study(
     folder = Path(folder)
     data = load_data(settings.data)
     settings = replace(settings, data=dict(data.spec))
-    workers = workers or (os.cpu_count() or 1 if settings.training.device == "cpu" else 1)
+    workers = workers or (cpu_count() if settings.training.device == "cpu" else 1)
     dense = [Cell(seed) for seed in settings.seeds]
     pruned = [
         Cell(seed, method, rate)
@@ -158,7 +157,8 @@ def _in_parallel(
 ) -> list[Any]:
     """The function of every cell, in order, some at a time, with a bar of those done."""
     workers = min(workers, len(cells))
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    # Never more threads than this process was given: OMP_NUM_THREADS stays in force.
+    threads = max(1, min(torch.get_num_threads(), cpu_count() // workers))
     runs = Parallel(n_jobs=workers, return_as="generator")(
         delayed(_with_threads)(threads, function, settings, cell, folder) for cell in cells
     )

@@ -81,17 +81,18 @@ class Judgement:
 
 
 def judge(results: Results, thresholds: Sequence[Threshold]) -> list[Judgement]:
-    """Judge the candidate of a comparison, or the model that was measured.
+    """Judge every candidate of a comparison, or the model that was measured.
 
     `max` and `min` of the excess accuracy gap use the interval of that maximum where there is
     one. Otherwise the bounds are the largest (smallest) of the groups' own 95 % bounds, which are
     not adjusted for the number of groups. Raises AuditError where a metric was not measured.
     """
     compared = results.record["tables"].get("compared")
-    model = compared[-1] if compared else results.record["models"][-1]["name"]
+    models = compared[1:] if compared else [results.record["models"][-1]["name"]]
     found: list[Judgement] = []
-    for threshold in thresholds:
-        found += _judged(results, str(model), threshold)
+    for model in models:
+        for threshold in thresholds:
+            found += _judged(results, str(model), threshold)
     return found
 
 

@@ -14,7 +14,11 @@ BEYOND_ROUNDING = 1e-9
 
 
 def study_verdict(
-    groups: pd.DataFrame, overall: Sequence[Row], models: Sequence[Row]
+    groups: pd.DataFrame,
+    overall: Sequence[Row],
+    models: Sequence[Row],
+    causes: Sequence[Row] = (),
+    layers: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Headline and sentences of a study: who pays, from which rate on, and what mends it."""
     pruned = [model for model in models if model["method"] != "dense"]
@@ -30,6 +34,9 @@ def study_verdict(
     ]
     sentences = [sentence for sentence in described if sentence]
     sentences += _onset(groups, baseline)
+    named = [str(m["name"]) for m in pruned if label(m) == baseline and m["rate"] == rate]
+    sentences += _explained(groups, causes, layers, named, f"{baseline} at {percent(rate)}")
+    sentences += _detectable(groups[groups["model"] == named[0]])
     sentences += _mended(table, labels, rate)
     sentences += _left_out(groups)
     headline = _headline(at_rate[0], groups, baseline, rate, len({m["seed"] for m in pruned}))
@@ -37,9 +44,54 @@ def study_verdict(
 
 
 def compare_verdict(
+    table: pd.DataFrame,
+    overall: Sequence[Row],
+    compared: Sequence[str],
+    causes: Sequence[Row] = (),
+    layers: pd.DataFrame | None = None,
+) -> dict[str, Any]:
+    """Headline and sentences of a comparison: what every candidate changes, for whom."""
+    baseline, *candidates = compared
+    found = [
+        _pair_verdict(table[table["candidate_name"] == one], overall, (baseline, one))
+        for one in candidates
+    ]
+    words = found[0]
+    if len(found) > 1:
+        sentences = [text for own in found for text in (own["headline"], *own["sentences"])]
+        words = _words(_fairest(overall, compared), list(dict.fromkeys(sentences)))
+    groups = _as_groups(table, compared)
+    for name in compared:
+        words["sentences"] += _explained(groups, causes, layers, [name], name)
+    words["sentences"] += _detectable(groups[groups["model"] == candidates[-1]])
+    return words
+
+
+def _as_groups(table: pd.DataFrame, compared: Sequence[str]) -> pd.DataFrame:
+    """The rows of every network of a comparison: model, group, metric, n, flag, value, interval."""
+    kept, parts = ["group", "metric", "n", "flag"], []
+    for place, name in enumerate(compared):
+        side = "candidate" if place else "baseline"
+        own = table[table["candidate_name"] == (name if place else compared[1])]
+        columns = {side: "value", f"{side}_ci_low": "ci_low", f"{side}_ci_high": "ci_high"}
+        parts.append(own[[*kept, *columns]].rename(columns=columns).assign(model=name))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _fairest(overall: Sequence[Row], compared: Sequence[str]) -> str:
+    gaps = {name: gap for name in compared if (gap := _gap(overall, name)) is not None}
+    if len(gaps) < 2:
+        return "Too few groups are large enough to say who paid most."
+    least = min(gaps, key=lambda name: float(gaps[name]["value"]))
+    return (
+        f"Of {len(compared)} networks, {least} has the smallest largest excess accuracy gap: "
+        f"{points(gaps[least])} (group {gaps[least]['group']})."
+    )
+
+
+def _pair_verdict(
     table: pd.DataFrame, overall: Sequence[Row], compared: tuple[str, str]
 ) -> dict[str, Any]:
-    """Headline and sentences of a comparison: what the candidate changes, for whom."""
     baseline, candidate = compared
     one, other = (_gap(overall, name) for name in compared)
     accuracy = {name: _overall(overall, name, "accuracy") for name in compared}
@@ -209,6 +261,131 @@ def _mended(table: pd.DataFrame, labels: Sequence[str], rate: float) -> list[str
             f"points and overall accuracy by {accuracy:+.1f} points."
         )
     return found
+
+
+CAUSE_NAMES = {
+    "group_size": "the size of the group",
+    "gradient_norm": "the gradient norm of the dense network",
+    "hessian_max_eigenvalue": "the largest Hessian eigenvalue of the dense network",
+    "boundary_closeness": "closeness to the dense network's decision boundary",
+}
+
+
+def _explained(
+    groups: pd.DataFrame,
+    causes: Sequence[Row],
+    layers: pd.DataFrame | None,
+    models: Sequence[str],
+    title: str,
+) -> list[str]:
+    """What goes with the harm over the groups, and the layer that it comes from, where known."""
+    own = [row for row in causes if row["model"] in models and row["rho"] is not None]
+    known: dict[str, list[Row]] = {}
+    for row in own:
+        if row["cause"] in CAUSE_NAMES and row["ci_low"] is not None:
+            known.setdefault(row["cause"], []).append(row)
+    if not known:
+        return []
+    beyond = [rows for rows in known.values() if _mostly_beyond(rows)]
+    number = own[0]["n"]
+    if beyond:
+        parts = [f"{CAUSE_NAMES[rows[0]['cause']]} ({_rho(rows)})" for rows in beyond]
+        found = [
+            f"Over the {number} groups, excess risk under {title} goes with {_list(parts)}; "
+            "intervals of 95 %, not adjusted for several causes."
+        ]
+    else:
+        most = max(known.values(), key=lambda rows: abs(_mean_rho(rows)))
+        found = [
+            f"Over the {number} groups, no measured cause goes with excess risk under {title} "
+            f"beyond chance; most does {CAUSE_NAMES[most[0]['cause']]} ({_rho(most)})."
+        ]
+    shares = {
+        cause: float(np.mean([r["share"] for r in own if r["cause"] == cause]))
+        for cause in {r["cause"] for r in own if r["share"] is not None}
+    }
+    if "taylor_remainder" in shares:
+        explained = shares.get("taylor_slope", 0.0) + shares.get("taylor_curvature", 0.0)
+        if abs(shares["taylor_remainder"]) <= MOST_REMAINDER:
+            found.append(
+                f"Slope and curvature make {100 * explained:.0f} % of the differences of excess "
+                f"risk between groups under {title}."
+            )
+            found += _worst_layer(groups, layers, models, title)
+        else:
+            found.append(
+                f"Slope and curvature at the dense network do not explain the differences under "
+                f"{title}: the remainder of the Taylor series outweighs them, as after long "
+                "fine-tuning."
+            )
+    return found
+
+
+MOST_REMAINDER = 0.5
+"""Above this share of the remainder, the Taylor terms say nothing of who was harmed."""
+
+
+def _mostly_beyond(rows: Sequence[Row]) -> bool:
+    """Whether the interval leaves out zero, on the same side, in more than half of the seeds."""
+    above = sum(row["ci_low"] > 0 for row in rows)
+    below = sum(row["ci_high"] < 0 for row in rows)
+    return bool(2 * max(above, below) > len(rows))
+
+
+def _mean_rho(rows: Sequence[Row]) -> float:
+    return float(np.mean([row["rho"] for row in rows]))
+
+
+def _rho(rows: Sequence[Row]) -> str:
+    text = f"ρ = {_mean_rho(rows):+.2f}"
+    if len(rows) == 1:
+        text += f" [{rows[0]['ci_low']:+.2f}, {rows[0]['ci_high']:+.2f}]"
+    else:
+        text += f", the mean over {len(rows)} seeds"
+    return text.replace("-", "−")
+
+
+def _worst_layer(
+    groups: pd.DataFrame, layers: pd.DataFrame | None, models: Sequence[str], title: str
+) -> list[str]:
+    risk = groups[
+        groups["model"].isin(models) & (groups["metric"] == "excess_risk") & (groups["flag"] == "")
+    ]
+    if layers is None or layers.empty or risk.empty:
+        return []
+    worst = str(risk.sort_values("value")["group"].iloc[-1])
+    terms = layers[
+        layers["model"].isin(models)
+        & (layers["group"] == worst)
+        & layers["metric"].isin(["taylor_slope", "taylor_curvature"])
+    ]
+    total = terms.groupby("layer")["value"].sum()
+    if total.empty or total.max() <= 0:
+        return []
+    return [
+        f"Of the layers, the change of {total.idxmax()} cost group {worst} most under {title}: "
+        f"{total.max():.2f} nats by slope and curvature."
+    ]
+
+
+def _detectable(rows: pd.DataFrame) -> list[str]:
+    """The smallest gap that this many samples would have shown, for the group known least."""
+    rows = rows[(rows["metric"] == "excess_accuracy_gap") & (rows["flag"] == "")]
+    rows = rows[np.isfinite(rows["ci_low"].astype(float))]
+    if rows.empty:
+        return []
+    # Half an interval is 1.96 standard errors; 80 % power asks for 0.84 more.
+    widths = (rows["ci_high"] - rows["ci_low"]).astype(float) / 2 * (1.96 + 0.84) / 1.96
+    order = np.argsort(widths.to_numpy())
+    least, most = (
+        f"{100 * widths.iloc[place]:.1f} points for group {rows['group'].iloc[place]} "
+        f"({rows['n'].iloc[place]:,} samples)"
+        for place in (order[0], order[-1])
+    )
+    return [
+        f"This many samples show, four times in five, an excess accuracy gap of {least} up to "
+        f"{most}; smaller harm may go unseen."
+    ]
 
 
 def _left_out(groups: pd.DataFrame) -> list[str]:

@@ -30,7 +30,7 @@ def fake_results(
     small: Sequence[str] = (),
     absent: Sequence[str] = (),
     dense: bool = True,
-    compared: tuple[str, str] | None = None,
+    compared: Sequence[str] | None = None,
 ) -> Results:
     """Results in which `harmed` groups lose `harm` of their accuracy at the highest rate.
 
@@ -58,14 +58,17 @@ def fake_results(
     record = _record(models, overall, sizes)
     causes = causes_table(table, models)
     record["tables"]["causes"] = _plain(causes)
+    layers = _layers(models, sizes)
+    said = (record["tables"]["causes"], layers)
     if compared is None:
         record["tables"]["exemplars"] = _plain(exemplar_table(every, models, list(groups)))
-        record["verdict"] = study_verdict(table, overall, models)
+        record["verdict"] = study_verdict(table, overall, models, *said)
     else:
-        difference = comparison_table(table, every, *compared)
+        baseline, *candidates = compared
+        difference = pd.concat([comparison_table(table, every, baseline, c) for c in candidates])
         record["tables"] |= {"compared": list(compared), "comparison": _plain(difference)}
-        record["verdict"] = compare_verdict(difference, overall, compared)
-    return Results(table, every, record, _layers(models, sizes))
+        record["verdict"] = compare_verdict(difference, overall, compared, *said)
+    return Results(table, every, record, layers)
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from audit.report import figures
-from audit.report.view import _emphasised
+from audit.report.sections import _emphasised
 
 
 def _by_rate(methods=("magnitude",), groups=("a", "b"), rates=(0.0, 0.9)) -> pd.DataFrame:

@@ -1,0 +1,465 @@
+"""The sections of a report, and the figures in them, from results alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from audit.report import figures
+from audit.report.figures import Drawing
+from audit.report.tables import Table, comparison_tables, group_table, model_table
+from audit.study.results import Results
+from audit.study.verdict import BEYOND_ROUNDING, label, overall_table, percent
+
+CAUSES = ("gradient_norm", "hessian_max_eigenvalue", "boundary_closeness", "input_distance")
+RELATIONS = (
+    ("group_size", "gradient_norm"),
+    ("accuracy", "gradient_norm"),
+    ("boundary_closeness", "hessian_max_eigenvalue"),
+    ("accuracy", "hessian_max_eigenvalue"),
+    ("gradient_norm", "hessian_max_eigenvalue"),
+)
+"""What Tran et al. (2022) relate: pairs of measures of the groups under the dense network."""
+AFTER = ("accuracy", "gradient_norm", "boundary_closeness", "expected_calibration_error")
+"""What a fairness constraint may change, beside the harm itself."""
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    title: str
+    lead: str = ""
+    figures: list[Drawing] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def study_sections(results: Results) -> list[Section]:
+    """Who pays, at what price it is mended, why, what the constraint changed, every group."""
+    record = results.record
+    pruned = [model for model in record["models"] if model["method"] != "dense"]
+    if not pruned:
+        return [Section("Groups", tables=[group_table(results.groups, "The dense network")])]
+    study = _Study(results, pruned)
+    sections = [
+        study.harm(),
+        study.why(),
+        study.mended(),
+        study.predictions(),
+        study.layers(),
+        study.every_group(),
+    ]
+    return [section for section in sections if section.figures or section.tables]
+
+
+class _Study:
+    """What the sections of a study have in common: its methods, its rate, who is in colour."""
+
+    def __init__(self, results: Results, pruned: Sequence[dict[str, Any]]) -> None:
+        self.results, self.record = results, results.record
+        self.named = results.groups.assign(label=_labels(results.groups))
+        self.methods = list(dict.fromkeys(label(model) for model in pruned))
+        self.baseline = self.methods[0]
+        self.rate = max(model["rate"] for model in pruned if label(model) == self.baseline)
+        self.at_rate = [
+            method
+            for method in self.methods
+            if any(label(m) == method and m["rate"] == self.rate for m in pruned)
+        ]
+        self.emphasised = _emphasised(self.named, self.rate)
+        self.points = _by_rate(self.named, self.methods[: figures.MOST_METHODS])
+        self.overall = _overall_by_rate(self.record)
+        self.bars = _bars(self.record)
+
+    def harm(self) -> Section:
+        """The harm against the rate, and the methods side by side."""
+        drawn = [
+            Drawing(
+                figures.groups_by_rate(
+                    self.points, ("accuracy", "excess_risk"), self.emphasised, "groups"
+                ),
+                f"Accuracy and excess risk of every group against the pruning rate, for "
+                f"{', '.join(self.methods[: figures.MOST_METHODS])}; the groups that lose most are "
+                f"{', '.join(self.emphasised)}.",
+                "Accuracy and excess risk of every group as weights are removed. Coloured are the "
+                f"groups, at most {figures.MOST_EMPHASISED}, whose excess accuracy gap at "
+                f"{percent(self.rate)} lies above zero with its whole interval under some method, "
+                f"or else the one with the largest gap; bars are {self.bars}. Rates stand at even "
+                "steps.",
+                self._groups(),
+            ),
+            Drawing(
+                figures.methods_by_rate(self.overall, "methods"),
+                "Largest excess accuracy gap and overall accuracy against the pruning rate, for "
+                f"{', '.join(self.methods)}.",
+                f"Fairness and accuracy of the methods side by side; bars are {self.bars}.",
+            ),
+        ]
+        trade = self._trade_off()
+        if len(trade) > 1:
+            drawn.append(
+                Drawing(
+                    figures.trade_off(trade, "trade-off"),
+                    f"Overall accuracy against the largest excess accuracy gap of every method at "
+                    f"{percent(self.rate)}.",
+                    f"The choice at {percent(self.rate)}: filled marks lie on the Pareto front, no "
+                    f"other method is both fairer and more accurate; bars are {self.bars}.",
+                )
+            )
+        table = model_table(self.record["models"], self.record["overall"])
+        return Section("Who pays, and from which rate on", figures=drawn, tables=[table])
+
+    def _groups(self) -> list[tuple[str, str]]:
+        """Every group with the class of its lines, for readers who pick out their own."""
+        names = [str(group) for group in self.named["group"].cat.categories]
+        return [(figures.group_class(name), figures.short(name, 40)) for name in names]
+
+    def _trade_off(self) -> pd.DataFrame:
+        own = self.overall[self.overall["rate"] == self.rate].set_index(["method", "metric"])
+        rows = []
+        for method in self.at_rate:
+            row: dict[str, Any] = {"method": method}
+            for name, metric in (("accuracy", "accuracy"), ("gap", "max_excess_accuracy_gap")):
+                if (method, metric) not in own.index:
+                    break
+                found = own.loc[(method, metric)]
+                known = found[["value", "low", "high"]].to_numpy(float)
+                known = np.where(np.isfinite(known), known, known[0])
+                row |= {name: known[0], f"{name}_low": known[1], f"{name}_high": known[2]}
+            else:
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+    def why(self) -> Section:
+        """The measures that the papers hold to cause the harm, and the layers it comes from."""
+        known = [cause for cause in CAUSES if (self.named["metric"] == cause).any()]
+        lead = (
+            "Tran et al. (2022) trace the harm to two causes: groups whose loss is steep (gradient "
+            "norm) or strongly curved (λ_max) where the dense network stands, and which lie close "
+            "to the decision boundary. A correlation over a few groups is a hint, not a proof."
+        )
+        drawn = []
+        before = _wide(self.named[self.named["method"] == "dense"])
+        if not before.empty:
+            drawn = self._relations(before, known)
+        drawn.append(
+            Drawing(
+                figures.groups_by_rate(self.points, known, self.emphasised, "causes"),
+                "Gradient norm, largest Hessian eigenvalue, closeness and input distance of every "
+                "group against the pruning rate.",
+                "The four measures as weights are removed, method by method.",
+                self._groups(),
+            )
+        )
+        drawn += _attribution(self.results.layers, self._chosen(self.baseline), self.title())
+        return Section("Why: slope, curvature and closeness to the boundary", lead, drawn)
+
+    def _relations(self, before: pd.DataFrame, known: Sequence[str]) -> list[Drawing]:
+        harmed = _wide(self._rows(self.baseline))
+        if "excess_risk" not in harmed:
+            return []
+        with_harm = before[list(known)].join(harmed["excess_risk"]).reset_index()
+        drawn = [
+            Drawing(
+                figures.scatters(with_harm, [(cause, "excess_risk") for cause in known], "scatter"),
+                f"Excess risk of every group under {self.title()} against its measures under the "
+                "dense network.",
+                f"What was measured on the dense network against the harm of {self.title()}. Each "
+                "point is a group; ρ is the rank correlation over groups.",
+            )
+        ]
+        pairs = [pair for pair in RELATIONS if set(pair) <= set(before.columns)]
+        for up, name in (("gradient_norm", "slopes"), ("hessian_max_eigenvalue", "curvatures")):
+            own = [pair for pair in pairs if pair[1] == up]
+            if own:
+                what = [figures.NAMES[across] for across, _ in own]
+                drawn.append(
+                    Drawing(
+                        figures.scatters(before.reset_index(), own, name),
+                        f"{figures.NAMES[up]} of every group under the dense network against "
+                        f"{', '.join(what)}.",
+                        f"{figures.NAMES[up].capitalize()} against {' and '.join(what)}, all under "
+                        "the dense network.",
+                    )
+                )
+        return drawn
+
+    def mended(self) -> Section:
+        """What the fairest constrained method changes beside the harm, group by group."""
+        trade = self._trade_off()
+        constrained = trade[trade["method"].str.endswith(")")] if len(trade) else trade
+        if constrained.empty:
+            return Section("")
+        fairest = str(constrained.sort_values("gap")["method"].iloc[0])
+        if fairest == self.baseline:
+            return Section("")
+        sides = [
+            _over_seeds(self._rows(method), ["group", "metric"]).set_index(["group", "metric"])
+            for method in (self.baseline, fairest)
+        ]
+        shown = [
+            m for m in AFTER if all((side.index.get_level_values(1) == m).any() for side in sides)
+        ]
+        rows = []
+        for group in self.named["group"].cat.categories:
+            for metric in shown:
+                if not all((group, metric) in side.index for side in sides):
+                    continue
+                row: dict[str, Any] = {"group": str(group), "metric": metric}
+                for name, side in zip(("baseline", "candidate"), sides, strict=True):
+                    found = side.loc[(group, metric)]
+                    row |= {name: found["value"], f"{name}_ci_low": found["low"],
+                            f"{name}_ci_high": found["high"]}  # fmt: skip
+                rows.append(row)
+        drawn = Drawing(
+            figures.dumbbells(pd.DataFrame(rows), shown, (self.baseline, fairest), "constraint"),
+            f"{', '.join(figures.NAMES[m] for m in shown)} of every group under {self.baseline} "
+            f"and {fairest} at {percent(self.rate)}.",
+            f"Every group at {percent(self.rate)} under {self.baseline} and under {fairest}, the "
+            f"constrained method with the smallest largest gap; bars are {self.bars}.",
+        )
+        return Section("What the fairness constraint changes", figures=[drawn])
+
+    def predictions(self) -> Section:
+        """How sure the network is of each group, before and after."""
+        dense = next((m["name"] for m in self.record["models"] if m["method"] == "dense"), None)
+        chosen = self._chosen(self.baseline)
+        if dense is None or chosen is None:
+            return Section("")
+        drawn = _margins(self.results.samples, (dense, chosen), self._order())
+        return Section("How sure the network is, before and after", figures=drawn)
+
+    def layers(self) -> Section:
+        """Where the weights were removed."""
+        chosen = [
+            model
+            for model in self.record["models"]
+            if model["rate"] == self.rate and model["seed"] == self.record["models"][0]["seed"]
+        ]
+        return Section("Where weights were removed", figures=_layer_sparsity(chosen))
+
+    def every_group(self) -> Section:
+        """One table a method at the highest rate."""
+        tables = [
+            group_table(self._rows(method), f"{method} at {percent(self.rate)}")
+            for method in self.at_rate
+        ]
+        note = "A coloured gap lies above zero with its whole interval."
+        return Section(f"Every group at {percent(self.rate)}", lead=note, tables=tables)
+
+    def title(self) -> str:
+        """The first method at the highest rate, in words."""
+        return f"{self.baseline} at {percent(self.rate)}"
+
+    def _rows(self, method: str) -> pd.DataFrame:
+        chosen = (self.named["label"] == method) & (self.named["rate"] == self.rate)
+        found: pd.DataFrame = self.named[chosen]
+        return found
+
+    def _chosen(self, method: str) -> str | None:
+        """The network of a method at the highest rate, of the first seed."""
+        found = (m for m in self.record["models"] if label(m) == method and m["rate"] == self.rate)
+        return next((str(model["name"]) for model in found), None)
+
+    def _order(self) -> list[str]:
+        return [str(group) for group in self.named["group"].cat.categories]
+
+
+def comparison_sections(results: Results) -> list[Section]:
+    """Baseline and candidate side by side."""
+    record = results.record
+    names = record["tables"]["compared"]
+    table = pd.DataFrame(record["tables"]["comparison"])
+    numbers = table.columns.difference(["candidate_name", "group", "metric", "flag"])
+    table[numbers] = table[numbers].astype(float)
+    order = list(dict.fromkeys(table["group"]))
+    sections = [Section("The networks", tables=[model_table(record["models"], record["overall"])])]
+    for place, candidate in enumerate(names[1:]):
+        own = table[table["candidate_name"] == candidate]
+        pair = (names[0], candidate)
+        drawn = []
+        for name, metrics in (
+            ("harm", ("accuracy", "excess_accuracy_gap", "excess_risk")),
+            ("causes", ("gradient_norm", "boundary_closeness", "expected_calibration_error")),
+        ):
+            shown = [metric for metric in metrics if metric in set(own["metric"])]
+            if shown:
+                what = ", ".join(figures.NAMES[metric] for metric in shown)
+                drawn.append(
+                    Drawing(
+                        figures.dumbbells(own, shown, pair, f"dumbbells-{name}-{place}"),
+                        f"{what} of every group under {pair[0]} and {pair[1]}.",
+                        f"{what[0].upper()}{what[1:]} of every group under both networks, with "
+                        "95 % intervals over samples.",
+                    )
+                )
+        sections.append(Section(f"{pair[0]} against {pair[1]}", figures=drawn))
+        sections.append(
+            Section(
+                f"Every group: {pair[0]}, {pair[1]} and the difference",
+                "Differences are paired on the same samples; a coloured one is worse for the group "
+                "with its whole interval.",
+                tables=comparison_tables(own.to_dict("records"), pair),
+            )
+        )
+    drawn = _margins(results.samples, (names[0], names[1]), order)
+    if drawn:
+        sections.append(Section("How sure each network is", figures=drawn))
+    drawn = _layer_sparsity(record["models"])
+    for place, name in enumerate(names):
+        drawn += _attribution(results.layers, name, name, f"attribution-{place}")
+    if drawn:
+        sections.append(Section("Layer by layer", figures=drawn))
+    return sections
+
+
+def _wide(rows: pd.DataFrame) -> pd.DataFrame:
+    """Measures of the groups that are large enough, a row a group: means over seeds, and sizes."""
+    rows = rows[rows["flag"] == ""]
+    cells = rows.groupby(["group", "metric"], observed=True)["value"].mean()
+    means = pd.DataFrame(cells.unstack("metric"))
+    sizes = rows[rows["metric"] == "accuracy"].groupby("group", observed=True)["n"].max()
+    found: pd.DataFrame = means.assign(group_size=sizes.reindex(means.index))
+    found.index = found.index.astype(str)
+    return found
+
+
+def _attribution(
+    layers: pd.DataFrame, model: str | None, title: str, name: str = "attribution"
+) -> list[Drawing]:
+    """The Taylor terms of every layer and group, slope and curvature together."""
+    terms = layers[
+        (layers["model"] == model) & layers["metric"].isin(["taylor_slope", "taylor_curvature"])
+    ]
+    if terms.empty:
+        return []
+    wide = terms.pivot_table(
+        index="group", columns="layer", values="value", aggfunc="sum", observed=True, sort=False
+    )
+    wide.index = wide.index.astype(str)
+    wide = wide.loc[:, wide.abs().max() > 0]
+    if wide.empty or not np.isfinite(wide.to_numpy()).any():
+        return []
+    return [
+        Drawing(
+            figures.heat_map(wide, "nats", "slope + curvature (nats)", name),
+            f"What the change of every layer cost every group under {title}, by the Taylor series.",
+            f"Which layer's change hurt whom under {title}: slope and curvature terms of the "
+            "Taylor series at the dense network, in nats; red is harm. After long fine-tuning the "
+            "series says little: compare its sum with the excess risk, in the evidence below.",
+        )
+    ]
+
+
+def _layer_sparsity(models: Sequence[dict[str, Any]]) -> list[Drawing]:
+    """The measured sparsity of every layer, a row a network."""
+    pruned = {m["name"]: m["layer_sparsity"] for m in models if m["sparsity"] > 0}
+    if not pruned:
+        return []
+    table = pd.DataFrame(pruned).T.astype(float)
+    return [
+        Drawing(
+            figures.heat_map(table, "accuracy", "share removed", "layer-sparsity"),
+            "The share of the weights of every layer that is zero, for every network.",
+            "The share of every layer's weights that is exactly zero, as measured in the file.",
+        )
+    ]
+
+
+def _margins(samples: pd.DataFrame, models: tuple[str, str], order: Sequence[str]) -> list[Drawing]:
+    """The margins of every group under two networks."""
+    rows = []
+    for side, name in enumerate(models):
+        own = samples[samples["model"] == name]
+        signed = own["margin"].where(own["label"] == own["prediction"], -own["margin"])
+        found = signed.groupby(own["group"].astype(str)).quantile(np.array(QUANTILES)).unstack()
+        rows += [
+            {"side": side, "group": group} | found.loc[group].to_dict()
+            for group in order
+            if group in found.index
+        ]
+    if not rows:
+        return []
+    return [
+        Drawing(
+            figures.distributions(pd.DataFrame(rows), QUANTILES, models, "margins"),
+            f"Margins of every group under {models[0]} and {models[1]}.",
+            "The margin is the largest less the second largest probability. Thick: the middle half "
+            "of a group's samples; thin: from the 5th to the 95th of a hundred; the mark is the "
+            "median.",
+        )
+    ]
+
+
+def _labels(groups: pd.DataFrame) -> np.ndarray:
+    methods, constraints = groups["method"].astype(str), groups["constraint"].astype(str)
+    return np.where(constraints == "none", methods, methods + " (" + constraints + ")")
+
+
+def _emphasised(named: pd.DataFrame, rate: float) -> list[str]:
+    """The groups that lose most under any method at the rate, in declared order.
+
+    Those whose gap lies above zero with its whole interval; where there is none, the largest gap.
+    """
+    rows = named[
+        (named["rate"] == rate) & (named["metric"] == "excess_accuracy_gap") & (named["flag"] == "")
+    ]
+    means = (
+        rows.groupby(["label", "group"], observed=True)["value"]
+        .mean()
+        .groupby("group", observed=True)
+    )
+    largest = means.max().nlargest(figures.MOST_EMPHASISED)
+    harmed = set(rows.loc[rows["ci_low"] > BEYOND_ROUNDING, "group"])
+    worst = [group for group in largest.index if group in harmed] or list(largest.index[:1])
+    order = list(named["group"].cat.categories)
+    return sorted((str(group) for group in worst), key=order.index)
+
+
+def _by_rate(named: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """Group values by method and rate, the dense network at rate 0 of each; mean over seeds."""
+    keys = ["label", "rate", "group", "metric"]
+    rows = _over_seeds(named.assign(group=named["group"].astype(str)), keys)
+    dense = rows[rows["label"] == "dense"]
+    parts = [
+        pd.concat([dense, rows[rows["label"] == method]]).assign(method=method)
+        for method in methods
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _overall_by_rate(record: dict[str, Any]) -> pd.DataFrame:
+    table = overall_table(record["overall"], record["models"])
+    table = table.astype({"ci_low": float, "ci_high": float})
+    rows = _over_seeds(table, ["method", "rate", "metric"])
+    return rows[rows["method"] != "dense"]
+
+
+def _over_seeds(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Value with low and high: the interval of one seed, or mean ± deviation of several."""
+    table = table.replace([np.inf, -np.inf], np.nan)
+    grouped = table.groupby(keys, observed=True, sort=False)
+    found = grouped.agg(
+        value=("value", "mean"),
+        spread=("value", "std"),
+        count=("value", "size"),
+        low=("ci_low", "mean"),
+        high=("ci_high", "mean"),
+    ).reset_index()
+    several = found["count"] > 1
+    found.loc[several, "low"] = (found["value"] - found["spread"])[several]
+    found.loc[several, "high"] = (found["value"] + found["spread"])[several]
+    return found
+
+
+def _bars(record: dict[str, Any]) -> str:
+    seeds = len({model["seed"] for model in record["models"]})
+    return (
+        f"one standard deviation over {seeds} seeds" if seeds > 1 else "95 % intervals over samples"
+    )
