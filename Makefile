@@ -11,7 +11,7 @@ TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo test peers lint lock clean
 .DEFAULT_GOAL := help
 
 help: ## show these targets
@@ -25,6 +25,10 @@ demo: $(STAMP) ## train, prune and audit a small network; writes reports/demo/re
 
 test: lint ## lint, then run the whole suite
 	@$(BIN)/pytest -q -n auto --maxprocesses 8 --dist loadfile
+
+peers: $(STAMP) ## install other libraries for Hessians into .venv/peers, and test that they agree
+	@$(BIN)/pip install -q --no-deps --upgrade --target $(VENV)/peers -r benchmarks/requirements.txt
+	@PYTHONPATH=$(VENV)/peers $(BIN)/pytest -q tests/measure/test_peers.py
 
 lint: $(STAMP) ## style, format and types
 	@$(BIN)/ruff check

@@ -4,7 +4,7 @@ True error: against Lanczos in float64 to a residual of 1e-6. Every tool runs at
 tolerances; the fastest setting whose largest error over the groups is at most 1e-3 is its time at
 equal true error. All tools run in one process, in turn, several times over.
 
-The peers are installed beside the project by: pip install -r benchmarks/requirements.txt
+The peers are installed beside the project by: make peers; then export PYTHONPATH=.venv/peers
 Run: python benchmarks/curvature.py --utkface FOLDER --adult FOLDER
 Draw: python benchmarks/curvature.py --draw curvature
 """
