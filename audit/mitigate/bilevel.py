@@ -26,6 +26,7 @@ from audit.mitigate.lagrangian import Distillation, Lagrangian
 from audit.mitigate.solution import Solution, multiplier_samples, upper_samples
 from audit.mitigate.statistics import evaluated_logits
 from audit.mitigate.weights import MaskedWeights
+from audit.models.layout import training_layout
 from audit.models.training import (
     TrainingSettings,
     batches_per_epoch,
@@ -94,7 +95,8 @@ def solve(
     """
     check_rate(rate)
     check_pattern_rate(settings.structure, rate)
-    return _Solver(model, data, rate, constraints, settings).run()
+    with training_layout(model, data, settings.training.device):
+        return _Solver(model, data, rate, constraints, settings).run()
 
 
 class _Solver:

@@ -20,6 +20,7 @@ from audit.mitigate.lagrangian import Distillation, Lagrangian
 from audit.mitigate.solution import Solution, multiplier_samples
 from audit.mitigate.statistics import evaluated_logits
 from audit.mitigate.weights import MaskedWeights
+from audit.models.layout import training_layout
 from audit.models.training import (
     TrainingSettings,
     batches_per_epoch,
@@ -93,10 +94,13 @@ def run_stages(
     check_pattern_rate(settings.structure, rate)
     runner = _Runner(model, data, rate, constraints, settings, len(stages))
     last_fair = max((place for place, stage in enumerate(stages) if stage.fair), default=-1)
-    for place, stage in enumerate(stages):
-        unseen = settings.multiplier_split == "select" and bool(constraints) and place <= last_fair
-        splits = ("train",) if unseen else ("train", "select")
-        runner.run(stage, place, data.indices(*splits))
+    with training_layout(model, data, settings.training.device):
+        for place, stage in enumerate(stages):
+            unseen = (
+                settings.multiplier_split == "select" and bool(constraints) and place <= last_fair
+            )
+            splits = ("train",) if unseen else ("train", "select")
+            runner.run(stage, place, data.indices(*splits))
     return runner.solution()
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
+from audit.models.layout import training_layout
 
 
 @dataclass(frozen=True)
@@ -107,15 +108,16 @@ def train(
     generator = torch.Generator().manual_seed(settings.seed)
     batches = shuffled_batches(indices, settings.batch_size, generator)
     steps = settings.steps(len(indices))
-    for step in tqdm(range(steps), title, leave=False, delay=2, unit="step"):
-        optimizer.param_groups[0]["lr"] = cosine(settings.learning_rate, step, steps)
-        batch = data.batch(next(batches), settings.device)
-        loss = functional.cross_entropy(model(batch.inputs), batch.labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if after_step is not None:
-            after_step(model)
+    with training_layout(model, data, settings.device):
+        for step in tqdm(range(steps), title, leave=False, delay=2, unit="step"):
+            optimizer.param_groups[0]["lr"] = cosine(settings.learning_rate, step, steps)
+            batch = data.batch(next(batches), settings.device)
+            loss = functional.cross_entropy(model(batch.inputs), batch.labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if after_step is not None:
+                after_step(model)
     check_finite(model)
     model.to("cpu").eval()
     return steps
