@@ -293,6 +293,23 @@ def mitigate(
 
 
 @app.command()
+def shrink(
+    model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="A checkpoint file.")],
+    out: Annotated[Path, typer.Option(help="File to write, in .pt2 (torch.export).")],
+    model: Model = None,
+) -> None:
+    """Take out the channels that a structured method emptied, and export the smaller network."""
+    from audit.models.checkpoint import load_checkpoint
+    from audit.study.shrinking import export_model, shrink_model
+
+    checkpoint = load_checkpoint(model_file)
+    found = shrink_model(checkpoint, model)
+    export_model(found.network, checkpoint.architecture.input_shape, out)
+    typer.echo("\n".join(found.lines()))
+    typer.echo(f"wrote {out}; read it by torch.export.load('{out}').module()")
+
+
+@app.command()
 def measure(
     model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="A checkpoint file.")],
     dense: Annotated[
