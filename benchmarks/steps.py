@@ -1,0 +1,177 @@
+"""How many optimisation steps each fair method needs for the same fairness (Dai et al., Fig. 6).
+
+Every method prunes the same dense networks with budgets that double. The target is what the best
+two-stage method reaches at its full budget: its mean accuracy and its mean largest excess accuracy
+gap on test. How few steps does each method need for both?
+
+Run: python benchmarks/steps.py (digits, about ten minutes on two cores)
+     python benchmarks/steps.py --study STUDY.toml --rate 0.95 --seeds 2 --name NAME
+Draw: python benchmarks/steps.py --draw steps
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from choosing import dense_model, outcome
+from common import RESULTS, hardware, store, versions
+from joblib import Parallel, delayed
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, PercentFormatter, ScalarFormatter
+
+from audit import MeasureSettings, Method, StudySettings, TrainingSettings
+from audit.data import load_data
+from audit.data.grouped import GroupedData
+from audit.files import replacing
+from audit.models.checkpoint import Checkpoint
+from audit.study.making import prune_model
+from audit.study.settings import load_settings
+
+SOLVER = "bilevel-excess-accuracy"
+TWO_STAGE = ("prune-then-fair", "fair-then-prune")
+LADDER = (1, 2, 4, 8, 16, 32)
+SAME = 0.005
+"""Means this near are the same: half a point, less than what the choice of samples makes."""
+
+DIGITS = StudySettings(
+    data={"dataset": "digits"},
+    model="convnet",
+    methods=(Method("magnitude"),),
+    rates=(0.98,),
+    training=TrainingSettings(epochs=30),
+    measure=MeasureSettings(curvature="none"),
+)
+
+
+def methods(options: dict[str, Any]) -> list[Method]:
+    """The solver, the two-stage methods and the gradual one, all under the same constraint."""
+    names = (*TWO_STAGE, "gradual-excess-accuracy")
+    return [
+        Method("bilevel", "excess-accuracy", options=options),
+        *(Method(name, "excess-accuracy", title=name) for name in names),
+    ]
+
+
+def trial(
+    dense: Checkpoint, data: GroupedData, method: Method, rate: float, training: TrainingSettings
+) -> dict[str, Any]:
+    made = prune_model(dense, data, method, rate, training)
+    accuracy, after, _ = outcome(made, data)
+    before, own, _ = outcome(dense, data)
+    gaps = (own - after) - (before - accuracy)
+    return {
+        "method": method.label,
+        "epochs": training.epochs,
+        "steps": made.provenance.steps,
+        "seed": training.seed,
+        "accuracy": accuracy,
+        "max_gap": float(gaps.max()),
+    }
+
+
+def targets(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The fewest steps with which each method equals each two-stage method at its full budget."""
+    means = pd.DataFrame(rows).groupby(["method", "steps"])[["accuracy", "max_gap"]].mean()
+    found = []
+    for goal in (f"{name}-excess-accuracy" for name in TWO_STAGE):
+        full = means.loc[goal].iloc[-1]
+        for method, own in means.groupby(level="method"):
+            good = own[
+                (own["accuracy"] >= full["accuracy"] - SAME)
+                & (own["max_gap"] <= full["max_gap"] + SAME)
+            ]
+            steps = None if good.empty else int(good.index.get_level_values("steps")[0])
+            found.append(
+                {
+                    "goal": goal,
+                    "goal_steps": int(means.loc[goal].index[-1]),
+                    "accuracy": float(full["accuracy"]),
+                    "max_gap": float(full["max_gap"]),
+                    "method": method,
+                    "steps": steps,
+                }
+            )
+    return found
+
+
+def draw(record: dict[str, Any], path: Path) -> None:
+    """Accuracy and largest gap against steps, mean and spread over seeds."""
+    table = pd.DataFrame(record["rows"])
+    colours = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
+    with mpl.rc_context(sns.axes_style("whitegrid") | {"svg.fonttype": "path", "font.size": 9.5}):
+        figure = Figure(figsize=(9.6, 3.6), layout="constrained")
+        axes = figure.subplots(1, 2)
+        panels = (("max_gap", "largest excess accuracy gap"), ("accuracy", "overall accuracy"))
+        for axis, (metric, title) in zip(axes, panels, strict=True):
+            for place, (method, own) in enumerate(table.groupby("method", sort=False)):
+                found = own.groupby("steps")[metric].agg(["mean", "std"]).reset_index()
+                axis.errorbar(
+                    found["steps"] * (1 + 0.03 * (place - 1.5)), found["mean"],
+                    yerr=found["std"], color=colours[place], marker="os^D"[place],
+                    linestyle=("-", "--", ":", "-.")[place], markersize=5, elinewidth=0.9,
+                    label=method.removesuffix("-excess-accuracy"),
+                )  # fmt: skip
+            axis.set_xscale("log", base=2)
+            axis.xaxis.set_major_formatter(ScalarFormatter())
+            axis.xaxis.set_minor_formatter(NullFormatter())
+            axis.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
+            axis.set(title=title, xlabel="optimisation steps after the dense training")
+            sns.despine(ax=axis)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4,
+                      frameon=False)  # fmt: skip
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="svg", metadata={"Date": None}, facecolor="white")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--study", help="TOML file whose data, model and training are taken")
+    parser.add_argument("--rate", type=float, default=0.98)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, nargs="+", default=list(LADDER))
+    parser.add_argument("--name", default="steps", help="of the file of results")
+    parser.add_argument("--draw", metavar="NAME", help="draw stored results and stop")
+    arguments = parser.parse_args()
+    image = Path(__file__).parents[1] / "docs" / "images"
+    if arguments.draw:
+        record = json.loads((RESULTS / f"{arguments.draw}.json").read_text("utf-8"))
+        draw(record, image / f"{arguments.draw}.svg")
+        return
+    settings = load_settings(arguments.study) if arguments.study else DIGITS
+    solver = [m for m in settings.methods if m.label == SOLVER]
+    data = load_data(settings.data)
+    seeds = range(arguments.seeds)
+    pool = Parallel(n_jobs=2)
+    dense = pool(delayed(dense_model)(settings, data, seed) for seed in seeds)
+    rows = pool(
+        delayed(trial)(
+            dense[seed], data, method, arguments.rate,
+            replace(settings.pruning, epochs=epochs, seed=seed),
+        )
+        for method in methods(dict(solver[0].options) if solver else {})
+        for epochs in arguments.epochs
+        for seed in seeds
+    )  # fmt: skip
+    record = {
+        "command": f"python benchmarks/steps.py --rate {arguments.rate:g} "
+        f"--seeds {arguments.seeds}",
+        "rate": arguments.rate,
+        "rows": rows,
+        "targets": targets(rows),
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+    store(arguments.name, record)
+    print(pd.DataFrame(record["targets"]).to_string())
+    draw(record, image / f"{arguments.name}.svg")
+
+
+if __name__ == "__main__":
+    main()
