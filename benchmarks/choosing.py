@@ -8,9 +8,11 @@ python benchmarks/choosing.py STUDY.toml --rate 0.98 'mask_share=0.6' 'multiplie
 from __future__ import annotations
 
 import argparse
+import shlex
 import statistics
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,6 +96,11 @@ def parsed(text: str) -> dict[str, Any]:
     return {key: float(value) if "." in value else int(value) for key, value in pairs}
 
 
+def shortened(argument: str) -> str:
+    """A study's file by its place in this project, wherever that lies."""
+    return f"benchmarks/studies/{Path(argument).name}" if argument.endswith(".toml") else argument
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", help="TOML file of the study")
@@ -133,8 +140,8 @@ def main() -> None:
                 + " ".join(f"{name.split('_difference')[0]} "
                            f"{statistics.mean(r[name] for r in own):.3f}" for name in METRICS)
             )  # fmt: skip
-    record = {"command": " ".join(["python", *sys.argv]), "rows": rows, "versions": versions(),
-              "hardware": hardware()}  # fmt: skip
+    command = shlex.join(["python", "benchmarks/choosing.py", *map(shortened, sys.argv[1:])])
+    record = {"command": command, "rows": rows, "versions": versions(), "hardware": hardware()}
     store(arguments.name, record)
 
 
