@@ -9,6 +9,7 @@ import pandas as pd
 
 BAR = 20  # characters
 MOST_ROWS = 40
+MOST_SENTENCES = 8
 
 
 def panel(title: str, *parts: str) -> str:
@@ -22,15 +23,22 @@ def paragraph(text: str) -> str:
 
 
 def sentences(texts: Sequence[str]) -> str:
-    """A list of sentences; nothing where there are none."""
-    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
-    return f"<ul>{items}</ul>" if items else ""
+    """A list of sentences, of which many are folded; nothing where there are none."""
+    items = [f"<li>{escape(text)}</li>" for text in texts]
+    first, rest = items[:MOST_SENTENCES], items[MOST_SENTENCES:]
+    shown = f"<ul>{''.join(first)}</ul>" if first else ""
+    more = f"<details><summary>{len(rest)} more</summary><ul>{''.join(rest)}</ul></details>"
+    return shown + more if rest else shown
 
 
 def table(frame: pd.DataFrame) -> str:
     """A table as the notebook draws its own; the middle of a long one is left out."""
+    # Texts such as '100.0 %' stay on one line.
+    unbroken = frame.map(
+        lambda cell: cell.replace(" ", "\u00a0") if isinstance(cell, str) else cell
+    )
     with pd.option_context("display.max_colwidth", None):
-        html: str = frame.to_html(escape=True, border=0, max_rows=MOST_ROWS)
+        html: str = unbroken.to_html(escape=True, border=0, max_rows=MOST_ROWS)
     return html
 
 

@@ -18,7 +18,21 @@ HOSTILE = (
     "😀",
     "a" * 300,
 )
-TAGS = {"div", "p", "strong", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
+TAGS = {
+    "div",
+    "p",
+    "strong",
+    "ul",
+    "li",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "details",
+    "summary",
+}
 
 
 class Page(HTMLParser):
@@ -120,3 +134,18 @@ def test_long_tables_lose_their_middle():
     text = html.table(pd.DataFrame({"value": range(10_000)}))
     assert len(Page(text).rows) < 60
     assert len(text) < 10_000
+
+
+def test_many_sentences_are_folded_and_none_is_lost():
+    page = Page(html.sentences([f"sentence {place}" for place in range(20)]))
+    assert [text for text in page.texts if "more" in text] == ["12 more"]
+    assert {f"sentence {place}" for place in range(20)} <= set(page.texts)
+    assert "details" not in Page(html.sentences(["one"])).tags
+    assert html.sentences([]) == ""
+
+
+def test_a_console_gets_one_line(two_groups):
+    pruned = make_pruned(two_groups)
+    assert repr(two_groups) == "GroupedData('two groups': 400 samples, 2 groups by 'size')"
+    assert repr(pruned) == "Checkpoint('mlp', 'magnitude', sparsity 75.00%)"
+    assert repr(audit.Mask(pruned.mask)) == "Mask(sparsity 75.00%, 3 layers)"

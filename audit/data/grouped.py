@@ -131,6 +131,12 @@ class GroupedData:
         }
         return pd.DataFrame(counts, index=pd.Index(self.group_names, name=self.attribute))
 
+    def __repr__(self) -> str:
+        return (
+            f"GroupedData({self.name!r}: {len(self):,} samples, {len(self.group_names)} groups "
+            f"by {self.attribute!r})"
+        )
+
     def _repr_html_(self) -> str:
         """What the data is, for a notebook: sizes per group and split, and its notes."""
         shape = "×".join(str(size) for size in self.input_shape)

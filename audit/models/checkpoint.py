@@ -110,6 +110,10 @@ class Checkpoint:
         survivors = sum(int(weight.count_nonzero()) for weight in weights)
         return 1.0 - survivors / sum(weight.numel() for weight in weights)
 
+    def __repr__(self) -> str:
+        sparse = "dense" if self.sparsity is None else f"sparsity {self.sparsity:.2%}"
+        return f"Checkpoint({self.architecture.name!r}, {self.provenance.method!r}, {sparse})"
+
     def _repr_html_(self) -> str:
         """What the network is and where it came from, for a notebook."""
         title = f"{self.architecture.name}, {self.provenance.method}"

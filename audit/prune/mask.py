@@ -61,6 +61,9 @@ class Mask:
         """Share removed, layer by layer."""
         return {name: 1.0 - float(part.double().mean()) for name, part in self.parts.items()}
 
+    def __repr__(self) -> str:
+        return f"Mask(sparsity {self.sparsity:.2%}, {len(self.parts)} layers)"
+
     def _repr_html_(self) -> str:
         """The measured sparsity, for a notebook: of all layers, and of each."""
         about = f"{self.survivors:,} of {self.size:,} prunable weights survive"

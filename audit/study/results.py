@@ -105,6 +105,9 @@ class Results:
         """The record as JSON text."""
         return json.dumps(self.record, indent=1, ensure_ascii=False) + "\n"
 
+    def __repr__(self) -> str:
+        return f"Results({self.record['verdict']['headline']!r})"
+
     def _repr_html_(self) -> str:
         """The verdict and one small table, for a notebook."""
         verdict = self.record["verdict"]
