@@ -202,6 +202,23 @@ def init(
 
 
 @app.command()
+def notebook(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
+    config: Annotated[
+        Path | None, typer.Option(help="A study in TOML that the notebooks then follow.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace notebooks that exist.")] = False,
+) -> None:
+    """Copy the notebooks out, on request filled in with a study of your own."""
+    from audit.notebook import copy_notebooks
+    from audit.study.settings import load_settings
+
+    settings = None if config is None else load_settings(config)
+    for path in copy_notebooks(folder, settings, force):
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
 def train(
     data: Annotated[str, typer.Option(help=DATA_HELP)],
     model: Annotated[

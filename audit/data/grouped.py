@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from audit import html
 from audit.errors import AuditError
 
 SPLITS = ("train", "select", "test")
@@ -129,6 +130,24 @@ class GroupedData:
             for name, rows in self.splits.items()
         }
         return pd.DataFrame(counts, index=pd.Index(self.group_names, name=self.attribute))
+
+    def __repr__(self) -> str:
+        return (
+            f"GroupedData({self.name!r}: {len(self):,} samples, {len(self.group_names)} groups "
+            f"by {self.attribute!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        """What the data is, for a notebook: sizes per group and split, and its notes."""
+        shape = "×".join(str(size) for size in self.input_shape)
+        about = (
+            f"{len(self):,} samples of {shape} inputs, {len(self.classes)} classes; "
+            f"{len(self.group_names)} groups by {self.attribute}"
+        )
+        sizes = self.sizes().map("{:,}".format).rename_axis(columns="samples")
+        return html.panel(
+            self.name, html.paragraph(about), html.table(sizes), html.sentences(self.notes)
+        )
 
 
 def _check_lengths(data: GroupedData) -> None:

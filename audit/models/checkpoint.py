@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from audit import html
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.files import replacing, sha256
@@ -99,6 +100,25 @@ class Checkpoint:
                 f"the weights do not fit the architecture '{name}': {reason}"
             ) from error
         return model.eval()
+
+    @property
+    def sparsity(self) -> float | None:
+        """Share of exact zeros in the weights that the mask covers, measured; None if dense."""
+        if self.mask is None:
+            return None
+        weights = [self.state[name] for name in self.mask]
+        survivors = sum(int(weight.count_nonzero()) for weight in weights)
+        return 1.0 - survivors / sum(weight.numel() for weight in weights)
+
+    def __repr__(self) -> str:
+        sparse = "dense" if self.sparsity is None else f"sparsity {self.sparsity:.2%}"
+        return f"Checkpoint({self.architecture.name!r}, {self.provenance.method!r}, {sparse})"
+
+    def _repr_html_(self) -> str:
+        """What the network is and where it came from, for a notebook."""
+        title = f"{self.architecture.name}, {self.provenance.method}"
+        notes = html.sentences(self.provenance.notes)
+        return html.panel(title, html.facts(_facts(self)), notes)
 
 
 def make_checkpoint(
@@ -252,6 +272,29 @@ def _from_plain(content: Mapping[str, Any]) -> Checkpoint:
         tuple(content["classes"]),
         content["versions"],
     )
+
+
+def _facts(checkpoint: Checkpoint) -> dict[str, str]:
+    """What a person asks of a checkpoint first, in words."""
+    made, architecture = checkpoint.provenance, checkpoint.architecture
+    shape = "×".join(str(size) for size in architecture.input_shape)
+    arguments = "".join(f", {name} {value}" for name, value in architecture.arguments.items())
+    values = sum(value.numel() for value in checkpoint.state.values())
+    facts = {
+        "network": f"{architecture.name}{arguments}",
+        "from, to": f"{shape} inputs, {architecture.classes} classes",
+        "size": f"{values:,} parameters and buffers",
+        "sparsity, measured": "dense"
+        if checkpoint.sparsity is None
+        else f"{checkpoint.sparsity:.2%} (asked for: {made.rate:.6g})",
+        "constraint": made.constraint,
+        "optimisation steps": f"{made.steps:,}",
+        "seed": str(made.seed),
+        "data": ", ".join(f"{key}={value}" for key, value in checkpoint.data.items()),
+        "groups": f"{len(checkpoint.group_names)} by {checkpoint.attribute}",
+        "dense parent": made.parent.path if made.parent is not None else "",
+    }
+    return {name: value for name, value in facts.items() if value}
 
 
 def _check_state(checkpoint: Checkpoint, path: Path | str) -> None:

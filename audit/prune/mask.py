@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from audit import html
 from audit.errors import AuditError
 
 
@@ -58,6 +60,25 @@ class Mask:
     def layer_sparsity(self) -> dict[str, float]:
         """Share removed, layer by layer."""
         return {name: 1.0 - float(part.double().mean()) for name, part in self.parts.items()}
+
+    def __repr__(self) -> str:
+        return f"Mask(sparsity {self.sparsity:.2%}, {len(self.parts)} layers)"
+
+    def _repr_html_(self) -> str:
+        """The measured sparsity, for a notebook: of all layers, and of each."""
+        about = f"{self.survivors:,} of {self.size:,} prunable weights survive"
+        layers = pd.DataFrame(
+            {
+                "weights": [f"{part.numel():,}" for part in self.parts.values()],
+                "survive": [f"{int(part.sum()):,}" for part in self.parts.values()],
+                "sparsity": [f"{share:.2%}" for share in self.layer_sparsity().values()],
+                "removed": [html.bar(share) for share in self.layer_sparsity().values()],
+            },
+            index=pd.Index(self.parts, name="layer"),
+        )
+        return html.panel(
+            f"Mask, sparsity {self.sparsity:.2%}", html.paragraph(about), html.table(layers)
+        )
 
     @torch.no_grad()
     def apply(self, model: nn.Module) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from audit import html
 from audit.errors import AuditError
 from audit.files import replacing, write_atomically
+from audit.study.summary import summary
 
 SCHEMA_VERSION = 3
 GROUP_COLUMNS = (
@@ -102,6 +104,15 @@ class Results:
     def to_json(self) -> str:
         """The record as JSON text."""
         return json.dumps(self.record, indent=1, ensure_ascii=False) + "\n"
+
+    def __repr__(self) -> str:
+        return f"Results({self.record['verdict']['headline']!r})"
+
+    def _repr_html_(self) -> str:
+        """The verdict and one small table, for a notebook."""
+        verdict = self.record["verdict"]
+        found = html.sentences(verdict["sentences"])
+        return html.panel(verdict["headline"], found, html.table(summary(self.record)))
 
 
 def load_results(folder: Path | str) -> Results:

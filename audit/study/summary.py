@@ -1,0 +1,78 @@
+"""The one small table that says what a study or a comparison found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, mode, stdev
+from typing import Any
+
+import pandas as pd
+
+from audit.study.verdict import Row, label, percent, points
+
+GAP = "max_excess_accuracy_gap"
+
+
+def summary(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Texts for a person: a row per group of a comparison, or per method and rate of a study."""
+    if record["tables"].get("compared"):
+        return _compared(record)
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for model in record["models"]:
+        key = (label(model), percent(model["rate"]))
+        if key not in rows:
+            same = [m for m in record["models"] if (label(m), percent(m["rate"])) == key]
+            rows[key] = _method(record["overall"], same)
+    index = pd.MultiIndex.from_tuples(rows, names=["method", "rate"])
+    return pd.DataFrame(list(rows.values()), index=index)
+
+
+def _method(overall: Sequence[Row], models: Sequence[Row]) -> dict[str, str]:
+    """A method at a rate; over several seeds, means ± their standard deviation."""
+    names = [model["name"] for model in models]
+    split = "test" if any(row["split"] == "test" for row in overall) else overall[0]["split"]
+    own = [row for row in overall if row["model"] in names and row["split"] == split]
+    accuracy, gap = ([r for r in own if r["metric"] == m] for m in ("accuracy", GAP))
+    return {
+        "sparsity": f"{100 * mean(model['sparsity'] for model in models):.1f} %",
+        "accuracy": _spread(accuracy, "%"),
+        "largest excess accuracy gap": points(gap[0]) if len(gap) == 1 else _spread(gap, "points"),
+        "group": mode([str(row["group"]) for row in gap]) if gap else "",
+    }
+
+
+def _spread(rows: Sequence[Row], unit: str) -> str:
+    values = [100 * row["value"] for row in rows]
+    if not values:
+        return "–"
+    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{mean(values):.1f}{spread} {unit}"
+
+
+def _compared(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Accuracy of every group under the baseline, and how far every candidate is from it."""
+    baseline, *candidates = record["tables"]["compared"]
+    table = pd.DataFrame(record["tables"]["comparison"])
+    table = table[table["metric"] == "accuracy"]
+    shown: dict[str, list[str]] = {}
+    groups: list[str] = []
+    for candidate in candidates:
+        rows = table[table["candidate_name"] == candidate].to_dict("records")
+        groups = [f"{r['group']} ({r['flag']})" if r["flag"] else str(r["group"]) for r in rows]
+        shown["n"] = [f"{row['n']:,}" for row in rows]
+        shown[baseline] = [_share(row["baseline"]) for row in rows]
+        shown[candidate] = [_share(row["candidate"]) for row in rows]
+        shown[f"{candidate} − {baseline}, points"] = [_difference(row) for row in rows]
+    return pd.DataFrame(shown, index=pd.Index(groups, name="group")).rename_axis(columns="accuracy")
+
+
+def _share(value: float | None) -> str:
+    return "–" if pd.isna(value) else f"{100 * value:.1f} %"
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    names = ("difference", "difference_ci_low", "difference_ci_high")
+    if any(pd.isna(row[name]) for name in names):
+        return "–"
+    value, low, high = (100 * row[name] for name in names)
+    return f"{value:+.1f} [{low:.1f}, {high:.1f}]".replace("-", "−")
