@@ -5,6 +5,7 @@ Torch and the rest are imported inside the commands, so that `--help` answers at
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -161,7 +162,7 @@ def demo(
     from audit.study.demo import demo_settings
 
     settings = demo_settings(seed, _device(device))
-    _study(settings, out, 0, json, pdf, f"audit demo --out {out} --seed {seed}")
+    _study(settings, out, 0, json, pdf)
 
 
 @app.command()
@@ -183,7 +184,7 @@ def run(
 
     settings = on_device(load_settings(config), _device(device))
     folder = out or Path("reports") / config.stem
-    _study(settings, folder, workers, json, pdf, f"audit run {config} --out {folder}")
+    _study(settings, folder, workers, json, pdf)
 
 
 @app.command()
@@ -328,8 +329,7 @@ def measure(
         theory=theory,
         deepfool=deepfool,
     )
-    command = f"audit measure {model_file}"
-    results = measure_files(model_file, dense, data, model, settings, command)
+    results = measure_files(model_file, dense, data, model, settings, _command())
     _deliver(results, out or Path("reports") / model_file.stem, json, pdf)
     checks.run(results)
 
@@ -373,8 +373,7 @@ def compare(
         theory=theory,
         deepfool=deepfool,
     )
-    command = " ".join(["audit compare", *map(str, (baseline, *fair))])
-    results = compare_files(baseline, fair, dense, data, model, settings, command)
+    results = compare_files(baseline, fair, dense, data, model, settings, _command())
     stems = "-".join(path.stem for path in (baseline, *fair))
     _deliver(results, out or Path("reports") / stems, json, pdf)
     checks.run(results)
@@ -487,10 +486,15 @@ class _Checks:
             raise typer.Exit(1)
 
 
-def _study(settings: Any, out: Path, workers: int, json: bool, pdf: bool, command: str) -> None:
+def _study(settings: Any, out: Path, workers: int, json: bool, pdf: bool) -> None:
     from audit.study.run import run_study
 
-    _deliver(run_study(settings, out, workers, command), out, json, pdf)
+    _deliver(run_study(settings, out, workers, _command()), out, json, pdf)
+
+
+def _command() -> str:
+    """What was typed, as a shell reads it again."""
+    return shlex.join(["audit", *sys.argv[1:]])
 
 
 def _deliver(results: Results, out: Path, json: bool, pdf: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from audit.report.evidence import attribution_table, cause_table, exemplar_table, gap_table
 from audit.report.sections import Section, comparison_sections, study_sections
-from audit.report.tables import eigenvalue_table, layer_table, size_table
+from audit.report.tables import Table, eigenvalue_table, layer_table, network_table, size_table
 from audit.study.results import Results
 
 DEFINITIONS = (
@@ -88,6 +88,7 @@ class View:
     reading: str
     sections: list[Section]
     identity: list[tuple[str, str]]
+    networks: Table
     settings: str
 
 
@@ -105,6 +106,7 @@ def make_view(results: Results) -> View:
         reading=_reading(record),
         sections=[*sections, _evidence(results), _data_section(record)],
         identity=_identity(record),
+        networks=network_table(record["models"]),
         settings=json.dumps(record["settings"], indent=1, ensure_ascii=False, default=str),
     )
 
@@ -162,13 +164,15 @@ def _data_section(record: dict[str, Any]) -> Section:
 def _identity(record: dict[str, Any]) -> list[tuple[str, str]]:
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     spec = ", ".join(f"{key}={value}" for key, value in record["data"]["spec"].items())
-    rows = [
+    samples = max(row["n"] for row in record["overall"])
+    seeds = sorted({model["seed"] for model in record["models"]})
+    known = {model["sha256"] for model in record["models"]}
+    parents = {model["parent"] for model in record["models"]} - known - {None}
+    return [
         ("Command", record["command"] or "made in Python"),
         ("Data", spec or record["data"]["name"]),
+        ("Measured", f"{samples:,} samples of the split {record['overall'][0]['split']}"),
+        *(("Dense parent", f"SHA-256 {parent}") for parent in sorted(parents)),
+        ("Seed" if len(seeds) == 1 else "Seeds", ", ".join(map(str, seeds))),
         ("Versions", versions),
     ]
-    for model in record["models"]:
-        file = model["file"] or "in memory"
-        digest = f", SHA-256 {model['sha256']}" if model["sha256"] else ""
-        rows.append((model["name"], f"{model['architecture']}, {file}{digest}"))
-    return rows

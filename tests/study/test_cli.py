@@ -14,6 +14,7 @@ from PIL import Image
 
 import audit
 from audit.cli import main
+from audit.files import sha256
 from audit.models import load_checkpoint
 from audit.study.results import GROUP_COLUMNS, SAMPLE_COLUMNS
 
@@ -100,8 +101,13 @@ def test_compare_finds_everything_in_the_checkpoints(models, monkeypatch, capsys
     assert set(groups["metric"]) == METRICS
     assert groups.groupby(["model", "metric"]).size().eq(10).all()
     assert [model["sparsity"] for model in record["models"]] == pytest.approx([0.9, 0.9], abs=1e-3)
-    assert len(record["tables"]["comparison"]) == 10 * len(METRICS)
+    assert record["command"].startswith("audit compare ")
+    assert record["command"].endswith("--samples-per-group 20")
     page = (out / "report.html").read_text("utf-8")
+    assert f"SHA-256 {sha256(models / 'dense.pt')}" in page
+    for model in record["models"]:
+        assert 0 < model["surviving_multiply_adds"] < 0.5 * model["multiply_adds"]
+    assert len(record["tables"]["comparison"]) == 10 * len(METRICS)
     assert record["verdict"]["headline"] in page
     assert page.count("<script") == 1
     assert "http-equiv" not in page
