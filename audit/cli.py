@@ -122,6 +122,13 @@ Model = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print results.json to standard output.")]
 Pdf = Annotated[bool, typer.Option("--pdf", help="Write report.pdf too (needs the library Pango).")]
+Gallery = Annotated[
+    bool,
+    typer.Option(
+        "--gallery",
+        help="Show the images that pruning broke; the report and gallery.parquet then hold them.",
+    ),
+]
 CurvatureOption = Annotated[Curvature, typer.Option(help="What computes λ_max.")]
 Samples = Annotated[
     int,
@@ -155,6 +162,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("reports/demo"),
     seed: Seed = 0,
     device: Device = None,
+    gallery: Gallery = False,
     json: Json = False,
     pdf: Pdf = False,
 ) -> None:
@@ -162,7 +170,7 @@ def demo(
     from audit.study.demo import demo_settings
 
     settings = demo_settings(seed, _device(device))
-    _study(settings, out, 0, json, pdf)
+    _study(settings, out, 0, gallery, json, pdf)
 
 
 @app.command()
@@ -173,6 +181,7 @@ def run(
         int, typer.Option(help="Cells at a time; 0: one a core (one in all on a GPU).", min=0)
     ] = 0,
     device: Device = None,
+    gallery: Gallery = False,
     json: Json = False,
     pdf: Pdf = False,
 ) -> None:
@@ -184,7 +193,7 @@ def run(
 
     settings = on_device(load_settings(config), _device(device))
     folder = out or Path("reports") / config.stem
-    _study(settings, folder, workers, json, pdf)
+    _study(settings, folder, workers, gallery, json, pdf)
 
 
 @app.command()
@@ -313,6 +322,7 @@ def measure(
     fail_if_possible: FailIfPossible = False,
     junit: JUnit = None,
     github: GitHub = False,
+    gallery: Gallery = False,
     json: Json = False,
     pdf: Pdf = False,
 ) -> None:
@@ -329,7 +339,7 @@ def measure(
         theory=theory,
         deepfool=deepfool,
     )
-    results = measure_files(model_file, dense, data, model, settings, _command())
+    results = measure_files(model_file, dense, data, model, settings, _command(), gallery)
     _deliver(results, out or Path("reports") / model_file.stem, json, pdf)
     checks.run(results)
 
@@ -357,6 +367,7 @@ def compare(
     fail_if_possible: FailIfPossible = False,
     junit: JUnit = None,
     github: GitHub = False,
+    gallery: Gallery = False,
     json: Json = False,
     pdf: Pdf = False,
 ) -> None:
@@ -373,7 +384,7 @@ def compare(
         theory=theory,
         deepfool=deepfool,
     )
-    results = compare_files(baseline, fair, dense, data, model, settings, _command())
+    results = compare_files(baseline, fair, dense, data, model, settings, _command(), gallery)
     stems = "-".join(path.stem for path in (baseline, *fair))
     _deliver(results, out or Path("reports") / stems, json, pdf)
     checks.run(results)
@@ -486,10 +497,10 @@ class _Checks:
             raise typer.Exit(1)
 
 
-def _study(settings: Any, out: Path, workers: int, json: bool, pdf: bool) -> None:
+def _study(settings: Any, out: Path, workers: int, gallery: bool, json: bool, pdf: bool) -> None:
     from audit.study.run import run_study
 
-    _deliver(run_study(settings, out, workers, _command()), out, json, pdf)
+    _deliver(run_study(settings, out, workers, _command(), gallery), out, json, pdf)
 
 
 def _command() -> str:
@@ -502,8 +513,11 @@ def _deliver(results: Results, out: Path, json: bool, pdf: bool) -> None:
     from rich.console import Console
 
     from audit.report import print_findings
+    from audit.report.gallery import whose
 
     results.save(out)
+    if not results.gallery.empty:
+        typer.echo(" ".join(whose(results.record["data"], len(results.gallery))), err=True)
     if json:
         typer.echo((out / "results.json").read_text("utf-8"))
     else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from audit.report.evidence import attribution_table, cause_table, exemplar_table, gap_table
+from audit.report.gallery import strips, whose
 from audit.report.sections import Section, comparison_sections, study_sections
 from audit.report.tables import Table, eigenvalue_table, layer_table, network_table, size_table
 from audit.study.results import Results
@@ -104,7 +105,7 @@ def make_view(results: Results) -> View:
         headline=record["verdict"]["headline"],
         sentences=record["verdict"]["sentences"],
         reading=_reading(record),
-        sections=[*sections, _evidence(results), _data_section(record)],
+        sections=[*sections, *_gallery(results), _evidence(results), _data_section(record)],
         identity=_identity(record),
         networks=network_table(record["models"]),
         settings=json.dumps(record["settings"], indent=1, ensure_ascii=False, default=str),
@@ -141,6 +142,19 @@ def _reading(record: dict[str, Any]) -> str:
         f"Measured on {samples:,} {split} samples in {len(record['data']['groups'])} groups; "
         f"{len(record['models'])} networks.{spread}"
     )
+
+
+def _gallery(results: Results) -> list[Section]:
+    found = strips(results)
+    if not found:
+        return []
+    lead = [
+        "Samples that the dense network gets right and the pruned one wrong, for the groups that "
+        "lost most: the most confident mistakes first, with what each network says and how sure "
+        "it is.",
+        *whose(results.record["data"], len(results.gallery)),
+    ]
+    return [Section("Samples that pruning broke", " ".join(lead), strips=found)]
 
 
 def _evidence(results: Results) -> Section:

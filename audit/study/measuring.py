@@ -500,8 +500,18 @@ class _Subject:
                 "confidence": found.confidence.numpy(),
                 "boundary_closeness": found.closeness.numpy(),
             }
+            | self._before()
             | self.contributions
         )
+
+    def _before(self) -> dict[str, np.ndarray]:
+        """What the dense parent of a pruned network says of each sample."""
+        if self.dense is None or self.parent is None:
+            return {}
+        return {
+            "dense_prediction": np.array(self.data.classes)[self.parent.prediction.numpy()],
+            "dense_confidence": self.parent.confidence.numpy(),
+        }
 
     def overall_rows(self) -> list[dict[str, Any]]:
         """Numbers over all samples, and the gaps between the groups of at least minimum size."""

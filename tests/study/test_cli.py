@@ -163,6 +163,25 @@ def test_a_report_is_drawn_anew_without_the_model(models, monkeypatch, capsys, t
     assert "expected a folder of results" in line
 
 
+def test_a_gallery_is_there_only_where_it_was_asked_for(models, monkeypatch, capsys, tmp_path):
+    out = tmp_path / "report"
+    command = ("measure", models / "pruned.pt", "--out", out, "--curvature", "none")
+    assert call(monkeypatch, *command, "--gallery", "--json") == 0
+    captured = capsys.readouterr()
+    json.loads(captured.out)
+    assert "images are samples of digits" in captured.err
+    pictures = pd.read_parquet(out / "gallery.parquet")
+    assert (pictures["dense_prediction"] == pictures["label"]).all()
+    assert (pictures["prediction"] != pictures["label"]).all()
+    page = (out / "report.html").read_text("utf-8")
+    assert page.count("data:image/png") == len(pictures) > 0
+    assert call(monkeypatch, "report", out) == 0
+    assert (out / "report.html").read_text("utf-8") == page
+    assert call(monkeypatch, *command) == 0
+    assert not (out / "gallery.parquet").exists()
+    assert "data:image/png" not in (out / "report.html").read_text("utf-8")
+
+
 def test_no_epochs_prune_in_one_shot(models, monkeypatch, capsys, tmp_path):
     made = tmp_path / "one-shot.pt"
     command = ("prune", models / "dense.pt", "--method", "magnitude", "--rate", "0.5")
