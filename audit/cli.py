@@ -129,6 +129,7 @@ Gallery = Annotated[
         help="Show the images that pruning broke; the report and gallery.parquet then hold them.",
     ),
 ]
+Card = Annotated[bool, typer.Option("--card", help="Write model_card.md for the last network too.")]
 CurvatureOption = Annotated[Curvature, typer.Option(help="What computes λ_max.")]
 Samples = Annotated[
     int,
@@ -370,6 +371,7 @@ def compare(
     gallery: Gallery = False,
     json: Json = False,
     pdf: Pdf = False,
+    card: Card = False,
 ) -> None:
     """Compare pruned models group by group: which harms whom, by how much, and why."""
     from audit.study.compare import compare_files
@@ -386,7 +388,7 @@ def compare(
     )
     results = compare_files(baseline, fair, dense, data, model, settings, _command(), gallery)
     stems = "-".join(path.stem for path in (baseline, *fair))
-    _deliver(results, out or Path("reports") / stems, json, pdf)
+    _deliver(results, out or Path("reports") / stems, json, pdf, card)
     checks.run(results)
 
 
@@ -394,11 +396,12 @@ def compare(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where results were stored.")],
     pdf: Pdf = False,
+    card: Card = False,
 ) -> None:
     """Draw the report anew from stored results; no model is needed."""
     from audit.study.results import load_results
 
-    _write_reports(load_results(folder), folder, pdf)
+    _write_reports(load_results(folder), folder, pdf, card)
 
 
 def main() -> None:
@@ -508,7 +511,7 @@ def _command() -> str:
     return shlex.join(["audit", *sys.argv[1:]])
 
 
-def _deliver(results: Results, out: Path, json: bool, pdf: bool) -> None:
+def _deliver(results: Results, out: Path, json: bool, pdf: bool, card: bool = False) -> None:
     """Write the results and their reports; say the finding, or print the record."""
     from rich.console import Console
 
@@ -523,14 +526,17 @@ def _deliver(results: Results, out: Path, json: bool, pdf: bool) -> None:
     else:
         print_findings(results, Console())
         typer.echo()
-    _write_reports(results, out, pdf, quiet=json)
+    _write_reports(results, out, pdf, card, quiet=json)
 
 
-def _write_reports(results: Results, folder: Path, pdf: bool, quiet: bool = False) -> None:
+def _write_reports(
+    results: Results, folder: Path, pdf: bool, card: bool, quiet: bool = False
+) -> None:
     """HTML first, so that it stands even where the PDF cannot be drawn."""
-    from audit.report import write_pdf, write_report
+    from audit.report import write_card, write_pdf, write_report
 
-    for write in (write_report, write_pdf) if pdf else (write_report,):
+    wanted = {write_report: True, write_card: card, write_pdf: pdf}
+    for write in (write for write, asked in wanted.items() if asked):
         path = write(results, folder)
         if not quiet:
             typer.echo(f"report: {path}")

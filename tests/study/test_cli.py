@@ -91,7 +91,8 @@ def test_help_answers_at_once():
 def test_compare_finds_everything_in_the_checkpoints(models, monkeypatch, capsys, tmp_path):
     out = tmp_path / "report"
     pair = (models / "pruned.pt", models / "fair.pt")
-    assert call(monkeypatch, "compare", *pair, "--out", out, "--samples-per-group", 20) == 0
+    command = ("compare", *pair, "--out", out, "--card", "--samples-per-group", 20)
+    assert call(monkeypatch, *command) == 0
     assert "largest excess accuracy gap" in capsys.readouterr().out
     groups = pd.read_parquet(out / "groups.parquet")
     samples = pd.read_parquet(out / "samples.parquet")
@@ -109,6 +110,7 @@ def test_compare_finds_everything_in_the_checkpoints(models, monkeypatch, capsys
         assert 0 < model["surviving_multiply_adds"] < 0.5 * model["multiply_adds"]
     assert len(record["tables"]["comparison"]) == 10 * len(METRICS)
     assert record["verdict"]["headline"] in page
+    assert "\n# fair\n" in (out / "model_card.md").read_text("utf-8")
     assert page.count("<script") == 1
     assert "http-equiv" not in page
 
