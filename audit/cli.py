@@ -525,7 +525,7 @@ def _deliver(results: Results, out: Path, json: bool, pdf: bool, card: bool = Fa
         typer.echo((out / "results.json").read_text("utf-8"))
     else:
         print_findings(results, Console())
-        typer.echo()
+        typer.echo(f"numbers: {out / 'results.json'} and the tables beside it")
     _write_reports(results, out, pdf, card, quiet=json)
 
 
