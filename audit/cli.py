@@ -5,6 +5,7 @@ Torch and the rest are imported inside the commands, so that `--help` answers at
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -121,6 +122,14 @@ Model = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print results.json to standard output.")]
 Pdf = Annotated[bool, typer.Option("--pdf", help="Write report.pdf too (needs the library Pango).")]
+Gallery = Annotated[
+    bool,
+    typer.Option(
+        "--gallery",
+        help="Show the images that pruning broke; the report and gallery.parquet then hold them.",
+    ),
+]
+Card = Annotated[bool, typer.Option("--card", help="Write model_card.md for the last network too.")]
 CurvatureOption = Annotated[Curvature, typer.Option(help="What computes λ_max.")]
 Samples = Annotated[
     int,
@@ -154,6 +163,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("reports/demo"),
     seed: Seed = 0,
     device: Device = None,
+    gallery: Gallery = False,
     json: Json = False,
     pdf: Pdf = False,
 ) -> None:
@@ -161,7 +171,7 @@ def demo(
     from audit.study.demo import demo_settings
 
     settings = demo_settings(seed, _device(device))
-    _study(settings, out, 0, json, pdf, f"audit demo --out {out} --seed {seed}")
+    _study(settings, out, 0, gallery, json, pdf)
 
 
 @app.command()
@@ -172,6 +182,7 @@ def run(
         int, typer.Option(help="Cells at a time; 0: one a core (one in all on a GPU).", min=0)
     ] = 0,
     device: Device = None,
+    gallery: Gallery = False,
     json: Json = False,
     pdf: Pdf = False,
 ) -> None:
@@ -183,7 +194,7 @@ def run(
 
     settings = on_device(load_settings(config), _device(device))
     folder = out or Path("reports") / config.stem
-    _study(settings, folder, workers, json, pdf, f"audit run {config} --out {folder}")
+    _study(settings, folder, workers, gallery, json, pdf)
 
 
 @app.command()
@@ -346,6 +357,7 @@ def measure(
     fail_if_possible: FailIfPossible = False,
     junit: JUnit = None,
     github: GitHub = False,
+    gallery: Gallery = False,
     json: Json = False,
     pdf: Pdf = False,
 ) -> None:
@@ -362,8 +374,7 @@ def measure(
         theory=theory,
         deepfool=deepfool,
     )
-    command = f"audit measure {model_file}"
-    results = measure_files(model_file, dense, data, model, settings, command)
+    results = measure_files(model_file, dense, data, model, settings, _command(), gallery)
     _deliver(results, out or Path("reports") / model_file.stem, json, pdf)
     checks.run(results)
 
@@ -391,8 +402,10 @@ def compare(
     fail_if_possible: FailIfPossible = False,
     junit: JUnit = None,
     github: GitHub = False,
+    gallery: Gallery = False,
     json: Json = False,
     pdf: Pdf = False,
+    card: Card = False,
 ) -> None:
     """Compare pruned models group by group: which harms whom, by how much, and why."""
     from audit.study.compare import compare_files
@@ -407,10 +420,9 @@ def compare(
         theory=theory,
         deepfool=deepfool,
     )
-    command = " ".join(["audit compare", *map(str, (baseline, *fair))])
-    results = compare_files(baseline, fair, dense, data, model, settings, command)
+    results = compare_files(baseline, fair, dense, data, model, settings, _command(), gallery)
     stems = "-".join(path.stem for path in (baseline, *fair))
-    _deliver(results, out or Path("reports") / stems, json, pdf)
+    _deliver(results, out or Path("reports") / stems, json, pdf, card)
     checks.run(results)
 
 
@@ -418,11 +430,12 @@ def compare(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where results were stored.")],
     pdf: Pdf = False,
+    card: Card = False,
 ) -> None:
     """Draw the report anew from stored results; no model is needed."""
     from audit.study.results import load_results
 
-    _write_reports(load_results(folder), folder, pdf)
+    _write_reports(load_results(folder), folder, pdf, card)
 
 
 def main() -> None:
@@ -521,32 +534,43 @@ class _Checks:
             raise typer.Exit(1)
 
 
-def _study(settings: Any, out: Path, workers: int, json: bool, pdf: bool, command: str) -> None:
+def _study(settings: Any, out: Path, workers: int, gallery: bool, json: bool, pdf: bool) -> None:
     from audit.study.run import run_study
 
-    _deliver(run_study(settings, out, workers, command), out, json, pdf)
+    _deliver(run_study(settings, out, workers, _command(), gallery), out, json, pdf)
 
 
-def _deliver(results: Results, out: Path, json: bool, pdf: bool) -> None:
+def _command() -> str:
+    """What was typed, as a shell reads it again."""
+    return shlex.join(["audit", *sys.argv[1:]])
+
+
+def _deliver(results: Results, out: Path, json: bool, pdf: bool, card: bool = False) -> None:
     """Write the results and their reports; say the finding, or print the record."""
     from rich.console import Console
 
     from audit.report import print_findings
+    from audit.report.gallery import whose
 
     results.save(out)
+    if not results.gallery.empty:
+        typer.echo(" ".join(whose(results.record["data"], len(results.gallery))), err=True)
     if json:
         typer.echo((out / "results.json").read_text("utf-8"))
     else:
         print_findings(results, Console())
-        typer.echo()
-    _write_reports(results, out, pdf, quiet=json)
+        typer.echo(f"numbers: {out / 'results.json'} and the tables beside it")
+    _write_reports(results, out, pdf, card, quiet=json)
 
 
-def _write_reports(results: Results, folder: Path, pdf: bool, quiet: bool = False) -> None:
+def _write_reports(
+    results: Results, folder: Path, pdf: bool, card: bool, quiet: bool = False
+) -> None:
     """HTML first, so that it stands even where the PDF cannot be drawn."""
-    from audit.report import write_pdf, write_report
+    from audit.report import write_card, write_pdf, write_report
 
-    for write in (write_report, write_pdf) if pdf else (write_report,):
+    wanted = {write_report: True, write_card: card, write_pdf: pdf}
+    for write in (write for write, asked in wanted.items() if asked):
         path = write(results, folder)
         if not quiet:
             typer.echo(f"report: {path}")

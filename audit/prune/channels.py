@@ -102,14 +102,27 @@ def multiply_adds(model: nn.Module, example_input: Tensor) -> int:
     >>> multiply_adds(nn.Conv2d(3, 8, 3, padding=1), torch.zeros(1, 3, 5, 5)) == 8 * 3 * 9 * 25
     True
     """
-    total = 0
+    return sum(adds for adds, _ in _layer_multiply_adds(model, example_input))
+
+
+def surviving_multiply_adds(model: nn.Module, example_input: Tensor) -> int:
+    """Those multiply-adds whose weight is not exactly zero: what a sparse runtime could not skip.
+
+    Dense kernels do all of `multiply_adds` whatever the zeros.
+    """
+    counts = _layer_multiply_adds(model, example_input)
+    return sum(adds * int(weight.count_nonzero()) // weight.numel() for adds, weight in counts)
+
+
+def _layer_multiply_adds(model: nn.Module, example_input: Tensor) -> list[tuple[int, Tensor]]:
+    """The multiply-adds of every call of a convolution or linear layer, and its weight."""
+    found: list[tuple[int, Tensor]] = []
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
-        nonlocal total
         weight = module.get_parameter("weight")
         # weight[k] acts once on every number of channel k: of the outputs, or of the inputs.
         acts_on = inputs[0] if getattr(module, "transposed", False) else outputs
-        total += acts_on.numel() * weight[0].numel()
+        found.append((acts_on.numel() * weight[0].numel(), weight))
 
     kinds = (nn.Linear, nn.modules.conv._ConvNd)
     hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, kinds)]
@@ -119,7 +132,7 @@ def multiply_adds(model: nn.Module, example_input: Tensor) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    return total
+    return found
 
 
 def _seconds(model: nn.Module, example_input: Tensor) -> float:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from audit.report import figures
 from audit.report.figures import Drawing
+from audit.report.gallery import Strip
 from audit.report.tables import Table, comparison_tables, group_table, model_table
 from audit.study.results import Results
 from audit.study.verdict import BEYOND_ROUNDING, label, overall_table, percent
@@ -38,6 +39,7 @@ class Section:
     figures: list[Drawing] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    strips: list[Strip] = field(default_factory=list)
 
 
 def study_sections(results: Results) -> list[Section]:

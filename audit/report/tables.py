@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.study.verdict import BEYOND_ROUNDING
+from audit.study.verdict import BEYOND_ROUNDING, percent
 
 GROUP_METRICS = {
     "accuracy": "accuracy",
@@ -141,6 +141,38 @@ def model_table(models: Sequence[dict[str, Any]], overall: Sequence[dict[str, An
         rows.append(TableRow(model["name"], cells))
     names = ["model", "sparsity, measured", "parameters left", "steps", *columns.values()]
     return Table("Models", names, rows)
+
+
+def network_table(models: Sequence[dict[str, Any]]) -> Table:
+    """Every network's identity: architecture, measured sparsity, what is left of it, its file."""
+    rows = []
+    for model in models:
+        arguments = ", ".join(f"{key}={value}" for key, value in model["arguments"].items())
+        asked = f"asked for: {percent(model['rate'])}" if model["rate"] else ""
+        cells = [
+            Cell(str(model["architecture"]), arguments, "text"),
+            Cell(f"{model['sparsity']:.2%}", asked),
+            _left(model, "parameters"),
+            _left(model, "multiply_adds"),
+            Cell(model["file"] or "in memory", model["sha256"] or "", "text file"),
+        ]
+        rows.append(TableRow(model["name"], cells))
+    columns = ["model", "architecture", "sparsity, measured", "parameters left",
+               "multiply-adds left", "file, SHA-256"]  # fmt: skip
+    note = (
+        "Multiply-adds are those of convolutions and linear layers for one sample. What is left "
+        "belongs to weights that are not exactly zero; only a network that was shrunk, or a "
+        "runtime made for sparse weights, does less than the whole."
+    )
+    return Table("Every network", columns, rows, note)
+
+
+def _left(model: dict[str, Any], what: str) -> Cell:
+    """What survives, and of how many; results of earlier versions do not have every count."""
+    left, whole = model.get(f"surviving_{what}"), model.get(what)
+    if left is None or whole is None:
+        return Cell(DASH)
+    return Cell(f"{left:,}", f"of {whole:,}")
 
 
 def _overall_cell(row: dict[str, Any] | None, metric: str) -> Cell:

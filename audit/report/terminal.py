@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,32 +11,139 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from audit.report.tables import GROUP_METRICS, comparison_tables, model_table
 from audit.report.tables import Table as Contents
+from audit.report.tables import interval, model_table, number
 from audit.study.results import Results
+from audit.study.verdict import BEYOND_ROUNDING
 
-COMPARED = ("accuracy", "excess_accuracy_gap", "excess_risk", "gradient_norm",
-            "hessian_max_eigenvalue", "boundary_closeness")  # fmt: skip
 WIDE = ("parameters left", "steps", "fairness violation ξ (nats)")
+SIDES = ("baseline", "candidate")
+LONGEST_HEAD = 12
+"""A longer name of a network stands above the table only, and its role in the column."""
+LEGEND = (
+    "Accuracy in %, its difference in points, with 95 % intervals; those who pay most stand "
+    "first, the report keeps the declared order. [bold red]pays[/]: lost significantly more "
+    "accuracy than the average. [green]gains[/], [red]loses[/]: differs significantly."
+)
+Row = Mapping[str, Any]
 
 
 def print_findings(results: Results, console: Console) -> None:
     """The verdict, then one table: the models of a study, or the groups of a comparison."""
     record = results.record
-    console.print(f"[bold]{escape(record['verdict']['headline'])}[/bold]")
-    for sentence in record["verdict"]["sentences"]:
-        console.print(f"  • {escape(sentence)}", highlight=False)
-    console.print()
+    verdict = record["verdict"]
+    later = verdict.get("because", [])
+    console.print(f"[bold]{_plain(verdict['headline'])}[/bold]", highlight=False)
+    _print_list([text for text in verdict["sentences"] if text not in later], console)
     compared = record["tables"].get("compared")
     if compared is None:
         console.print(_rich(_narrow(model_table(record["models"], record["overall"]))))
-        return
-    rows = record["tables"]["comparison"]
-    for candidate in compared[1:]:
-        own = [row for row in rows if row["candidate_name"] == candidate]
-        for contents in comparison_tables(own, (compared[0], candidate)):
-            if contents.title.lower() in {GROUP_METRICS[metric].lower() for metric in COMPARED}:
-                console.print(_rich(contents))
+    else:
+        console.print(LEGEND, highlight=False)
+        console.print()
+    for candidate in (compared or [])[1:]:
+        _print_groups(record, (compared[0], candidate), console)
+    if later:
+        console.print("[bold]Why, and how sure[/bold]")
+        _print_list(later, console)
+
+
+def _print_list(sentences: Sequence[str], console: Console) -> None:
+    grid = Table.grid(padding=(0, 1))
+    for sentence in sentences:
+        grid.add_row("•", _plain(sentence))
+    console.print(grid)
+    console.print()
+
+
+def _print_groups(record: Row, pair: tuple[str, str], console: Console) -> None:
+    """Baseline | candidate | difference of every group; who pays most stands first."""
+    rows = [row for row in record["tables"]["comparison"] if row["candidate_name"] == pair[1]]
+    accuracy, gaps = (
+        {row["group"]: row for row in rows if row["metric"] == metric}
+        for metric in ("accuracy", "excess_accuracy_gap")
+    )
+    order = sorted(accuracy, key=lambda group: _place(gaps.get(group)))
+    groups = [(accuracy[group], gaps.get(group)) for group in order]
+    overall = {row["model"]: row for row in record["overall"] if row["metric"] == "accuracy"}
+    whole = (overall[pair[0]], overall[pair[1]])
+    heads, named = pair, pair
+    if max(map(len, pair)) > LONGEST_HEAD:
+        heads = SIDES
+        named = (f"{pair[0]} (baseline)", f"{pair[1]} (candidate)")
+    table = _group_table(groups, whole, heads, bare=False)
+    unbounded = console.options.update(max_width=10_000)
+    if console.measure(table, options=unbounded).maximum > console.width:
+        table = _group_table(groups, whole, heads, bare=True)
+    console.print(f"[bold]{_plain(named[0])} against {_plain(named[1])}[/bold]", highlight=False)
+    console.print()
+    console.print(table)
+    console.print()
+
+
+def _group_table(
+    groups: Sequence[tuple[Row, Row | None]], whole: tuple[Row, Row], heads: tuple[str, str],
+    bare: bool,
+) -> Table:  # fmt: skip
+    """The table of a pair; `bare` accuracies, without intervals, fit a terminal of 80 columns."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("group", overflow="fold")
+    table.add_column("n", justify="right")
+    for name in (*heads, "difference"):
+        table.add_column(_plain(name), justify="right", no_wrap=True)
+        table.add_column(no_wrap=True)
+    for accuracy, gap in groups:
+        flag = f" ({accuracy['flag']})" if accuracy["flag"] else ""
+        cells = [_plain(f"{accuracy['group'] or '(empty)'}{flag}"), f"{accuracy['n']:,}"]
+        for side in SIDES:
+            cells += [_share(accuracy, side, bare), _pays(gap, side)]
+        table.add_row(*cells, _difference(accuracy), _changed(accuracy))
+    table.add_section()
+    shares = [_share(row, "value", bare) for row in whole]
+    change = number(whole[1]["value"] - whole[0]["value"], "accuracy", signed=True)
+    table.add_row("all", f"{whole[0]['n']:,}", shares[0], "", shares[1], "", change)
+    return table
+
+
+def _place(gap: Row | None) -> tuple[bool, float]:
+    """Where a group stands: by the larger of its two gaps, those without a verdict last."""
+    known = [gap[side] for side in SIDES if gap[side] is not None] if gap else []
+    unsure = gap is None or gap["flag"] != "" or not known
+    return unsure, -max(known, default=0.0)
+
+
+def _share(row: Row, side: str, bare: bool) -> str:
+    text = number(row[side], "accuracy").removesuffix(" %")
+    prefix = "" if side == "value" else f"{side}_"
+    between = interval(row[f"{prefix}ci_low"], row[f"{prefix}ci_high"], "accuracy")
+    return text if bare else f"{text} {between}"
+
+
+def _difference(row: Row) -> str:
+    between = interval(row["difference_ci_low"], row["difference_ci_high"], "accuracy")
+    return f"{number(row['difference'], 'accuracy', signed=True)} {between}"
+
+
+def _pays(gap: Row | None, side: str) -> str:
+    """A word where the group's gap lies above zero with its whole interval."""
+    if gap is None or gap["flag"] != "" or gap[f"{side}_ci_low"] is None:
+        return ""
+    return "[bold red]pays[/]" if gap[f"{side}_ci_low"] > BEYOND_ROUNDING else ""
+
+
+def _changed(accuracy: Row) -> str:
+    """A word where the difference leaves out zero with its whole interval."""
+    low, high = accuracy["difference_ci_low"], accuracy["difference_ci_high"]
+    if low is None or high is None or accuracy["flag"] != "":
+        return ""
+    if low > BEYOND_ROUNDING:
+        return "[green]gains[/]"
+    return "[red]loses[/]" if high < -BEYOND_ROUNDING else ""
+
+
+def _plain(text: str) -> str:
+    """Names as text: no markup, and no control character that a terminal would obey."""
+    return escape("".join(c if c.isprintable() else " " for c in text))
 
 
 def _narrow(contents: Contents) -> Contents:
@@ -51,16 +159,11 @@ def _narrow(contents: Contents) -> Contents:
 
 def _rich(contents: Contents) -> Table:
     table = Table(
-        title=escape(contents.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+        title=_plain(contents.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
     )
     for position, column in enumerate(contents.columns):
         kind: dict[str, Any] = {} if position == 0 else {"justify": "right"}
-        table.add_column(escape(column), overflow="fold", **kind)
+        table.add_column(_plain(column), overflow="fold", **kind)
     for row in contents.rows:
-        cells = [
-            escape(f"{cell.value} {cell.interval}".strip()).replace(" ", "\u00a0")
-            for cell in row.cells
-        ]
-        flag = f" ({row.flag})" if row.flag else ""
-        table.add_row(escape(f"{row.name}{flag}"), *cells)
+        table.add_row(_plain(row.name), *(_plain(cell.value) for cell in row.cells))
     return table

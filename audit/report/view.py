@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from audit.report.evidence import attribution_table, cause_table, exemplar_table, gap_table
+from audit.report.gallery import strips, whose
 from audit.report.sections import Section, comparison_sections, study_sections
-from audit.report.tables import eigenvalue_table, layer_table, size_table
+from audit.report.tables import Table, eigenvalue_table, layer_table, network_table, size_table
 from audit.study.results import Results
 
 DEFINITIONS = (
@@ -88,6 +89,7 @@ class View:
     reading: str
     sections: list[Section]
     identity: list[tuple[str, str]]
+    networks: Table
     settings: str
 
 
@@ -103,8 +105,9 @@ def make_view(results: Results) -> View:
         headline=record["verdict"]["headline"],
         sentences=record["verdict"]["sentences"],
         reading=_reading(record),
-        sections=[*sections, _evidence(results), _data_section(record)],
+        sections=[*sections, *_gallery(results), _evidence(results), _data_section(record)],
         identity=_identity(record),
+        networks=network_table(record["models"]),
         settings=json.dumps(record["settings"], indent=1, ensure_ascii=False, default=str),
     )
 
@@ -141,6 +144,19 @@ def _reading(record: dict[str, Any]) -> str:
     )
 
 
+def _gallery(results: Results) -> list[Section]:
+    found = strips(results)
+    if not found:
+        return []
+    lead = [
+        "Samples that the dense network gets right and the pruned one wrong, for the groups that "
+        "lost most: the most confident mistakes first, with what each network says and how sure "
+        "it is.",
+        *whose(results.record["data"], len(results.gallery)),
+    ]
+    return [Section("Samples that pruning broke", " ".join(lead), strips=found)]
+
+
 def _evidence(results: Results) -> Section:
     notes = list(dict.fromkeys(note for m in results.record["models"] for note in m["notes"]))
     record = results.record
@@ -162,13 +178,15 @@ def _data_section(record: dict[str, Any]) -> Section:
 def _identity(record: dict[str, Any]) -> list[tuple[str, str]]:
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     spec = ", ".join(f"{key}={value}" for key, value in record["data"]["spec"].items())
-    rows = [
+    samples = max(row["n"] for row in record["overall"])
+    seeds = sorted({model["seed"] for model in record["models"]})
+    known = {model["sha256"] for model in record["models"]}
+    parents = {model["parent"] for model in record["models"]} - known - {None}
+    return [
         ("Command", record["command"] or "made in Python"),
         ("Data", spec or record["data"]["name"]),
+        ("Measured", f"{samples:,} samples of the split {record['overall'][0]['split']}"),
+        *(("Dense parent", f"SHA-256 {parent}") for parent in sorted(parents)),
+        ("Seed" if len(seeds) == 1 else "Seeds", ", ".join(map(str, seeds))),
         ("Versions", versions),
     ]
-    for model in record["models"]:
-        file = model["file"] or "in memory"
-        digest = f", SHA-256 {model['sha256']}" if model["sha256"] else ""
-        rows.append((model["name"], f"{model['architecture']}, {file}{digest}"))
-    return rows

@@ -11,6 +11,7 @@ from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.files import sha256
 from audit.models.checkpoint import Checkpoint, load_checkpoint, parent_path
+from audit.study.gallery import check_images
 from audit.study.gather import gather
 from audit.study.measuring import ModelMeasures, measure_model
 from audit.study.results import Results
@@ -42,8 +43,12 @@ def measure_files(
     factory: str | None = None,
     settings: MeasureSettings | None = None,
     command: str = "",
+    gallery: bool = False,
 ) -> Results:
-    """Measure the network of a checkpoint file, beside its dense parent where it has one."""
+    """Measure the network of a checkpoint file, beside its dense parent where it has one.
+
+    With `gallery`, the results hold pictures of the samples that pruning broke.
+    """
     settings = settings or MeasureSettings()
     checkpoint = load_checkpoint(model)
     parent = None
@@ -52,8 +57,10 @@ def measure_files(
     files = {"dense": parent} if parent is not None else {}
     files[model.stem if model.stem != "dense" else "model"] = model
     samples = data_of(checkpoint, model, data)
+    if gallery:
+        check_images(samples)
     measures = _measure_all(files, parent, samples, settings, factory)
-    return gather(measures, samples, {"measure": asdict(settings)}, command)
+    return gather(measures, samples, {"measure": asdict(settings)}, command, gallery=gallery)
 
 
 def compare_files(
@@ -64,9 +71,11 @@ def compare_files(
     factory: str | None = None,
     settings: MeasureSettings | None = None,
     command: str = "",
+    gallery: bool = False,
 ) -> Results:
     """Compare the networks of checkpoint files with the first; a dense baseline is its own parent.
 
+    With `gallery`, the results hold pictures of the samples that pruning broke.
     Raises AuditError where they are of different data, splits or dense parents.
     """
     settings = settings or MeasureSettings()
@@ -78,9 +87,12 @@ def compare_files(
         _check_pair(one, other, baseline, candidate)
         parent = dense or _shared_parent(one, other, baseline, candidate)
     samples = data_of(one, baseline, data)
+    if gallery:
+        check_images(samples)
     files = dict(zip(_names(baseline, others), (baseline, *others), strict=True))
     measures = _measure_all(files, parent, samples, settings, factory)
-    return gather(measures, samples, {"measure": asdict(settings)}, command, tuple(files))
+    record = {"measure": asdict(settings)}
+    return gather(measures, samples, record, command, tuple(files), gallery)
 
 
 def data_of(checkpoint: Checkpoint, path: Path, spec: str | None = None) -> GroupedData:

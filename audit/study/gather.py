@@ -13,6 +13,7 @@ from audit.models.checkpoint import library_versions
 from audit.study.causes import causes_table
 from audit.study.comparison import comparison_table
 from audit.study.exemplars import exemplar_table
+from audit.study.gallery import take_pictures
 from audit.study.measuring import ModelMeasures
 from audit.study.results import SCHEMA_VERSION, Results
 from audit.study.verdict import compare_verdict, study_verdict
@@ -24,10 +25,12 @@ def gather(
     settings: Mapping[str, Any],
     command: str = "",
     compared: Sequence[str] | None = None,
+    gallery: bool = False,
 ) -> Results:
     """The results of some models on the same data, with their verdict in words.
 
-    `compared` names the baseline and then every candidate where models are compared.
+    `compared` names the baseline and then every candidate where models are compared. With
+    `gallery`, pictures of the samples that pruning broke are part of the results.
     """
     groups = pd.concat([one.groups for one in measures], ignore_index=True)
     groups["group"] = pd.Categorical(groups["group"], categories=data.group_names, ordered=True)
@@ -60,7 +63,10 @@ def gather(
         )
         record["tables"] |= {"compared": list(compared), "comparison": _records(table)}
         record["verdict"] = compare_verdict(table, overall, compared, causes, layers)
-    return Results(groups, samples, record, layers)
+    pictures = pd.DataFrame()
+    if gallery:
+        pictures = take_pictures(data, samples, groups, models, compared or ())
+    return Results(groups, samples, record, layers, pictures)
 
 
 def describe(data: GroupedData) -> dict[str, Any]:

@@ -63,6 +63,7 @@ from audit.measure.calibration import (
 )
 from audit.measure.fairness import confusion_counts
 from audit.models.checkpoint import Checkpoint
+from audit.prune.channels import multiply_adds, surviving_multiply_adds
 from audit.prune.mask import measured_mask
 from audit.study.making import check_same_data
 from audit.study.results import GROUP_COLUMNS, LAYER_COLUMNS
@@ -499,8 +500,18 @@ class _Subject:
                 "confidence": found.confidence.numpy(),
                 "boundary_closeness": found.closeness.numpy(),
             }
+            | self._before()
             | self.contributions
         )
+
+    def _before(self) -> dict[str, np.ndarray]:
+        """What the dense parent of a pruned network says of each sample."""
+        if self.dense is None or self.parent is None:
+            return {}
+        return {
+            "dense_prediction": np.array(self.data.classes)[self.parent.prediction.numpy()],
+            "dense_confidence": self.parent.confidence.numpy(),
+        }
 
     def overall_rows(self) -> list[dict[str, Any]]:
         """Numbers over all samples, and the gaps between the groups of at least minimum size."""
@@ -616,15 +627,19 @@ class _Subject:
         """The model's entry in results.json."""
         provenance = self.provenance
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        sample = self.data.batch(self.rows[:1]).inputs
         return self._identity() | {
             "name": self.name,
             "file": None,
             "sha256": None,
             "parameters": parameters,
             "surviving_parameters": parameters - self.mask.size + self.mask.survivors,
+            "multiply_adds": multiply_adds(self.model, sample),
+            "surviving_multiply_adds": surviving_multiply_adds(self.model, sample),
             "layer_sparsity": self.mask.layer_sparsity(),
             "architecture": self.checkpoint.architecture.name,
             "arguments": dict(self.checkpoint.architecture.arguments),
+            "input_shape": list(self.data.input_shape),
             "steps": provenance.steps,
             "settings": dict(provenance.settings),
             "notes": list(provenance.notes),

@@ -15,6 +15,7 @@ from audit.files import replacing, write_atomically
 from audit.study.summary import summary
 
 SCHEMA_VERSION = 3
+GALLERY = "gallery.parquet"
 GROUP_COLUMNS = (
     "model",
     "method",
@@ -80,9 +81,11 @@ class Results:
               p_value is Holm-adjusted over the groups; flag is "", "small" or "absent"
     layers    one row per model × group × layer × metric (LAYER_COLUMNS): the Taylor terms of every
               layer, and its own block's eigenvalues where they were asked for
-    samples   one row per model × sample (SAMPLE_COLUMNS), then each sample's part of the metrics
+    samples   one row per model × sample (SAMPLE_COLUMNS), what the dense parent of a pruned network
+              said (dense_prediction, dense_confidence), then each sample's part of the metrics
               of the whole network (gradient_norm, input_distance, hessian_max_eigenvalue, …): its
               mean over a group is the group's value; NaN where the sample was not chosen for it
+    gallery   one row per picture of a sample that pruning broke, where they were asked for
     record    the content of results.json: schema_version, created, command, settings, versions,
               data, models, verdict, overall, tables
     """
@@ -91,11 +94,19 @@ class Results:
     samples: pd.DataFrame
     record: dict[str, Any]
     layers: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(LAYER_COLUMNS)))
+    gallery: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def save(self, folder: Path | str) -> None:
-        """Write the tables as parquet and results.json, each whole or not at all."""
+        """Write the tables as parquet and results.json, each whole or not at all.
+
+        Pictures of an earlier run in the same folder are removed.
+        """
         folder = Path(folder)
         tables = {"groups": self.groups, "layers": self.layers, "samples": self.samples}
+        if self.gallery.empty:
+            (folder / GALLERY).unlink(missing_ok=True)
+        else:
+            tables["gallery"] = self.gallery
         for name, table in tables.items():
             with replacing(folder / f"{name}.parquet") as temporary:
                 table.to_parquet(temporary, index=False)
@@ -127,10 +138,12 @@ def load_results(folder: Path | str) -> Results:
         groups = pd.read_parquet(folder / "groups.parquet")
         layers = pd.read_parquet(folder / "layers.parquet")
         samples = pd.read_parquet(folder / "samples.parquet")
+        pictured = (folder / GALLERY).is_file()
+        gallery = pd.read_parquet(folder / GALLERY) if pictured else pd.DataFrame()
     except (ValueError, OSError) as error:
         cause = " ".join(str(error).split())
         raise AuditError(f"the results in '{folder}' cannot be read: {cause}") from error
-    return Results(groups, samples, record, layers)
+    return Results(groups, samples, record, layers, gallery)
 
 
 def _check_version(record: Any, folder: Path) -> None:

@@ -23,6 +23,7 @@ from audit.data.grouped import GroupedData
 from audit.files import sha256
 from audit.mitigate.methods import MITIGATION_METHODS
 from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
+from audit.study.gallery import check_images
 from audit.study.gather import gather
 from audit.study.making import prune_model, train_model
 from audit.study.measuring import ModelMeasures, measure_model
@@ -47,15 +48,21 @@ class Cell:
 
 
 def run_study(
-    settings: StudySettings, folder: Path | str, workers: int = 0, command: str = ""
+    settings: StudySettings,
+    folder: Path | str,
+    workers: int = 0,
+    command: str = "",
+    gallery: bool = False,
 ) -> Results:
     """Make and measure every cell of the study, those not already under the folder.
 
     `workers` cells run at a time; 0 means one a core, and one in all on a GPU. The results are
-    the same whatever the number.
+    the same whatever the number. With `gallery`, they hold pictures of samples that pruning broke.
     """
     folder = Path(folder)
     data = load_data(settings.data)
+    if gallery:
+        check_images(data)
     settings = replace(settings, data=dict(data.spec))
     workers = workers or (cpu_count() if settings.training.device == "cpu" else 1)
     dense = [Cell(seed) for seed in settings.seeds]
@@ -69,7 +76,7 @@ def run_study(
     _in_parallel("pruned models", make_cell, settings, pruned, folder, workers)
     cells = [*dense, *pruned]
     measures = _in_parallel("measuring", measure_cell, settings, cells, folder, workers)
-    return gather(measures, data, asdict(settings), command)
+    return gather(measures, data, asdict(settings), command, gallery=gallery)
 
 
 def make_cell(settings: StudySettings, cell: Cell, folder: Path) -> None:

@@ -35,12 +35,13 @@ def study_verdict(
     sentences = [sentence for sentence in described if sentence]
     sentences += _onset(groups, baseline)
     named = [str(m["name"]) for m in pruned if label(m) == baseline and m["rate"] == rate]
-    sentences += _explained(groups, causes, layers, named, f"{baseline} at {percent(rate)}")
-    sentences += _detectable(groups[groups["model"] == named[0]])
+    because = _explained(groups, causes, layers, named, f"{baseline} at {percent(rate)}")
+    because += _detectable(groups[groups["model"] == named[0]])
+    sentences += because
     sentences += _mended(table, labels, rate)
     sentences += _left_out(groups)
     headline = _headline(at_rate[0], groups, baseline, rate, len({m["seed"] for m in pruned}))
-    return _words(headline, sentences)
+    return _words(headline, sentences, because)
 
 
 def compare_verdict(
@@ -61,10 +62,11 @@ def compare_verdict(
         sentences = [text for own in found for text in (own["headline"], *own["sentences"])]
         words = _words(_fairest(overall, compared), list(dict.fromkeys(sentences)))
     groups = _as_groups(table, compared)
-    for name in compared:
-        words["sentences"] += _explained(groups, causes, layers, [name], name)
-    words["sentences"] += _detectable(groups[groups["model"] == candidates[-1]])
-    return words
+    because = [
+        text for name in compared for text in _explained(groups, causes, layers, [name], name)
+    ]
+    because += _detectable(groups[groups["model"] == candidates[-1]])
+    return _words(words["headline"], words["sentences"] + because, because)
 
 
 def _as_groups(table: pd.DataFrame, compared: Sequence[str]) -> pd.DataFrame:
@@ -83,9 +85,20 @@ def _fairest(overall: Sequence[Row], compared: Sequence[str]) -> str:
     if len(gaps) < 2:
         return "Too few groups are large enough to say who paid most."
     least = min(gaps, key=lambda name: float(gaps[name]["value"]))
-    return (
+    accuracy = {name: _overall(overall, name, "accuracy")["value"] for name in compared}
+    best = max(accuracy, key=lambda name: float(accuracy[name]))
+    headline = (
         f"Of {len(compared)} networks, {least} has the smallest largest excess accuracy gap: "
-        f"{points(gaps[least])} (group {gaps[least]['group']})."
+        f"{points(gaps[least])} (group {gaps[least]['group']}), at an accuracy of "
+        f"{accuracy[least]:.1%}"
+    )
+    if best == least:
+        return f"{headline}, the highest of all."
+    if best not in gaps:
+        return f"{headline}; {best} is the most accurate: {accuracy[best]:.1%}."
+    return (
+        f"{headline}; {best} is the most accurate: {accuracy[best]:.1%}, with a largest gap of "
+        f"{100 * gaps[best]['value']:.1f} points."
     )
 
 
@@ -147,8 +160,9 @@ def points(row: Row) -> str:
     return f"{text} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
 
 
-def _words(headline: str, sentences: list[str]) -> dict[str, Any]:
-    return {"headline": headline, "sentences": sentences}
+def _words(headline: str, sentences: list[str], because: Sequence[str] = ()) -> dict[str, Any]:
+    """`because`: those of the sentences that say why, and how sure the numbers are."""
+    return {"headline": headline, "sentences": sentences, "because": list(because)}
 
 
 def _headline(

@@ -7,7 +7,7 @@ from audit.report.evidence import (
     exemplar_table,
     gap_table,
 )
-from audit.report.tables import DASH, eigenvalue_table, interval, layer_table, number
+from audit.report.tables import DASH, eigenvalue_table, interval, layer_table, network_table, number
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,23 @@ def test_causes_and_exemplars_say_how_many_groups_and_samples(fake):
     assert harmed.cells[1].value == "90"
     assert int(harmed.cells[2].value) > 0.2 * 90
     assert harmed.cells[3].value == f"{100 * int(harmed.cells[2].value) / 90:.1f} %"
+
+
+def test_every_network_is_named_with_what_is_left_of_it(fake):
+    models = fake(rates=(0.9,)).record["models"]
+    table = network_table(models)
+    cells = dict(zip(table.columns[1:], table.rows[1].cells, strict=True))
+    assert (cells["architecture"].value, cells["architecture"].interval) == ("convnet", "width=32")
+    assert cells["sparsity, measured"].value == "90.00%"
+    assert cells["parameters left"].value == "9,025"
+    assert cells["parameters left"].interval == "of 90,250"
+    assert cells["multiply-adds left"].value == "12,346"
+    assert cells["multiply-adds left"].interval == "of 123,456"
+    assert cells["file, SHA-256"].interval == models[1]["sha256"]
+
+
+def test_results_from_before_multiply_adds_were_counted_are_still_shown(fake):
+    models = fake(rates=(0.9,)).record["models"]
+    for model in models:
+        del model["multiply_adds"], model["surviving_multiply_adds"]
+    assert network_table(models).rows[1].cells[3].value == DASH

@@ -1,8 +1,6 @@
-from io import StringIO
+import pandas as pd
 
-from rich.console import Console
-
-from audit.report import print_findings
+from audit.study.verdict import compare_verdict
 
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
 
@@ -43,16 +41,30 @@ def test_small_and_absent_groups_are_said_and_never_the_worst(fake):
     assert "group 7: absent" in _words(results)
 
 
-def test_the_terminal_shows_the_verdict_and_reads_no_markup_in_names(fake):
-    stream = StringIO()
-    results = fake(groups=("[red]a[/red]", "b", "c"), harmed=("[red]a[/red]",))
-    print_findings(results, Console(file=stream, width=200))
-    assert results.record["verdict"]["headline"] in stream.getvalue()
+def test_of_several_networks_the_fairest_is_named_with_its_price(fake):
+    three = ("magnitude-0.9-seed0", "magnitude-0.98-seed0", "random-0.98-seed0")
+    methods = (("magnitude", "none"), ("random", "none"))
+    results = fake(methods=methods, rates=(0.9, 0.98), compared=three)
+    known = {(row["model"], row["metric"]): row for row in results.record["overall"]}
+    gaps = {name: known[name, "max_excess_accuracy_gap"]["value"] for name in three}
+    least = min(gaps, key=gaps.__getitem__)
+    accuracy = {name: known[name, "accuracy"]["value"] for name in three}
+    headline = results.record["verdict"]["headline"]
+    assert f"{least} has the smallest largest excess accuracy gap" in headline
+    assert f"at an accuracy of {accuracy[least]:.1%}" in headline
+    best = max(accuracy, key=accuracy.__getitem__)
+    assert ("highest of all" in headline) == (best == least)
 
 
-def test_the_terminal_compares_group_by_group(fake):
-    stream = StringIO()
-    print_findings(fake(rates=(0.98,), compared=COMPARED), Console(file=stream, width=100))
-    shown = stream.getvalue()
-    assert "difference" in shown
-    assert max(len(line.rstrip()) for line in shown.splitlines()) <= 100
+def test_a_fairest_network_that_is_useless_is_not_praised(fake):
+    three = ("magnitude-0.9-seed0", "magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
+    results = fake(rates=(0.9, 0.98), compared=three)
+    overall = [dict(row) for row in results.record["overall"]]
+    for row in overall:
+        if row["model"] == three[1] and row["metric"] in ("accuracy", "max_excess_accuracy_gap"):
+            row["value"] = 0.27 if row["metric"] == "accuracy" else 0.0
+    table = pd.DataFrame(results.record["tables"]["comparison"])
+    headline = compare_verdict(table, overall, three)["headline"]
+    assert f"{three[1]} has the smallest" in headline
+    assert "at an accuracy of 27.0%" in headline
+    assert "is the most accurate" in headline

@@ -14,6 +14,7 @@ from PIL import Image
 
 import audit
 from audit.cli import main
+from audit.files import sha256
 from audit.models import load_checkpoint
 from audit.study.results import GROUP_COLUMNS, SAMPLE_COLUMNS
 
@@ -90,7 +91,8 @@ def test_help_answers_at_once():
 def test_compare_finds_everything_in_the_checkpoints(models, monkeypatch, capsys, tmp_path):
     out = tmp_path / "report"
     pair = (models / "pruned.pt", models / "fair.pt")
-    assert call(monkeypatch, "compare", *pair, "--out", out, "--samples-per-group", 20) == 0
+    command = ("compare", *pair, "--out", out, "--card", "--samples-per-group", 20)
+    assert call(monkeypatch, *command) == 0
     assert "largest excess accuracy gap" in capsys.readouterr().out
     groups = pd.read_parquet(out / "groups.parquet")
     samples = pd.read_parquet(out / "samples.parquet")
@@ -100,9 +102,15 @@ def test_compare_finds_everything_in_the_checkpoints(models, monkeypatch, capsys
     assert set(groups["metric"]) == METRICS
     assert groups.groupby(["model", "metric"]).size().eq(10).all()
     assert [model["sparsity"] for model in record["models"]] == pytest.approx([0.9, 0.9], abs=1e-3)
-    assert len(record["tables"]["comparison"]) == 10 * len(METRICS)
+    assert record["command"].startswith("audit compare ")
+    assert record["command"].endswith("--samples-per-group 20")
     page = (out / "report.html").read_text("utf-8")
+    assert f"SHA-256 {sha256(models / 'dense.pt')}" in page
+    for model in record["models"]:
+        assert 0 < model["surviving_multiply_adds"] < 0.5 * model["multiply_adds"]
+    assert len(record["tables"]["comparison"]) == 10 * len(METRICS)
     assert record["verdict"]["headline"] in page
+    assert "\n# fair\n" in (out / "model_card.md").read_text("utf-8")
     assert page.count("<script") == 1
     assert "http-equiv" not in page
 
@@ -155,6 +163,25 @@ def test_a_report_is_drawn_anew_without_the_model(models, monkeypatch, capsys, t
     capsys.readouterr()
     line = refused(monkeypatch, capsys, "report", tmp_path / "nowhere")
     assert "expected a folder of results" in line
+
+
+def test_a_gallery_is_there_only_where_it_was_asked_for(models, monkeypatch, capsys, tmp_path):
+    out = tmp_path / "report"
+    command = ("measure", models / "pruned.pt", "--out", out, "--curvature", "none")
+    assert call(monkeypatch, *command, "--gallery", "--json") == 0
+    captured = capsys.readouterr()
+    json.loads(captured.out)
+    assert "images are samples of digits" in captured.err
+    pictures = pd.read_parquet(out / "gallery.parquet")
+    assert (pictures["dense_prediction"] == pictures["label"]).all()
+    assert (pictures["prediction"] != pictures["label"]).all()
+    page = (out / "report.html").read_text("utf-8")
+    assert page.count("data:image/png") == len(pictures) > 0
+    assert call(monkeypatch, "report", out) == 0
+    assert (out / "report.html").read_text("utf-8") == page
+    assert call(monkeypatch, *command) == 0
+    assert not (out / "gallery.parquet").exists()
+    assert "data:image/png" not in (out / "report.html").read_text("utf-8")
 
 
 def test_no_epochs_prune_in_one_shot(models, monkeypatch, capsys, tmp_path):

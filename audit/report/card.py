@@ -1,0 +1,222 @@
+"""A model card in Markdown with the metadata that Hugging Face reads, from stored results."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+
+from audit.errors import AuditError
+from audit.files import write_atomically
+from audit.report.evidence import GAPS, gap_table
+from audit.report.tables import Table, TableRow, group_table
+from audit.study.results import Results
+from audit.study.verdict import label, percent, points
+
+SHOWN = ("accuracy", "excess_accuracy_gap", "excess_risk")
+TASKS = {3: "image-classification", 1: "tabular-classification"}
+"""Hugging Face's name of the task, by the number of dimensions of one sample."""
+
+
+BEYOND = "(beyond the 95th percentile)"
+
+
+class Ready(str):
+    """Text that goes into the card as it stands."""
+
+
+def write_card(results: Results, folder: Path | str, model: str | None = None) -> Path:
+    """Write model_card.md for one network, the last of the results unless named; return its path.
+
+    Raises AuditError where there is no network of that name.
+    """
+    path = Path(folder) / "model_card.md"
+    write_atomically(path, render_card(results, model))
+    return path
+
+
+def render_card(results: Results, model: str | None = None) -> str:
+    """The card as Markdown text: YAML metadata, then what the network is and whom it harms."""
+    record = results.record
+    one = _chosen(record, model)
+    groups = results.groups[results.groups["model"] == one["name"]]
+    overall = [row for row in record["overall"] if row["model"] == one["name"]]
+    shown = groups[groups["metric"].isin(SHOWN)]
+    environment = Environment(
+        loader=PackageLoader("audit.report", "."),
+        finalize=_finished,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"yaml": _yaml, "code": _code, "table": _table}
+    return environment.get_template("card.md.j2").render(
+        metadata=_metadata(record, one, groups.to_dict("records"), overall),
+        record=record,
+        model=one,
+        method=label(one),
+        rate=percent(one["rate"]),
+        settings=_settings(one),
+        loaded=f"model = audit.load_checkpoint({one['file'] or 'checkpoint.pt'!r}).model()",
+        samples=max(row["n"] for row in overall),
+        split=overall[0]["split"],
+        finding=_finding(overall),
+        groups=group_table(shown, "Every group"),
+        gaps=_of_one(gap_table(overall)),
+        flagged={
+            flag: list(dict.fromkeys(own["group"].astype(str)))
+            for flag, own in groups[groups["flag"] != ""].groupby("flag")
+        },
+    )
+
+
+def _chosen(record: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    models = {str(model["name"]): model for model in record["models"]}
+    name = name or list(models)[-1]
+    if name not in models:
+        raise AuditError(f"found no network '{name}'; expected one of {', '.join(models)}")
+    found: dict[str, Any] = models[name]
+    return found
+
+
+def _finding(overall: Sequence[Mapping[str, Any]]) -> str:
+    """Who paid most for the pruning, beside what chance would show."""
+    row = next((r for r in overall if r["metric"] == "max_excess_accuracy_gap"), None)
+    if row is None:
+        return (
+            "Who paid most is not known: there was no dense network to compare with, or fewer "
+            "than two groups are large enough."
+        )
+    return (
+        f"Group {row['group'] or '(empty)'} paid most: it lost {points(row)} of accuracy more than "
+        "all samples together. Groups that lose alike would show, at these sizes, a largest gap "
+        f"of {100 * row['floor_median']:.1f} points (median) up to {100 * row['floor_p95']:.1f} "
+        "(95th percentile) by chance."
+    )
+
+
+def _of_one(gaps: Table) -> Table:
+    """The gaps of one network, without its name in every row; words instead of a colour."""
+    rows = [
+        TableRow(
+            row.cells[0].value,
+            [
+                replace(c, interval=BEYOND if c.style == "worse" else c.interval)
+                for c in row.cells[1:]
+            ],
+        )
+        for row in gaps.rows
+    ]
+    return replace(gaps, columns=gaps.columns[1:], rows=rows)
+
+
+def _metadata(
+    record: Mapping[str, Any],
+    model: Mapping[str, Any],
+    groups: list[dict[Any, Any]],
+    overall: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """All but the licence, which the results do not know."""
+    data = record["data"]
+    dataset = str(data["spec"].get("dataset", data["name"]))
+    task = TASKS.get(len(model.get("input_shape", ())))
+    metrics = [
+        _metric(row, GAPS.get(row["metric"], row["metric"].replace("_", " "))) for row in overall
+    ]
+    metrics += [
+        _metric(row, f"accuracy of group {row['group'] or '(empty)'} ({row['n']} samples)")
+        for row in groups
+        if row["metric"] == "accuracy" and row["n"] > 0
+    ]
+    result = {
+        "task": {"type": task or "other"},
+        "dataset": {"type": dataset, "name": data["name"], "split": overall[0]["split"]},
+        "metrics": [metric for metric in metrics if metric["value"] is not None],
+    }
+    tags = ["pruning", "fairness", model["method"], f"sparsity-{model['sparsity']:.2f}"]
+    return {
+        "library_name": "pytorch",
+        **({"pipeline_tag": task} if task else {}),
+        "tags": tags + ([] if model["constraint"] == "none" else [model["constraint"]]),
+        "datasets": [dataset],
+        "metrics": ["accuracy"],
+        "model-index": [{"name": model["name"], "results": [result]}],
+    }
+
+
+def _metric(row: Mapping[Any, Any], name: str) -> dict[str, Any]:
+    """Shares and nats as numbers, whatever unit the name tells for the tables."""
+    value = row["value"]
+    known = value is not None and value == value
+    name = re.sub(r" \((points|nats)\)$", "", name)
+    return {
+        "type": row["metric"],
+        "name": name,
+        "value": round(float(value), 4) if known else None,
+    }
+
+
+def _settings(model: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What shaped its training, without what was recorded on the way."""
+    left_out = ("seed", "cell", "passes", "readings", "device")
+    found = {
+        name.replace("_", " "): value
+        for name, value in model["settings"].items()
+        if name not in left_out and isinstance(value, str | int | float)
+    }
+    words = {True: "yes", False: "no"}
+    return [(k, words[v] if isinstance(v, bool) else v) for k, v in found.items()]
+
+
+def _yaml(value: Any, indent: str = "  ") -> Ready:
+    """What follows a key in YAML: mappings and lists as blocks, all else as JSON writes it."""
+    if isinstance(value, dict):
+        return Ready("".join(f"\n{indent}{k}:{_yaml(v, indent + '  ')}" for k, v in value.items()))
+    if isinstance(value, list):
+        items = (_yaml(item, indent + "  ").lstrip() for item in value)
+        return Ready("".join(f"\n{indent}- {item}" for item in items))
+    text = json.dumps(value, ensure_ascii=False)
+    # JSON is YAML, but for characters that YAML wants written as escapes.
+    return Ready(" " + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text))
+
+
+def _code(text: str) -> Ready:
+    """One line of an indented code block, in which nothing is markup."""
+    return Ready("    " + " ".join(text.split()))
+
+
+def _table(table: Table) -> Ready:
+    """A table as GitHub and Hugging Face read it: the interval after the value."""
+    lines = [table.columns]
+    for row in table.rows:
+        flag = f" ({row.flag})" if row.flag else ""
+        lines.append(
+            [f"{row.name}{flag}", *(f"{cell.value} {cell.interval}".strip() for cell in row.cells)]
+        )
+    head, *body = [f"| {' | '.join(map(markdown, line))} |" for line in lines]
+    rule = "| --- |" + " ---: |" * (len(table.columns) - 1)
+    return Ready("\n".join([head, rule, *body]))
+
+
+def _finished(value: Any) -> str:
+    """Every value that the template shows: escaped, unless it is ready."""
+    return value if isinstance(value, Ready) else markdown(str(value))
+
+
+def markdown(text: str) -> str:
+    r"""Plain text as one line of Markdown that shows it and nothing else.
+
+    >>> print(markdown("a|b <i>*x*</i>"))
+    a\|b &lt;i&gt;\*x\*&lt;/i&gt;
+    """
+    text = escape(" ".join(text.split()), quote=False)
+    text = re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", text)
+    text = re.sub(r"^(\d*)([-+=.)])(?=[\s=-]|$)", r"\1\\\2", text)  # a list, a rule, a title
+    # Nor does an address become a link by itself.
+    return text.replace("://", ":&#47;&#47;").replace("www.", "www&#46;").replace("@", "&#64;")

@@ -1,0 +1,151 @@
+import re
+from html import unescape
+
+import pytest
+import yaml
+
+from audit.errors import AuditError
+from audit.report.card import markdown, render_card, write_card
+from audit.report.tables import interval, number
+
+COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
+HOSTILE = (
+    "a|b",
+    "<script>alert(1)</script>",
+    "[click](http://example.org)",
+    "*bold* _x_ `code` ~~y~~ # $z$",
+    'quote " and \\ backslash: {yes}, [no] # not a comment',
+    "two\nlines",
+    "control\x07\x85\u2028 😀 עברית",
+    "- item",
+    "",
+)
+
+
+@pytest.fixture(scope="module")
+def compared(fake):
+    results = fake(rates=(0.98,), compared=COMPARED, small=("9",), absent=("7",))
+    return results, render_card(results)
+
+
+def header(card: str) -> dict:
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def cells(card: str) -> list[list[str]]:
+    """The rows of the card's tables, as a reader of Markdown sees them."""
+    rows = [line for line in card.splitlines() if line.startswith("|")]
+    parts = [re.split(r"(?<!\\)\|", row)[1:-1] for row in rows]
+    return [[plain(part) for part in row] for row in parts]
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", unescape(text)).strip()
+
+
+def test_the_metadata_are_those_that_hugging_face_reads(compared):
+    found = header(compared[1])
+    assert found["license"] == "unknown"
+    assert found["library_name"] == "pytorch"
+    assert found["pipeline_tag"] == "image-classification"
+    assert found["datasets"] == ["digits"]
+    assert {"pruning", "fairness", "bilevel", "excess-accuracy"} <= set(found["tags"])
+    (index,) = found["model-index"]
+    assert index["name"] == COMPARED[1]
+    assert set(index["results"][0]) == {"task", "dataset", "metrics"}
+
+
+def test_the_metadata_hold_the_numbers_of_the_record(compared):
+    results, card = compared
+    (result,) = header(card)["model-index"][0]["results"]
+    found = {(metric["type"], metric["name"]): metric["value"] for metric in result["metrics"]}
+    overall = [row for row in results.record["overall"] if row["model"] == COMPARED[1]]
+    assert found["accuracy", "accuracy"] == pytest.approx(overall[0]["value"], abs=5e-5)
+    gap = next(row for row in overall if row["metric"] == "max_excess_accuracy_gap")
+    name = "largest excess accuracy gap"
+    assert found[gap["metric"], name] == pytest.approx(gap["value"], abs=5e-5)
+    groups = results.groups[results.groups["model"] == COMPARED[1]]
+    for row in groups[(groups["metric"] == "accuracy") & (groups["n"] > 0)].to_dict("records"):
+        name = f"accuracy of group {row['group']} ({row['n']} samples)"
+        assert found["accuracy", name] == pytest.approx(row["value"], abs=5e-5)
+
+
+def test_every_group_stands_in_the_table_as_the_results_have_it(compared):
+    results, card = compared
+    rows = {row[0]: row for row in cells(card)}
+    groups = results.groups[results.groups["model"] == COMPARED[1]].astype({"group": str})
+    for name, own in groups.groupby("group"):
+        flag = own["flag"].iloc[0]
+        row = rows[f"{name} ({flag})" if flag else name]
+        values = own.set_index("metric")
+        for cell, metric in zip(
+            row[2:], ("accuracy", "excess_accuracy_gap", "excess_risk"), strict=True
+        ):
+            one = values.loc[metric]
+            wanted = (
+                number(one["value"], metric) + " " + interval(one["ci_low"], one["ci_high"], metric)
+            )
+            assert cell == wanted.strip()
+
+
+def test_gaps_stand_beside_their_noise_floors(compared):
+    results, card = compared
+    rows = {row[0]: row for row in cells(card)}
+    overall = {r["metric"]: r for r in results.record["overall"] if r["model"] == COMPARED[1]}
+    gap = overall["max_excess_accuracy_gap"]
+    row = rows["largest excess accuracy gap (points)"]
+    assert row[1].startswith(number(gap["value"], gap["metric"]))
+    assert row[2:4] == ["2.0", "4.0"]
+    assert f"{100 * gap['value']:.1f} points" in plain(card)
+
+
+def test_what_limits_the_numbers_is_said(compared):
+    text = plain(compared[1])
+    assert "Group 9 is too small for a verdict" in text
+    assert "Group 7 is absent" in text
+    assert "Numbers made for a test." in text
+
+
+def test_sparsity_and_how_to_repeat_it_are_said(compared):
+    results, card = compared
+    model = results.record["models"][-1]
+    assert "98.00% of its prunable weights are zero" in card
+    assert f"{model['surviving_multiply_adds']:,} of its {model['multiply_adds']:,}" in card
+    assert f"    {results.record['command']}\n" in card
+    assert model["sha256"] in card
+
+
+def test_hostile_names_stay_text(fake):
+    card = render_card(fake(groups=HOSTILE, rates=(0.98,), compared=COMPARED, harmed=HOSTILE[:1]))
+    body = card.split("---\n", 2)[2]
+    assert not re.search(r"<\w", body)
+    assert not re.search(r"(?<!\\)\]\(", body)
+    assert "://" not in body
+    table = cells(body)
+    assert {len(row) for row in table} == {5, 6}
+    names = {row[0] for row in table}
+    for name in HOSTILE:
+        assert (" ".join(name.split()) or "(empty)") in names
+    metrics = header(card)["model-index"][0]["results"][0]["metrics"]
+    told = [metric["name"] for metric in metrics]
+    for name in HOSTILE:
+        assert f"accuracy of group {name or '(empty)'} (90 samples)" in told
+
+
+@pytest.mark.parametrize("choice", [{"dense": False}, {"methods": ()}, {"groups": ("all",)}])
+def test_any_results_have_a_card(fake, choice, tmp_path):
+    card = write_card(fake(rates=(0.98,), **choice), tmp_path).read_text("utf-8")
+    assert header(card)["model-index"]
+
+
+def test_another_network_is_named_and_an_unknown_one_refused(fake):
+    results = fake(rates=(0.98,), compared=COMPARED)
+    assert header(render_card(results, COMPARED[0]))["model-index"][0]["name"] == COMPARED[0]
+    with pytest.raises(AuditError, match="no network 'other'; expected one of"):
+        render_card(results, "other")
+
+
+@pytest.mark.parametrize("text", ["- a", "+ a", "1. a", "12) a", "---", "===", "# a"])
+def test_a_line_never_starts_what_it_does_not_mean(text):
+    assert "\\" in markdown(text)
+    assert plain(markdown(text)) == text

@@ -1,0 +1,111 @@
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from audit.report import print_findings
+from audit.report.tables import interval, number
+
+COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
+PEOPLE = [f"{sex} × {race}" for sex in ("Female", "Male")
+          for race in ("Asian", "Black", "Indian", "Latino", "White", "Other", "Mixed")]  # fmt: skip
+
+
+def printed(results, width, **console):
+    stream = StringIO()
+    print_findings(results, Console(file=stream, width=width, **console))
+    return stream.getvalue()
+
+
+def rows_of(text, names):
+    """The table's lines by group; a group that takes no line, or several, is not there once."""
+    lines = [line.strip() for line in text.splitlines()]
+    return {name: [line for line in lines if line.startswith(f"{name} ")] for name in names}
+
+
+@pytest.fixture(scope="module")
+def compared(fake):
+    harmed = ("Male × Indian", "Female × Other")
+    return fake(groups=PEOPLE, harmed=harmed, rates=(0.98,), compared=COMPARED)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_fourteen_groups_take_a_line_each_and_nothing_is_wider(compared, width):
+    text = printed(compared, width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    assert all(len(lines) == 1 for lines in rows_of(text, PEOPLE).values())
+
+
+def test_who_pays_stands_first_and_is_named_in_words(compared):
+    text = printed(compared, 120)
+    rows = rows_of(text, PEOPLE)
+    order = sorted(PEOPLE, key=lambda name: text.index(rows[name][0]))
+    assert set(order[:2]) == {"Male × Indian", "Female × Other"}
+    for name in PEOPLE:
+        assert ("pays" in rows[name][0]) == (name in order[:2])
+        assert ("gains" in rows[name][0]) == (name in order[:2])
+    assert "the report keeps the declared order" in " ".join(text.split())
+
+
+def test_the_numbers_are_those_of_the_record(compared):
+    wide, narrow = (rows_of(printed(compared, width), PEOPLE) for width in (200, 80))
+    for row in compared.record["tables"]["comparison"]:
+        if row["metric"] != "accuracy":
+            continue
+        for side in ("baseline", "candidate"):
+            value = number(row[side], "accuracy").removesuffix(" %")
+            between = interval(row[f"{side}_ci_low"], row[f"{side}_ci_high"], "accuracy")
+            assert f"{value} {between}" in wide[row["group"]][0]
+            assert value in narrow[row["group"]][0]
+        low, high = row["difference_ci_low"], row["difference_ci_high"]
+        change = number(row["difference"], "accuracy", signed=True)
+        for shown in (wide, narrow):
+            assert f"{change} {interval(low, high, 'accuracy')}" in shown[row["group"]][0]
+
+
+def test_the_verdict_stands_before_the_table_and_its_reasons_after(compared):
+    text = " ".join(printed(compared, 200).split())
+    verdict = compared.record["verdict"]
+    table = text.index("Accuracy in %, its difference")
+    assert text.index(" ".join(verdict["headline"].split())) < table
+    assert verdict["because"]
+    for sentence in verdict["sentences"]:
+        assert (text.index(sentence) > table) == (sentence in verdict["because"])
+
+
+def test_every_candidate_has_its_table(fake):
+    three = (*COMPARED, "magnitude-0.9-seed0")
+    text = printed(fake(rates=(0.9, 0.98), compared=three), 80)
+    for candidate in three[1:]:
+        assert f"{three[0]} (baseline) against {candidate} (candidate)" in " ".join(text.split())
+    assert len(rows_of(text, ["all"])["all"]) == 2
+
+
+def test_small_and_absent_groups_stand_last_and_are_named(fake):
+    results = fake(rates=(0.98,), compared=COMPARED, small=("8",), absent=("7",))
+    text = printed(results, 80)
+    small, absent = text.index("8 (small)"), text.index("7 (absent)")
+    assert max(text.index(f"\n{name}  ") for name in "0123459") < min(small, absent)
+    assert "pays" not in rows_of(text, ["8 (small)"])["8 (small)"][0]
+
+
+def test_names_are_shown_as_text_and_command_no_terminal(fake):
+    names = ("[red]a[/red]", "\x1b[2Jb", "c")
+    text = printed(fake(groups=names, rates=(0.98,), harmed=names[:1], compared=COMPARED), 120)
+    assert "[red]a[/red]" in text
+    assert "\x1b" not in text
+
+
+def test_results_from_before_reasons_stood_apart_are_still_told(fake):
+    results = fake(rates=(0.98,), compared=COMPARED)
+    del results.record["verdict"]["because"]
+    assert "Why" not in printed(results, 200)
+
+
+def test_a_study_is_told_with_its_models(fake):
+    results = fake(groups=("[red]a[/red]", "b", "c"), harmed=("[red]a[/red]",))
+    text = printed(results, 80)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    headline = " ".join(results.record["verdict"]["headline"].split())
+    assert headline in " ".join(text.split())
+    assert "magnitude-0.98-seed0" in text
