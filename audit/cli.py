@@ -510,10 +510,9 @@ def _deliver(results: Results, out: Path, json: bool, pdf: bool) -> None:
 
 def _write_reports(results: Results, folder: Path, pdf: bool, quiet: bool = False) -> None:
     """HTML first, so that it stands even where the PDF cannot be drawn."""
-    from audit.report import write_pdf, write_report
+    from audit.report import write_report, write_reports
 
-    for write in (write_report, write_pdf) if pdf else (write_report,):
-        path = write(results, folder)
+    for path in write_reports(results, folder) if pdf else (write_report(results, folder),):
         if not quiet:
             typer.echo(f"report: {path}")
 
