@@ -80,12 +80,12 @@ def _fairest(
         return []
     name = str(means.idxmin())
     own = gaps[gaps["method"] == name]
-    detail = f"{_extent(own, groups)} largest gap"
+    detail = f"{_extent(own, groups)} largest gap of {name}"
     if name != method:
         right = at_rate[at_rate["metric"] == "accuracy"].groupby("method")["value"].mean()
         change = number(right[name] - right[method], "accuracy", signed=True)
         detail += f"; accuracy {change} points against {method}"
-    return [Fact(f"Fairest method: {name}", f"{_points(own)} points", detail)]
+    return [Fact(f"Fairest of {len(means)} methods", f"{_points(own)} points", detail)]
 
 
 def _points(gaps: pd.DataFrame) -> str:

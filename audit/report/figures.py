@@ -424,7 +424,8 @@ def reliability(
 
     def draw(axes: Any, tips: Tips) -> None:
         for side, axis in enumerate(axes[0]):
-            axis.plot([0, 1], [0, 1], color="#8c95a3", linewidth=0.8, linestyle="--", zorder=1)
+            ends = [float(table["confidence"].min()), 1.0]
+            axis.plot(ends, ends, color="#8c95a3", linewidth=0.8, linestyle="--", zorder=1)
             own = table[table["side"] == side]
             for place, group in enumerate([None, *emphasised]):
                 bins = own[own["group"].isna() if group is None else own["group"] == group]
@@ -446,7 +447,7 @@ def _reliability_line(
     axis: Axes, tips: Tips, bins: pd.DataFrame, group: str | None, place: int
 ) -> None:
     """The bins of one group, or of all samples in grey."""
-    who = "all samples" if group is None else short(group, 18)
+    who = "all samples" if group is None else f"group {short(group, 18)}"
     axis.errorbar(
         bins["confidence"],
         bins["accuracy"],
