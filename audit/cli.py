@@ -9,6 +9,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -566,12 +567,12 @@ def _deliver(results: Results, out: Path, json: bool, pdf: bool, card: bool = Fa
 def _write_reports(
     results: Results, folder: Path, pdf: bool, card: bool, quiet: bool = False
 ) -> None:
-    """HTML first, so that it stands even where the PDF cannot be drawn."""
-    from audit.report import write_card, write_pdf, write_report
+    """The PDF last, so that all else stands even where it cannot be drawn."""
+    from audit.report import write_card, write_report, write_reports
 
-    wanted = {write_report: True, write_card: card, write_pdf: pdf}
-    for write in (write for write, asked in wanted.items() if asked):
-        path = write(results, folder)
+    cards = (write_card(results, folder),) if card else ()
+    pages = write_reports(results, folder) if pdf else (write_report(results, folder),)
+    for path in chain(cards, pages):
         if not quiet:
             typer.echo(f"report: {path}")
 

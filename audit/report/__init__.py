@@ -1,7 +1,14 @@
 """Reports: figures, tables and words from tidy results, without a model."""
 
 from audit.report.card import write_card
-from audit.report.html import render, write_pdf, write_report
+from audit.report.html import render, write_pdf, write_report, write_reports
 from audit.report.terminal import print_findings
 
-__all__ = ["print_findings", "render", "write_card", "write_pdf", "write_report"]
+__all__ = [
+    "print_findings",
+    "render",
+    "write_card",
+    "write_pdf",
+    "write_report",
+    "write_reports",
+]

@@ -35,7 +35,8 @@ MOST_ACROSS = 3
 MOST_METHODS = 6
 MOST_LABELLED = 14
 MOST_WRITTEN = 160
-WIDEST = 10.4  # inches
+WIDEST = 9.6  # inches
+TALLEST = 12.4  # inches: with its caption, a page of the PDF
 STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
@@ -48,7 +49,8 @@ STYLE = {
     "grid.color": "#e8ebef",
     "text.color": INK,
     "text.parse_math": False,
-    "svg.fonttype": "path",
+    # Text stays text: the reader's own fonts draw it, in every script, and it can be searched.
+    "svg.fonttype": "none",
 }
 NAMES = {
     "accuracy": "accuracy",
@@ -63,7 +65,14 @@ NAMES = {
 }
 LOGARITHMIC = ("gradient_norm", "hessian_max_eigenvalue")
 SHARES = ("accuracy", "excess_accuracy_gap", "expected_calibration_error")
-PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.6g}%")
+
+
+def _percent_tick(value: float, _: object = None) -> str:
+    """A share in percent; an axis may reach beyond 100 %, which no share does."""
+    return "" if value > 1 + 1e-9 else f"{100 * value:.6g}%".replace("-", "−")
+
+
+PERCENT = FuncFormatter(_percent_tick)
 
 
 @dataclass(frozen=True)
@@ -78,28 +87,36 @@ class Drawing:
     caption: str
     groups: Sequence[tuple[str, str]] = ()
 
+    @property
+    def share(self) -> float:
+        """The share of the page's width that it takes, so that text is of one size in all."""
+        width = re.search(r'viewBox="0 0 ([\d.]+)', self.svg)
+        assert width is not None  # every SVG here has one
+        return round(min(1.0, float(width[1]) / 72 / WIDEST), 3)
+
 
 @dataclass
 class Tips:
-    """What a reader sees who points at a mark: a title inside the SVG, without any script."""
+    """What a reader sees who points at a mark: titles inside the SVG, without any script."""
 
-    name: str
-    texts: list[str] = field(default_factory=list)
+    marks: list[tuple[Axes, float, float, str]] = field(default_factory=list)
 
     def add(self, axis: Axes, x: Any, y: Any, text: str) -> None:
-        """An invisible mark at a point, a little larger than the drawn one, with its text."""
-        if not (np.isfinite(float(x)) and np.isfinite(float(y))):
-            return
-        identity = f"{self.name}-tip-{len(self.texts)}"
-        axis.plot([x], [y], "o", markersize=9, alpha=0.0, gid=identity, zorder=9)
-        self.texts.append(text)
+        """A text for the mark at a point of an axis."""
+        self.marks.append((axis, float(x), float(y), text))
 
-    def into(self, svg: str) -> str:
-        """The SVG with the titles in their places."""
-        for place, text in enumerate(self.texts):
-            mark = f'<g id="{self.name}-tip-{place}">'
-            svg = svg.replace(mark, f"{mark}<title>{escape(text)}</title>", 1)
-        return svg
+    def into(self, svg: str, figure: Figure) -> str:
+        """The SVG with an invisible circle, a little larger than the mark, at every point."""
+        width, height = 72 * figure.get_size_inches()
+        to_share = figure.transFigure.inverted()
+        circles = []
+        for axis, x, y, text in self.marks:
+            across, up = to_share.transform(axis.transData.transform((x, y)))
+            if np.isfinite(across) and np.isfinite(up):
+                place = f'cx="{across * width:.1f}" cy="{(1 - up) * height:.1f}"'
+                circles.append(f'<circle {place} r="6"><title>{escape(text)}</title></circle>')
+        end = svg.rindex("</svg>")
+        return f'{svg[:end]}<g class="tips" fill-opacity="0">{"".join(circles)}</g></svg>'
 
 
 def groups_by_rate(
@@ -122,8 +139,11 @@ def groups_by_rate(
             for column, method in enumerate(methods):
                 own = table[(table["method"] == method) & (table["metric"] == metric)]
                 axis = axes[row, column]
-                _lines(axis, own, rates, emphasised, tips, metric)
+                _lines(axis, own, rates, emphasised, tips, metric, f"{name}-{row}-{column}")
                 _decorate(axis, metric, rates)
+                if across and row < len(metrics) - 1:
+                    axis.set_xlabel("")
+                    axis.tick_params(axis="x", labelbottom=False)
                 if row == 0 or not across:
                     axis.set_title(short(method, 32))
                 if column == 0 or not across:
@@ -217,8 +237,9 @@ def trade_off(table: pd.DataFrame, name: str) -> str:
     def draw(axes: Any, tips: Tips) -> None:
         axis = axes[0, 0]
         best = table[front].sort_values("gap")
-        axis.plot(best["gap"], best["accuracy"], color=MUTED, linewidth=1.4, zorder=1,
-                  drawstyle="steps-post", label="Pareto front")  # fmt: skip
+        if len(best) > 1:
+            axis.plot(best["gap"], best["accuracy"], color=MUTED, linewidth=1.4, zorder=1,
+                      drawstyle="steps-post", label="Pareto front")  # fmt: skip
         for place, row in enumerate(table.to_dict("records")):
             on_front = bool(front[place])
             axis.errorbar(
@@ -247,7 +268,7 @@ def trade_off(table: pd.DataFrame, name: str) -> str:
         axis.set_ylabel("overall accuracy")
         axis.figure.legend(loc="outside right upper", frameon=False)
 
-    return _svg(draw, 1, 1, name, height=4.2, least=8.4)
+    return _svg(draw, 1, 1, name, height=3.8, least=8.0)
 
 
 def pareto_front(cost: Any, gain: Any) -> Any:
@@ -295,7 +316,20 @@ def heat_map(table: pd.DataFrame, metric: str, label: str, name: str) -> str:
 
 
 def _annotations(table: pd.DataFrame, metric: str) -> Any:
-    return table.map(lambda value: "" if pd.isna(value) else number(value, metric)).to_numpy()
+    if metric in SHARES:
+        return table.map(lambda value: "" if pd.isna(value) else number(value, metric)).to_numpy()
+    # Equal decimals, so that the eye compares lengths: three digits of the largest value.
+    largest = float(np.nanmax(np.abs(table.to_numpy(float))))
+    decimals = max(0, 2 - int(np.floor(np.log10(largest)))) if 0 < largest < np.inf else 2
+
+    def written(value: float) -> str:
+        return (
+            ""
+            if pd.isna(value)
+            else f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
+        )
+
+    return table.map(written).to_numpy()
 
 
 def distributions(
@@ -379,6 +413,58 @@ def dumbbells(
     return _svg(draw, 1, len(metrics), name, height=1.1 + 0.34 * len(groups))
 
 
+def reliability(
+    table: pd.DataFrame, emphasised: Sequence[str], names: Sequence[str], name: str
+) -> str:
+    """Accuracy against confidence, a panel a network: under the diagonal it is too sure of itself.
+
+    `table` has columns side (a position in names), group (None for all samples), confidence,
+    accuracy, low, high and n: one row a bin.
+    """
+
+    def draw(axes: Any, tips: Tips) -> None:
+        for side, axis in enumerate(axes[0]):
+            ends = [float(table["confidence"].min()), 1.0]
+            axis.plot(ends, ends, color="#8c95a3", linewidth=0.8, linestyle="--", zorder=1)
+            own = table[table["side"] == side]
+            for place, group in enumerate([None, *emphasised]):
+                bins = own[own["group"].isna() if group is None else own["group"] == group]
+                _reliability_line(axis, tips, bins, group, place - 1)
+            axis.set_title(short(names[side], 34))
+            axis.set_xlabel("confidence of the prediction")
+            axis.xaxis.set_major_formatter(PERCENT)
+            axis.yaxis.set_major_formatter(PERCENT)
+        axes[0, 0].set_ylabel("accuracy")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        axes[0, 0].figure.legend(
+            handles, labels, loc="outside right upper", alignment="left", frameon=False
+        )
+
+    return _svg(draw, 1, len(names), name, height=3.3, share="row")
+
+
+def _reliability_line(
+    axis: Axes, tips: Tips, bins: pd.DataFrame, group: str | None, place: int
+) -> None:
+    """The bins of one group, or of all samples in grey."""
+    who = "all samples" if group is None else f"group {short(group, 18)}"
+    axis.errorbar(
+        bins["confidence"],
+        bins["accuracy"],
+        yerr=_error_bars(bins["accuracy"], bins["low"], bins["high"]),
+        color=MUTED if group is None else COLOURS[place],
+        marker="." if group is None else MARKERS[place],
+        linestyle="-" if group is None else DASHES[place],
+        markersize=5,
+        elinewidth=0.9,
+        label=who,
+    )
+    for row in bins.to_dict("records"):
+        right, sure = (number(row[key], "accuracy") for key in ("accuracy", "confidence"))
+        text = f"{who}: {right} right at confidence {sure}, {row['n']} samples"
+        tips.add(axis, row["confidence"], row["accuracy"], text)
+
+
 def short(name: object, most: int) -> str:
     """A name cut to a length that a figure can hold, on one line."""
     text = " ".join(str(name).split()) or "(empty)"
@@ -400,10 +486,11 @@ def _svg(
         # A name in a script that the font lacks shows as boxes here; the tables have it whole.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure = Figure(
-            figsize=(max(least, min(WIDEST, 5.2 * columns)), height * rows), layout="constrained"
+            figsize=(max(least, min(WIDEST, 5.2 * columns)), min(TALLEST, height * rows)),
+            layout="constrained",
         )
         axes = figure.subplots(rows, columns, squeeze=False, sharey=share, sharex=False)
-        tips = Tips(name)
+        tips = Tips()
         draw(axes, tips)
         for axis in axes.flat:
             sns.despine(ax=axis)
@@ -412,9 +499,28 @@ def _svg(
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    # Ids hold only within one figure: two on a page would clash.
-    text = re.sub(r'(id="|#)(figure_|axes_|patch_|text_|legend_|matplotlib)', rf"\1{name}-\2", text)
-    return tips.into(text)
+    text = _named_apart(text, name)
+    text = _rounded(text)
+    return tips.into(text, figure)
+
+
+def _named_apart(svg: str, name: str) -> str:
+    """Ids that start with the figure's name: two figures on a page would clash. Unused ones go."""
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+
+    def own(found: re.Match[str]) -> str:
+        identity = found[1]
+        if identity.startswith(f"{name}-"):
+            return found[0]
+        return f' id="{name}-{identity}"' if identity in used else ""
+
+    svg = re.sub(r' id="([^"]+)"', own, svg)
+    return re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
+
+
+def _rounded(svg: str) -> str:
+    """Coordinates of paths to a hundredth of a point: no eye sees more."""
+    return re.sub(r"(?<=[ML ])-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", svg)
 
 
 def _lines(
@@ -424,12 +530,13 @@ def _lines(
     emphasised: Sequence[str],
     tips: Tips,
     metric: str,
+    name: str,
 ) -> None:
     for key, own in table.groupby("group", observed=True, sort=False):
         group = str(key)
         own = own.sort_values("rate")
         places = [rates.index(float(rate)) for rate in own["rate"]]
-        identity = f"{tips.name}-{group_class(group)}-{len(tips.texts)}"
+        identity = f"{name}-{group_class(group)}-line"
         shift = 0.0
         if group in emphasised:
             place = list(emphasised).index(group)

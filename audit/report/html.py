@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 
 from audit.errors import AuditError
 from audit.files import replacing, write_atomically
-from audit.report.view import DEFINITIONS, make_view
+from audit.report.view import DEFINITIONS, View, anchor, defined_as, make_view
 from audit.study.results import Results
 
 
 def write_report(results: Results, folder: Path | str) -> Path:
     """Write report.html for a study, a measured model or a comparison; return its path."""
-    path = Path(folder) / "report.html"
-    write_atomically(path, render(results))
-    return path
+    return _write_html(make_view(results), Path(folder))
 
 
 def write_pdf(results: Results, folder: Path | str) -> Path:
@@ -25,6 +24,26 @@ def write_pdf(results: Results, folder: Path | str) -> Path:
 
     Raises AuditError where Pango, which draws its text, is not installed.
     """
+    return _write_pdf(make_view(results), Path(folder))
+
+
+def write_reports(results: Results, folder: Path | str) -> Iterator[Path]:
+    """Write report.html, then report.pdf, of figures that are drawn once; yield their paths.
+
+    Raises AuditError where Pango is not installed; the HTML is written by then.
+    """
+    view = make_view(results)
+    yield _write_html(view, Path(folder))
+    yield _write_pdf(view, Path(folder))
+
+
+def _write_html(view: View, folder: Path) -> Path:
+    path = folder / "report.html"
+    write_atomically(path, _page(view))
+    return path
+
+
+def _write_pdf(view: View, folder: Path) -> Path:
     try:
         from weasyprint import HTML
     except OSError as error:
@@ -32,8 +51,8 @@ def write_pdf(results: Results, folder: Path | str) -> Path:
             "a PDF needs the library Pango, which was not found; install it "
             "(Debian: apt-get install libpangoft2-1.0-0; macOS: brew install pango)"
         ) from error
-    path = Path(folder) / "report.pdf"
-    page = HTML(string=render(results, printed=True))
+    path = folder / "report.pdf"
+    page = HTML(string=_page(view, printed=True))
     with replacing(path) as temporary:
         page.write_pdf(temporary, pdf_variant="pdf/ua-1")
     return path
@@ -41,16 +60,20 @@ def write_pdf(results: Results, folder: Path | str) -> Path:
 
 def render(results: Results, printed: bool = False) -> str:
     """The report as HTML text; `printed`, as it goes to paper: nothing folded, no script."""
+    return _page(make_view(results), printed)
+
+
+def _page(view: View, printed: bool = False) -> str:
     environment = Environment(
         loader=PackageLoader("audit.report", "."), autoescape=True, trim_blocks=True
     )
-    environment.filters["image"] = _image
+    environment.filters |= {"image": _image, "anchor": anchor, "defined_as": defined_as}
     loader = environment.loader
     assert loader is not None  # given above
     style, script = (loader.get_source(environment, name)[0] for name in ("style.css", "report.js"))
     template = environment.get_template("template.html.j2")
     return template.render(
-        view=make_view(results),
+        view=view,
         style=style,
         script=script,
         definitions=DEFINITIONS,

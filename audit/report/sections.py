@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from audit.measure.uncertainty import wilson_interval
 from audit.report import figures
 from audit.report.figures import Drawing
 from audit.report.gallery import Strip
@@ -27,6 +28,8 @@ RELATIONS = (
 """What Tran et al. (2022) relate: pairs of measures of the groups under the dense network."""
 AFTER = ("accuracy", "gradient_norm", "boundary_closeness", "expected_calibration_error")
 """What a fairness constraint may change, beside the harm itself."""
+BINS = 5
+"""Bins of confidence: few, since a group may be small."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -235,6 +238,9 @@ class _Study:
         if dense is None or chosen is None:
             return Section("")
         drawn = _margins(self.results.samples, (dense, chosen), self._order())
+        drawn += _calibration(
+            self.results.samples, self.named, (dense, chosen), self.emphasised, "calibration"
+        )
         return Section("How sure the network is, before and after", figures=drawn)
 
     def layers(self) -> Section:
@@ -397,6 +403,77 @@ def _margins(samples: pd.DataFrame, models: tuple[str, str], order: Sequence[str
             "median.",
         )
     ]
+
+
+def _calibration(
+    samples: pd.DataFrame,
+    groups: pd.DataFrame,
+    models: tuple[str, str],
+    emphasised: Sequence[str],
+    name: str,
+) -> list[Drawing]:
+    """Whether two networks are as often right as they are sure: by bins, and by every group."""
+    rows = []
+    for side, model in enumerate(models):
+        own = samples[samples["model"] == model]
+        rows += _bins(own, side, None)
+        for group in emphasised:
+            rows += _bins(own[own["group"].astype(str) == group], side, group)
+    if not rows:
+        return []
+    drawn = [
+        Drawing(
+            figures.reliability(pd.DataFrame(rows), emphasised, models, name),
+            f"Accuracy against confidence under {models[0]} and {models[1]}, for all samples and "
+            f"for {', '.join(emphasised)}.",
+            f"How often a prediction is right when the network is so sure of it: {BINS} bins of "
+            "equal numbers of samples, with 95 % intervals. Below the dashed line the network is "
+            "surer than it is right.",
+        )
+    ]
+    metrics = ("expected_calibration_error", "boundary_closeness")
+    wide = _before_and_after(groups, models, metrics)
+    if wide["metric"].nunique() == len(metrics):
+        drawn.append(
+            Drawing(
+                figures.dumbbells(wide, metrics, models, f"{name}-error"),
+                f"Calibration error and closeness to the boundary of every group under {models[0]} "
+                f"and {models[1]}.",
+                "Calibration error and closeness to the boundary of every group before and after; "
+                "bars are 95 % intervals over samples.",
+            )
+        )
+    return drawn
+
+
+def _bins(samples: pd.DataFrame, side: int, group: str | None) -> list[dict[str, Any]]:
+    """Confidence and accuracy of bins of equal numbers of samples, the least sure first."""
+    if len(samples) < BINS:
+        return []
+    ordered = samples.sort_values("confidence", kind="stable")
+    right = (ordered["label"] == ordered["prediction"]).to_numpy()
+    rows = []
+    for chosen in np.array_split(np.arange(len(ordered)), BINS):
+        share = wilson_interval(int(right[chosen].sum()), len(chosen))
+        rows.append(
+            {"side": side, "group": group, "n": len(chosen), "accuracy": right[chosen].mean(),
+             "confidence": ordered["confidence"].to_numpy()[chosen].mean(),
+             "low": share.low, "high": share.high}
+        )  # fmt: skip
+    return rows
+
+
+def _before_and_after(
+    groups: pd.DataFrame, models: tuple[str, str], metrics: Sequence[str]
+) -> pd.DataFrame:
+    """Metrics of every group under two networks, as dumbbells take them."""
+    keys = ["group", "metric"]
+    sides = []
+    for side, model in zip(("baseline", "candidate"), models, strict=True):
+        own = groups[(groups["model"] == model) & groups["metric"].isin(metrics)]
+        names = {"value": side, "ci_low": f"{side}_ci_low", "ci_high": f"{side}_ci_high"}
+        sides.append(own.rename(columns=names).set_index(keys)[list(names.values())])
+    return sides[0].join(sides[1], how="inner").reset_index()
 
 
 def _labels(groups: pd.DataFrame) -> np.ndarray:

@@ -32,6 +32,9 @@ POINTS = (
 )
 """Differences of shares: shown in points, not in percent, which would be read as relative."""
 DASH = "–"
+MOST_CHARACTERS = 32
+PADDING = 2.0
+"""The width that a column of a printed table has beside its text, in characters."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,27 @@ class Table:
     rows: list[TableRow]
     note: str = ""
     folded: bool = False
+
+    def is_text(self, column: int) -> bool:
+        """Whether a column holds words, which stand on the left, not numbers."""
+        return column == 0 or any(row.cells[column - 1].style == "text" for row in self.rows)
+
+    def widths(self) -> list[float]:
+        """How many characters every column needs; on paper nothing scrolls."""
+        return [self._width(column) for column in range(len(self.columns))]
+
+    def _width(self, column: int) -> float:
+        """The longest number whole, names and words on lines of MOST_CHARACTERS."""
+        head = 1.1 * max(len(word) for word in self.columns[column].split())
+        if column == 0:
+            names = max((1.1 * len(row.name) for row in self.rows), default=0.0)
+            return PADDING + max(head, min(names, MOST_CHARACTERS))
+        cells = [row.cells[column - 1] for row in self.rows]
+        values = max((len(cell.value) for cell in cells), default=0)
+        intervals = max((0.82 * len(cell.interval) for cell in cells), default=0.0)
+        # Evidence is long: its intervals stand beside the values, not below.
+        longest = values + intervals if self.folded else max(values, intervals)
+        return PADDING + max(head, min(longest, MOST_CHARACTERS))
 
 
 def number(value: Any, metric: str, signed: bool = False) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
 from audit.report.evidence import attribution_table, cause_table, exemplar_table, gap_table
+from audit.report.facts import Fact, facts
 from audit.report.gallery import strips, whose
 from audit.report.sections import Section, comparison_sections, study_sections
 from audit.report.tables import Table, eigenvalue_table, layer_table, network_table, size_table
@@ -52,6 +54,34 @@ DEFINITIONS = (
         "counted.",
     ),
     (
+        "Calibration error",
+        "How far the network's confidence lies from its accuracy (expected calibration error): "
+        "over bins of confidence, the mean absolute difference of the two, weighted by the samples "
+        "of the bin.",
+    ),
+    (
+        "Broken and mended",
+        "The share of a group's samples that the dense network has right and the pruned one wrong "
+        "(broken), or the other way round (mended).",
+    ),
+    (
+        "Differences of fairness",
+        "Demographic parity: of the shares that are predicted as a class. Equal opportunity: of "
+        "the true positive rates. Equalised odds: of the true or the false positive rates, "
+        "whichever differ more. The largest difference between two groups, over all classes (M4; "
+        "fairlearn).",
+    ),
+    (
+        "Rank correlation ρ",
+        "Spearman's: +1 where two measures order the groups alike, −1 where they order them the "
+        "other way round.",
+    ),
+    (
+        "Exemplars",
+        "Samples that most pruned networks label otherwise than most dense networks do (M13; "
+        "Hooker et al. 2019).",
+    ),
+    (
         "Intervals",
         "95 %, over samples. Means: a studentised bootstrap of 2,000 resamples within each group, "
         "the same resample for both networks, to first order for gradient norms and eigenvalues. "
@@ -78,6 +108,38 @@ DEFINITIONS = (
 )
 
 
+DEFINED = {
+    "excess accuracy gap": "Excess accuracy gap ψ",
+    "excess risk": "Excess risk R(a)",
+    "fairness violation": "Fairness violation ξ",
+    "gradient norm": "Gradient norm",
+    "eigenvalue": "Largest Hessian eigenvalue λ_max",
+    "closeness": "Closeness to the boundary",
+    "input distance": "Input distance",
+    "calibration error": "Calibration error",
+    "broken": "Broken and mended",
+    "mended": "Broken and mended",
+    "noise floor": "Noise floor",
+    "slope": "Taylor terms",
+    "curvature": "Taylor terms",
+    "ρ": "Rank correlation ρ",
+    "exemplars": "Exemplars",
+    "sparsity": "Sparsity",
+}
+"""Words of a table's head or title, and the definition that they lead to."""
+
+
+def anchor(term: str) -> str:
+    """Where the page defines a term."""
+    return "definition-" + re.sub(r"\W+", "-", term.lower()).strip("-")
+
+
+def defined_as(title: str) -> str | None:
+    """Where the page defines what a table's head or title speaks of, if it does."""
+    found = (term for words, term in DEFINED.items() if words in title.lower())
+    return next((anchor(term) for term in found), None)
+
+
 @dataclass(frozen=True)
 class View:
     """All that the page shows."""
@@ -86,6 +148,7 @@ class View:
     created: str
     headline: str
     sentences: list[str]
+    facts: list[Fact]
     reading: str
     sections: list[Section]
     identity: list[tuple[str, str]]
@@ -104,6 +167,7 @@ def make_view(results: Results) -> View:
         created=record["created"].replace("T", " ").replace("+00:00", " UTC"),
         headline=record["verdict"]["headline"],
         sentences=record["verdict"]["sentences"],
+        facts=facts(results),
         reading=_reading(record),
         sections=[*sections, *_gallery(results), _evidence(results), _data_section(record)],
         identity=_identity(record),

@@ -34,11 +34,11 @@ def study_verdict(
     ]
     sentences = [sentence for sentence in described if sentence]
     sentences += _onset(groups, baseline)
+    sentences += _mended(table, labels, rate)
     named = [str(m["name"]) for m in pruned if label(m) == baseline and m["rate"] == rate]
     because = _explained(groups, causes, layers, named, f"{baseline} at {percent(rate)}")
     because += _detectable(groups[groups["model"] == named[0]])
     sentences += because
-    sentences += _mended(table, labels, rate)
     sentences += _left_out(groups)
     headline = _headline(at_rate[0], groups, baseline, rate, len({m["seed"] for m in pruned}))
     return _words(headline, sentences, because)
@@ -119,7 +119,7 @@ def _pair_verdict(
         headline = "Too few groups are large enough to say who paid most."
     sentences = [
         f"Overall accuracy: {accuracy[baseline]['value']:.1%} under {baseline}, "
-        f"{accuracy[candidate]['value']:.1%} under {candidate} ({100 * change:+.1f} points)."
+        f"{accuracy[candidate]['value']:.1%} under {candidate} ({_points(change, '+')} points)."
     ]
     sentences += _paying(table, "baseline", baseline) + _paying(table, "candidate", candidate)
     for found, verb in ((helped, "more"), (harmed, "less")):
@@ -154,15 +154,20 @@ def percent(rate: float) -> str:
 
 def points(row: Row) -> str:
     """A share as points with its interval, for instance '18.4 points [9.6, 26.0]'."""
-    text = f"{100 * row['value']:.1f} points"
+    text = f"{_points(row['value'])} points"
     if row["ci_low"] is None:
         return text
-    return f"{text} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
+    return f"{text} [{_points(row['ci_low'])}, {_points(row['ci_high'])}]"
 
 
 def _words(headline: str, sentences: list[str], because: Sequence[str] = ()) -> dict[str, Any]:
     """`because`: those of the sentences that say why, and how sure the numbers are."""
     return {"headline": headline, "sentences": sentences, "because": list(because)}
+
+
+def _points(share: float, sign: str = "") -> str:
+    """A share in points, with a minus sign that is no hyphen."""
+    return f"{100 * share:{sign}.1f}".replace("-", "−")
 
 
 def _headline(
@@ -172,7 +177,7 @@ def _headline(
     if gaps.empty:
         return "Too few groups are large enough to say who paid most."
     worst = gaps["group"].mode()[0]
-    harmed = _harmed(groups, method, rate)
+    harmed = harmed_groups(groups, method, rate)
     if not harmed:
         return (
             f"At {percent(rate)} pruning by {method}, no group's excess accuracy gap is "
@@ -205,6 +210,9 @@ def _method_sentence(
     gap, risk = (
         _cell(groups, method, rate, worst, m) for m in ("excess_accuracy_gap", "excess_risk")
     )
+    value, low, high = (
+        f"{risk[key]:.2f}".replace("-", "−") for key in ("value", "ci_low", "ci_high")
+    )
     pays = (
         f"group {worst} pays most"
         if gap["ci_low"] > BEYOND_ROUNDING
@@ -212,8 +220,8 @@ def _method_sentence(
     )
     return (
         f"{method} at {percent(rate)}: accuracy {accuracy.iloc[0]:.1%}; {pays}: {points(gap)} of "
-        f"accuracy beyond the average, excess risk {risk['value']:.2f} nats "
-        f"[{risk['ci_low']:.2f}, {risk['ci_high']:.2f}], {risk['n']} samples."
+        f"accuracy beyond the average, excess risk {value} nats [{low}, {high}], "
+        f"{risk['n']} samples."
     )
 
 
@@ -233,7 +241,7 @@ def _of_method(groups: pd.DataFrame, method: str) -> pd.DataFrame:
     return chosen
 
 
-def _harmed(groups: pd.DataFrame, method: str, rate: float) -> list[str]:
+def harmed_groups(groups: pd.DataFrame, method: str, rate: float) -> list[str]:
     """Groups whose ψ is significantly above zero in more than half of the seeds."""
     rows = _of_method(groups, method)
     rows = rows[
@@ -244,17 +252,25 @@ def _harmed(groups: pd.DataFrame, method: str, rate: float) -> list[str]:
 
 
 def _onset(groups: pd.DataFrame, method: str) -> list[str]:
-    """From which rate on some group's gap is significantly above zero."""
-    rates = sorted(_of_method(groups, method)["rate"].unique())
-    harmed = {rate: _harmed(groups, method, rate) for rate in rates}
-    first = next((rate for rate in rates if harmed[rate]), None)
-    if first is None:
+    """From which rate on some group's gap is significantly above zero, in words."""
+    found = onset(groups, method)
+    if found is None:
         return [f"Under {method}, no rate shows a gap whose 95 % interval lies above zero."]
+    rate, harmed = found
     return [
         f"Under {method}, the lowest rate at which a group's gap lies significantly above zero is "
-        f"{percent(first)} ({_list([f'group {g}' for g in harmed[first]])}; intervals of 95 % a "
+        f"{percent(rate)} ({_list([f'group {g}' for g in harmed])}; intervals of 95 % a "
         "group, not adjusted for the number of groups)."
     ]
+
+
+def onset(groups: pd.DataFrame, method: str) -> tuple[float, list[str]] | None:
+    """The lowest rate at which some group's gap is significantly above zero, and whose are."""
+    for rate in sorted(_of_method(groups, method)["rate"].unique()):
+        harmed = harmed_groups(groups, method, rate)
+        if harmed:
+            return float(rate), harmed
+    return None
 
 
 def _mended(table: pd.DataFrame, labels: Sequence[str], rate: float) -> list[str]:
@@ -264,15 +280,14 @@ def _mended(table: pd.DataFrame, labels: Sequence[str], rate: float) -> list[str
     )
     if "max_excess_accuracy_gap" not in means or len(labels) < 2:
         return []
-    base = means.loc[labels[0]]
+    change = means - means.loc[labels[0]]
     found = []
     for name in labels[1:]:
-        one = means.loc[name]
-        gap = 100 * (one["max_excess_accuracy_gap"] - base["max_excess_accuracy_gap"])
-        accuracy = 100 * (one["accuracy"] - base["accuracy"])
+        own = change.loc[name].to_dict()
+        gap, accuracy = (_points(own[m], "+") for m in ("max_excess_accuracy_gap", "accuracy"))
         found.append(
-            f"Against {labels[0]} at {percent(rate)}, {name} changes the largest gap by {gap:+.1f} "
-            f"points and overall accuracy by {accuracy:+.1f} points."
+            f"Against {labels[0]} at {percent(rate)}, {name} changes the largest gap by {gap} "
+            f"points and overall accuracy by {accuracy} points."
         )
     return found
 
@@ -434,7 +449,7 @@ def _changed(table: pd.DataFrame, sign: int) -> list[str]:
     low = (sign * rows[["difference_ci_low", "difference_ci_high"]]).min(axis=1)
     rows = rows[low > BEYOND_ROUNDING]
     return [
-        f"group {group} ({100 * change:+.1f} points)"
+        f"group {group} ({_points(change, '+')} points)"
         for group, change in zip(rows["group"], rows["difference"], strict=True)
     ]
 

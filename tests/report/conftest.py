@@ -146,6 +146,7 @@ def _groups(
             "hessian_min_eigenvalue": -0.3 * steep,
             "boundary_closeness": 0.05 + 0.02 * place,
             "boundary_margin": 0.8 - 0.03 * place,
+            "expected_calibration_error": 0.02 + 0.2 * drop if drop > 0 else 0.02,
             "input_distance": 2.0 - 0.15 * place,
         }
         flag = "absent" if n == 0 else "small" if n < 30 else ""
