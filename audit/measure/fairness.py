@@ -32,6 +32,7 @@ SELECTION, TRUE_POSITIVE, FALSE_POSITIVE = (
     "true positive rate",
     "false positive rate",
 )
+FALSE_NEGATIVE, PRECISION = "false negative rate", "precision"
 METRICS = {
     "demographic_parity_difference": (SELECTION,),
     "equal_opportunity_difference": (TRUE_POSITIVE,),
@@ -92,6 +93,17 @@ def _fractions(confusion: NDArray[Any]) -> dict[str, tuple[NDArray[Any], NDArray
         TRUE_POSITIVE: (hits, true),
         FALSE_POSITIVE: (predicted - hits, total - true),
     }
+
+
+def rate_counts(confusion: NDArray[Any]) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """What counts and what could, for each rate of each class against the rest: [..., G, C] both.
+
+    Selection, true positive, false positive and false negative rate, and precision; confusion
+    [..., G, C, C] as `confusion_counts` gives it.
+    """
+    counts = _fractions(confusion)
+    (predicted, _), (hits, true) = counts[SELECTION], counts[TRUE_POSITIVE]
+    return counts | {FALSE_NEGATIVE: (true - hits, true), PRECISION: (hits, predicted)}
 
 
 def fairness_differences(

@@ -10,6 +10,7 @@ from typing import Any
 from audit.report.evidence import attribution_table, cause_table, exemplar_table, gap_table
 from audit.report.facts import Fact, facts
 from audit.report.gallery import strips, whose
+from audit.report.rates import prediction_tables
 from audit.report.sections import Section, comparison_sections, study_sections
 from audit.report.tables import Table, eigenvalue_table, layer_table, network_table, size_table
 from audit.study.results import Results
@@ -231,6 +232,7 @@ def _evidence(results: Results) -> Section:
         tables.append(attribution_table(results.layers, results.groups))
     if record["tables"].get("exemplars"):
         tables.append(exemplar_table(record["tables"]["exemplars"]))
+    tables += prediction_tables(results)
     tables.append(eigenvalue_table(results.groups))
     return Section("Evidence", tables=tables, notes=notes)
 

@@ -61,7 +61,7 @@ from audit.measure.calibration import (
     calibration_interval,
     uncertain,
 )
-from audit.measure.fairness import confusion_counts
+from audit.measure.fairness import confusion_counts, rate_counts
 from audit.models.checkpoint import Checkpoint
 from audit.prune.channels import multiply_adds, surviving_multiply_adds
 from audit.prune.mask import measured_mask
@@ -253,7 +253,24 @@ class _Subject:
             for group, count in enumerate(self.counts):
                 row = self._row(group, metric, int(count), float(values[group]), intervals[group])
                 found.append(row | {"p_value": tested[group]})
-        return found + [self._calibration_row(group) for group in range(len(self.counts))]
+        found += [self._calibration_row(group) for group in range(len(self.counts))]
+        return found + self._rate_rows()
+
+    def _rate_rows(self) -> list[dict[str, Any]]:
+        """Selection, error rates and precision of the second of two classes (M4), group by group.
+
+        n counts the samples that a rate is a share of, such as the positives.
+        """
+        if len(self.data.classes) != 2:
+            return []
+        found = []
+        for rate, (parts, wholes) in rate_counts(self._confusion()).items():
+            for group in range(len(self.counts)):
+                part, whole = int(parts[group, 1]), int(wholes[group, 1])
+                value = part / whole if whole else float("nan")
+                interval = wilson_interval(part, whole)
+                found.append(self._row(group, rate.replace(" ", "_"), whole, value, interval))
+        return found
 
     def _calibration_row(self, group: int) -> dict[str, Any]:
         """The expected calibration error, beside what it would be by chance (M13)."""
