@@ -103,17 +103,22 @@ def attribution_table(layers: pd.DataFrame, groups: pd.DataFrame) -> Table:
     """The layers whose pruning cost each group the most, by slope and by curvature."""
     terms = layers[layers["metric"].isin(["taylor_slope", "taylor_curvature"])]
     risk = groups[groups["metric"] == "excess_risk"].set_index(["model", "group"])["value"]
+    keys = ["model", "group"]
+    by_term = terms.groupby([*keys, "metric"], sort=False, observed=True)["value"].sum()
+    by_layer = terms.groupby([*keys, "layer"], sort=False, observed=True)["value"].sum()
     rows = []
-    for (model, group), own in terms.groupby(["model", "group"], sort=False, observed=True):
-        wide = own.pivot_table(index="layer", columns="metric", values="value", sort=False)
-        total = wide.sum(axis=1)
-        worst = total.sort_values(ascending=False).index[:MOST_LAYERS]
-        named = ", ".join(f"{layer} ({number(total[layer], 'nats')})" for layer in worst)
+    for (model, group), own in by_layer.groupby(keys, sort=False, observed=True):
+        worst = own.droplevel(["model", "group"]).sort_values(ascending=False)[:MOST_LAYERS]
+        named = ", ".join(f"{layer} ({number(value, 'nats')})" for layer, value in worst.items())
+        slope, curvature = (
+            by_term.get((model, group, term), np.nan)
+            for term in ("taylor_slope", "taylor_curvature")
+        )
         cells = [
             Cell(str(group), style="text"),
             Cell(number(risk.get((model, group), np.nan), "nats")),
-            Cell(number(wide["taylor_slope"].sum(), "nats")),
-            Cell(number(wide["taylor_curvature"].sum(), "nats")),
+            Cell(number(slope, "nats")),
+            Cell(number(curvature, "nats")),
             Cell(named, style="text"),
         ]
         rows.append(TableRow(str(model), cells))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from audit.report.tables import interval, number
 from audit.study.results import Results
-from audit.study.verdict import harmed_groups, label, onset, overall_table, percent
+from audit.study.verdict import BEYOND_ROUNDING, harmed_groups, label, onset, overall_table, percent
 
 GAP = "max_excess_accuracy_gap"
 
@@ -108,18 +108,31 @@ def _extent(gaps: pd.DataFrame, groups: pd.DataFrame) -> str:
 def _compared(record: Mapping[str, Any]) -> list[Fact]:
     """The largest gap of every network of a comparison, with its group and accuracy."""
     known = {(row["model"], row["metric"]): row for row in record["overall"]}
+    baseline, *candidates = record["tables"]["compared"]
+    harming = {baseline} if _harms(record, "baseline", candidates[0]) else set()
+    harming |= {name for name in candidates if _harms(record, "candidate", name)}
     return [
-        _network(name, known[name, GAP], known[name, "accuracy"])
-        for name in record["tables"]["compared"]
+        _network(name, known[name, GAP], known[name, "accuracy"], name in harming)
+        for name in (baseline, *candidates)
         if (name, GAP) in known
     ]
 
 
-def _network(name: str, gap: Mapping[str, Any], accuracy: Mapping[str, Any]) -> Fact:
-    parts: Sequence[str] = (
-        f"{interval(gap['ci_low'], gap['ci_high'], GAP)} largest excess accuracy gap",
-        f"group {gap['group'] or '(empty)'}",
-        f"accuracy {number(accuracy['value'], 'accuracy')}",
+def _harms(record: Mapping[str, Any], side: str, candidate: str) -> bool:
+    """Whether some group's gap is significantly above zero, as the verdict has it."""
+    return any(
+        row[f"{side}_ci_low"] is not None and row[f"{side}_ci_low"] > BEYOND_ROUNDING
+        for row in record["tables"]["comparison"]
+        if row["candidate_name"] == candidate
+        and row["metric"] == "excess_accuracy_gap"
+        and row["flag"] == ""
     )
-    harm = gap["ci_low"] is not None and gap["ci_low"] > 0
-    return Fact(name, f"{number(gap['value'], GAP)} points", ", ".join(parts), harm)
+
+
+def _network(name: str, gap: Mapping[str, Any], accuracy: Mapping[str, Any], harm: bool) -> Fact:
+    extent = interval(gap["ci_low"], gap["ci_high"], GAP)
+    detail = (
+        f"{extent} largest excess accuracy gap, group {gap['group'] or '(empty)'}; "
+        f"accuracy {number(accuracy['value'], 'accuracy')}"
+    )
+    return Fact(name, f"{number(gap['value'], GAP)} points", detail.strip(), harm)

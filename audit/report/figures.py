@@ -400,7 +400,8 @@ def dumbbells(
                 axis.set_xscale("log")
                 _plain_ticks(axis.xaxis)
             axis.set_yticks(places, [short(group, 22) for group in groups])
-            axis.set_title(NAMES[metric])
+            title = NAMES[metric]
+            axis.set_title(title.replace(" to the boundary", "") if len(metrics) > 2 else title)
             if metric in SHARES:
                 axis.xaxis.set_major_formatter(PERCENT)
             if metric in ("excess_risk", "excess_accuracy_gap"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def _page(view: View, printed: bool = False) -> str:
     environment.filters |= {"image": _image, "anchor": anchor, "defined_as": defined_as}
     loader = environment.loader
     assert loader is not None  # given above
-    style, script = (loader.get_source(environment, name)[0] for name in ("style.css", "report.js"))
+    files = ("paper.css" if printed else "style.css", "report.js")
+    style, script = (loader.get_source(environment, name)[0] for name in files)
     template = environment.get_template("template.html.j2")
     return template.render(
         view=view,
@@ -82,5 +84,6 @@ def _page(view: View, printed: bool = False) -> str:
 
 
 def _image(svg: str) -> str:
-    """An SVG as the address of an image."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+    """An SVG as the address of an image, without what only a pointer finds."""
+    drawn = re.sub(r'<g class="tips".*?</g>', "", svg, flags=re.DOTALL)
+    return "data:image/svg+xml;base64," + base64.b64encode(drawn.encode()).decode()

@@ -81,9 +81,9 @@ class Table:
             return PADDING + max(head, min(names, MOST_CHARACTERS))
         cells = [row.cells[column - 1] for row in self.rows]
         values = max((len(cell.value) for cell in cells), default=0)
-        intervals = max((0.82 * len(cell.interval) for cell in cells), default=0.0)
+        intervals = max((len(cell.interval) for cell in cells), default=0)
         # Evidence is long: its intervals stand beside the values, not below.
-        longest = values + intervals if self.folded else max(values, intervals)
+        longest = values + 1 + intervals if self.folded else max(values, 0.82 * intervals)
         return PADDING + max(head, min(longest, MOST_CHARACTERS))
 
 
