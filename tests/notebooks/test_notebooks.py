@@ -19,11 +19,11 @@ SMALL = audit.StudySettings(
     data={"dataset": "digits", "test": 0.3},
     model="mlp",
     arguments={"width": 16},
-    methods=(audit.Method("magnitude"), audit.Method("bilevel", "excess-accuracy")),
+    methods=(audit.Method("magnitude"), audit.Method("bilevel", "excess-accuracy+worst-group")),
     rates=(0.9,),
     training=FAST,
     pruning=FAST,
-    measure=audit.MeasureSettings(samples_per_group=5, resamples=50, minimum_group_size=5),
+    measure=audit.MeasureSettings(curvature="none", samples_per_group=5, resamples=50),
 )
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
