@@ -134,20 +134,20 @@ def groups_by_rate(
     across = len(methods) <= MOST_ACROSS
 
     def draw(axes: Any, tips: Tips) -> None:
-        axes = axes if across else axes.T
-        for row, metric in enumerate(metrics):
-            for column, method in enumerate(methods):
-                own = table[(table["method"] == method) & (table["metric"] == metric)]
-                axis = axes[row, column]
-                _lines(axis, own, rates, emphasised, tips, metric, f"{name}-{row}-{column}")
-                _decorate(axis, metric, rates)
-                if across and row < len(metrics) - 1:
-                    axis.set_xlabel("")
-                    axis.tick_params(axis="x", labelbottom=False)
-                if row == 0 or not across:
-                    axis.set_title(short(method, 32))
-                if column == 0 or not across:
-                    axis.set_ylabel(NAMES[metric])
+        for (row, column), axis in np.ndenumerate(axes):
+            metric = metrics[row if across else column]
+            method = methods[column if across else row]
+            own = table[(table["method"] == method) & (table["metric"] == metric)]
+            _lines(axis, own, rates, emphasised, tips, metric, f"{name}-{row}-{column}")
+            _decorate(axis, metric, rates)
+            if row < len(axes) - 1:
+                axis.set_xlabel("")
+                axis.tick_params(axis="x", labelbottom=False)
+            head, side = (method, NAMES[metric]) if across else (_brief(metric), method)
+            if row == 0:
+                axis.set_title(short(head, 32))
+            if column == 0:
+                axis.set_ylabel(short(side, 28))
         _legend(axes[0, 0], emphasised)
 
     rows, columns = len(metrics), len(methods)
@@ -209,7 +209,7 @@ def scatters(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], name: str) -
             for group, (x, y) in zip(known["group"], points, strict=True):
                 text = f"{short(group, 60)}: {number(x, across)}, {number(y, up)}"
                 tips.add(axis, x, y, text)
-            axis.set_xlabel(NAMES[across].replace(" to the boundary", ""))
+            axis.set_xlabel(_brief(across))
             axis.set_title(_correlation(known[across], known[up]), fontweight="normal")
             if place == 0 or pairs[place - 1][1] != up:
                 axis.set_ylabel(NAMES[up])
@@ -400,8 +400,7 @@ def dumbbells(
                 axis.set_xscale("log")
                 _plain_ticks(axis.xaxis)
             axis.set_yticks(places, [short(group, 22) for group in groups])
-            title = NAMES[metric]
-            axis.set_title(title.replace(" to the boundary", "") if len(metrics) > 2 else title)
+            axis.set_title(_brief(metric) if len(metrics) > 2 else NAMES[metric])
             if metric in SHARES:
                 axis.xaxis.set_major_formatter(PERCENT)
             if metric in ("excess_risk", "excess_accuracy_gap"):
@@ -466,6 +465,11 @@ def _reliability_line(
         tips.add(axis, row["confidence"], row["accuracy"], text)
 
 
+def _brief(metric: str) -> str:
+    """The name of a metric where many panels stand side by side."""
+    return NAMES[metric].replace(" to the boundary", "").replace("largest eigenvalue ", "")
+
+
 def short(name: object, most: int) -> str:
     """A name cut to a length that a figure can hold, on one line."""
     text = " ".join(str(name).split()) or "(empty)"
@@ -501,7 +505,7 @@ def _svg(
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = _named_apart(text, name)
-    text = _rounded(text)
+    text = _slim(text)
     return tips.into(text, figure)
 
 
@@ -519,9 +523,16 @@ def _named_apart(svg: str, name: str) -> str:
     return re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
 
 
-def _rounded(svg: str) -> str:
-    """Coordinates of paths to a hundredth of a point: no eye sees more."""
-    return re.sub(r"(?<=[ML ])-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", svg)
+def _slim(svg: str) -> str:
+    """The same picture of fewer elements, with coordinates to a hundredth of a point."""
+    svg = re.sub(r"(?<=[ML ])-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", svg)
+    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
+    svg = re.sub(r"\s*\n\s*", "\n", svg)
+    # Groups that say nothing, from the innermost outwards.
+    bare = re.compile(r"<g>((?:(?!</?g[ >]).)*)</g>\n", re.DOTALL)
+    while bare.search(svg):
+        svg = bare.sub(r"\1", svg)
+    return svg
 
 
 def _lines(

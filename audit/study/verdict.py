@@ -89,7 +89,7 @@ def _fairest(overall: Sequence[Row], compared: Sequence[str]) -> str:
     best = max(accuracy, key=lambda name: float(accuracy[name]))
     headline = (
         f"Of {len(compared)} networks, {least} has the smallest largest excess accuracy gap: "
-        f"{points(gaps[least])} (group {gaps[least]['group']}), at an accuracy of "
+        f"{points(gaps[least])} ({_group(gaps[least]['group'])}), at an accuracy of "
         f"{accuracy[least]:.1%}"
     )
     if best == least:
@@ -112,8 +112,9 @@ def _pair_verdict(
     helped, harmed = _changed(table, 1), _changed(table, -1)
     if one is not None and other is not None:
         headline = (
-            f"The largest excess accuracy gap is {points(one)} under {baseline} (group "
-            f"{one['group']}) and {points(other)} under {candidate} (group {other['group']})."
+            f"The largest excess accuracy gap is {points(one)} under {baseline} "
+            f"({_group(one['group'])}) and {points(other)} under {candidate} "
+            f"({_group(other['group'])})."
         )
     else:
         headline = "Too few groups are large enough to say who paid most."
@@ -152,6 +153,11 @@ def percent(rate: float) -> str:
     return f"{100 * rate:.6g}%"
 
 
+def _group(name: object) -> str:
+    """A group as sentences name it; one may be called nothing at all."""
+    return f"group {name}" if str(name) else "group (empty)"
+
+
 def points(row: Row) -> str:
     """A share as points with its interval, for instance '18.4 points [9.6, 26.0]'."""
     text = f"{_points(row['value'])} points"
@@ -185,7 +191,7 @@ def _headline(
         )
     value = gaps["value"].mean()
     over = f", the mean over {seeds} seeds" if seeds > 1 else ""
-    most = f"group {worst} pays most" if seeds == 1 else f"group {worst} most often pays most"
+    most = f"{_group(worst)} {'pays most' if seeds == 1 else 'most often pays most'}"
     return (
         f"Pruning to {percent(rate)} by {method} hurts some groups more than others: {most}, with "
         f"an accuracy loss {100 * value:.1f} points above the average loss{over}."
@@ -214,9 +220,9 @@ def _method_sentence(
         f"{risk[key]:.2f}".replace("-", "−") for key in ("value", "ci_low", "ci_high")
     )
     pays = (
-        f"group {worst} pays most"
+        f"{_group(worst)} pays most"
         if gap["ci_low"] > BEYOND_ROUNDING
-        else f"the largest gap, that of group {worst}, is not significantly above zero"
+        else f"the largest gap, that of {_group(worst)}, is not significantly above zero"
     )
     return (
         f"{method} at {percent(rate)}: accuracy {accuracy.iloc[0]:.1%}; {pays}: {points(gap)} of "
@@ -259,7 +265,7 @@ def _onset(groups: pd.DataFrame, method: str) -> list[str]:
     rate, harmed = found
     return [
         f"Under {method}, the lowest rate at which a group's gap lies significantly above zero is "
-        f"{percent(rate)} ({_list([f'group {g}' for g in harmed])}; intervals of 95 % a "
+        f"{percent(rate)} ({_list([_group(g) for g in harmed])}; intervals of 95 % a "
         "group, not adjusted for the number of groups)."
     ]
 
@@ -392,7 +398,7 @@ def _worst_layer(
     if total.empty or total.max() <= 0:
         return []
     return [
-        f"Of the layers, the change of {total.idxmax()} cost group {worst} most under {title}: "
+        f"Of the layers, the change of {total.idxmax()} cost {_group(worst)} most under {title}: "
         f"{total.max():.2f} nats by slope and curvature."
     ]
 
@@ -407,7 +413,7 @@ def _detectable(rows: pd.DataFrame) -> list[str]:
     widths = (rows["ci_high"] - rows["ci_low"]).astype(float) / 2 * (1.96 + 0.84) / 1.96
     order = np.argsort(widths.to_numpy())
     least, most = (
-        f"{100 * widths.iloc[place]:.1f} points for group {rows['group'].iloc[place]} "
+        f"{100 * widths.iloc[place]:.1f} points for {_group(rows['group'].iloc[place])} "
         f"({rows['n'].iloc[place]:,} samples)"
         for place in (order[0], order[-1])
     )
@@ -430,7 +436,7 @@ def _flag_sentences(flags: pd.DataFrame) -> list[str]:
     for flag, text in texts.items():
         names = [str(name) for name in flags.loc[flags["flag"] == flag, "group"]]
         if names:
-            found.append(f"{_list([f'group {name}' for name in names])}: {text}.")
+            found.append(f"{_list([_group(name) for name in names])}: {text}.")
     return found
 
 
@@ -449,7 +455,7 @@ def _changed(table: pd.DataFrame, sign: int) -> list[str]:
     low = (sign * rows[["difference_ci_low", "difference_ci_high"]]).min(axis=1)
     rows = rows[low > BEYOND_ROUNDING]
     return [
-        f"group {group} ({_points(change, '+')} points)"
+        f"{_group(group)} ({_points(change, '+')} points)"
         for group, change in zip(rows["group"], rows["difference"], strict=True)
     ]
 
@@ -460,7 +466,8 @@ def _paying(table: pd.DataFrame, side: str, name: str) -> list[str]:
     if rows.empty:
         return [f"{name}: no group lost significantly more accuracy than the average."]
     groups = [
-        f"group {g} ({100 * v:.1f} points)" for g, v in zip(rows["group"], rows[side], strict=True)
+        f"{_group(g)} ({100 * v:.1f} points)"
+        for g, v in zip(rows["group"], rows[side], strict=True)
     ]
     return [f"{name} harms {_list(groups)} significantly more than the average."]
 

@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from html import unescape
 from html.parser import HTMLParser
 
@@ -181,3 +183,8 @@ def test_the_page_says_every_file_whole(study):
 def test_the_same_results_give_the_same_page(study):
     results, html = study
     assert render(results) == html
+
+
+def test_a_report_is_drawn_without_torch():
+    code = "import audit.report, audit.study.results, sys; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

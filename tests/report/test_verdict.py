@@ -20,6 +20,18 @@ def test_one_harmed_group_is_named_with_what_it_pays(fake):
     assert f"[{100 * gap['ci_low']:.1f}, {100 * gap['ci_high']:.1f}]" in _words(results)
 
 
+def test_a_group_without_a_name_is_called_empty(fake):
+    results = fake(groups=("", "b", "c"), harmed=("",))
+    assert "group (empty) pays most" in results.record["verdict"]["headline"]
+    assert "group  " not in _words(results)
+
+
+def test_a_negative_change_has_a_minus_sign_and_names_keep_their_hyphen(fake):
+    words = _words(fake(groups=("-1", "b", "c"), harmed=("-1",)))
+    assert "group -1 pays most" in words
+    assert " by −" in words
+
+
 def test_no_significant_difference_is_a_verdict(fake):
     results = fake(harmed=(), harm=0.0)
     assert "no group's excess accuracy gap" in results.record["verdict"]["headline"]
