@@ -98,7 +98,7 @@ def _fairest(overall: Sequence[Row], compared: Sequence[str]) -> str:
         return f"{headline}; {best} is the most accurate: {accuracy[best]:.1%}."
     return (
         f"{headline}; {best} is the most accurate: {accuracy[best]:.1%}, with a largest gap of "
-        f"{100 * gaps[best]['value']:.1f} points."
+        f"{_points(gaps[best]['value'])} points."
     )
 
 
