@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader
 
 from audit.errors import AuditError
 from audit.files import replacing, write_atomically
-from audit.report.view import DEFINITIONS, View, anchor, defined_as, make_view
+from audit.report.view import DEFINITIONS, View, anchor, defined_as, make_view, on_paper
 from audit.study.results import Results
 
 
@@ -75,7 +75,7 @@ def _page(view: View, printed: bool = False) -> str:
     style, script = (loader.get_source(environment, name)[0] for name in files)
     template = environment.get_template("template.html.j2")
     return template.render(
-        view=view,
+        view=on_paper(view) if printed else view,
         style=style,
         script=script,
         definitions=DEFINITIONS,

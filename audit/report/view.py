@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from audit.report.rates import prediction_tables
 from audit.report.sections import Section, comparison_sections, study_sections
 from audit.report.tables import Table, eigenvalue_table, layer_table, network_table, size_table
 from audit.study.results import Results
+from audit.study.verdict import label
 
 DEFINITIONS = (
     (
@@ -141,9 +143,17 @@ def defined_as(title: str) -> str | None:
     return next((anchor(term) for term in found), None)
 
 
+MOST_ON_PAPER = 60
+"""Rows of evidence that a PDF prints whole; of longer tables, only those that were judged."""
+
+
 @dataclass(frozen=True)
 class View:
-    """All that the page shows."""
+    """All that the page shows.
+
+    judged   the networks that the verdict speaks of, by name: the dense ones, those at each
+             method's highest rate, and those compared
+    """
 
     title: str
     created: str
@@ -155,6 +165,7 @@ class View:
     identity: list[tuple[str, str]]
     networks: Table
     settings: str
+    judged: frozenset[str]
 
 
 def make_view(results: Results) -> View:
@@ -174,7 +185,39 @@ def make_view(results: Results) -> View:
         identity=_identity(record),
         networks=network_table(record["models"]),
         settings=json.dumps(record["settings"], indent=1, ensure_ascii=False, default=str),
+        judged=_judged(record["models"]),
     )
+
+
+def on_paper(view: View) -> View:
+    """The same view as it is printed: long tables of evidence cut to the networks judged.
+
+    Hundreds of rows that nobody sorts or filters would bury the rest; the page and the files
+    beside it have them all.
+    """
+    sections = [
+        replace(section, tables=[_printed(table, view.judged) for table in section.tables])
+        for section in view.sections
+    ]
+    return replace(view, sections=sections)
+
+
+def _printed(table: Table, judged: frozenset[str]) -> Table:
+    kept = [row for row in table.rows if row.name in judged]
+    if not table.folded or len(table.rows) <= MOST_ON_PAPER or not kept:
+        return table
+    note = (
+        f"{table.note} Printed are {len(kept):,} of {len(table.rows):,} rows, those of the "
+        "networks at the highest rate; report.html has all."
+    )
+    return replace(table, rows=kept, note=note.strip())
+
+
+def _judged(models: Sequence[dict[str, Any]]) -> frozenset[str]:
+    highest: dict[str, float] = {}
+    for model in models:
+        highest[label(model)] = max(highest.get(label(model), 0.0), model["rate"])
+    return frozenset(str(m["name"]) for m in models if m["rate"] == highest[label(m)])
 
 
 def _of_one_split(results: Results) -> Results:
