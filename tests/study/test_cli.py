@@ -40,6 +40,14 @@ METRICS = {
     "taylor_remainder",
 }
 
+RATES_OF_TWO_CLASSES = {
+    "selection_rate",
+    "true_positive_rate",
+    "false_positive_rate",
+    "false_negative_rate",
+    "precision",
+}
+
 
 def call(monkeypatch, *arguments: object) -> int:
     """Run `audit` in this process and return its exit code."""
@@ -364,7 +372,8 @@ def test_a_group_of_one_sample_is_shown_and_flagged():
     assert table.loc[("excess_risk", "one"), "flag"] == "small"
     assert np.isnan(table.loc[("excess_risk", "one"), "ci_low"])
     assert table.loc[("loss", "none"), "flag"] == "absent"
-    assert len(table) == 3 * len(METRICS)
+    assert set(measures.groups["metric"]) == METRICS | RATES_OF_TWO_CLASSES
+    assert len(table) == 3 * len(METRICS | RATES_OF_TWO_CLASSES)
     assert "max_excess_accuracy_gap" not in {row["metric"] for row in measures.overall}
 
 
