@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.report.tables import number
-from audit.study.gallery import MOST_PIXELS, broken
-from audit.study.results import Results
+from audit.study.gallery import MOST_PIXELS
+from audit.study.results import Results, broken
 
 PEOPLE = ("utkface", "fairface")
 NOT_PEOPLE = ("digits",)

@@ -2,90 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from audit.measure.fairness import confusion_counts, rate_counts
-from audit.measure.uncertainty import wilson_interval
 from audit.report.tables import DASH, Cell, Table, TableRow, interval, number
-from audit.study.gallery import broken
-from audit.study.results import Results
-from audit.study.verdict import label
+from audit.study.results import Results, broken
+from audit.study.verdict import shown_models
 
 MOST_CHANGES = 3
 
 
 def prediction_tables(results: Results) -> list[Table]:
     """Rates, their ratios, and the classes that broken samples go to, for the networks compared."""
-    models = _shown(results.record)
-    positive = {name: _positive(results.record, name) for name in models}
-    rates = {name: group_rates(results, name, positive[name]) for name in models}
-    tables = [_rate_table(results.record, rates, positive), _ratio_table(rates, positive)]
-    return [table for table in (*tables, _change_table(results, models)) if table.rows]
+    rates = pd.DataFrame(results.record["tables"].get("rates", []))
+    tables = [_change_table(results, shown_models(results.record))]
+    if not rates.empty:
+        tables = [_rate_table(rates), _ratio_table(rates), *tables]
+    return [table for table in tables if table.rows]
 
 
-def group_rates(results: Results, model: str, positive: str) -> pd.DataFrame:
-    """One row per group × rate of one class against the rest: value, interval, part, n, flag.
-
-    n counts the samples that the rate is a share of, such as the true positives and false negatives
-    for the true positive rate; part those that count.
-    """
-    own = results.samples[results.samples["model"] == model]
-    names = [str(name) for name in results.groups["group"].cat.categories]
-    flags = results.groups[results.groups["model"] == model].astype({"group": str})
-    flag = flags.drop_duplicates("group").set_index("group")["flag"]
-    true, said = (
-        (own[column].astype(str) == positive).to_numpy().astype(np.int64)
-        for column in ("label", "prediction")
-    )
-    groups = pd.Index(names).get_indexer(pd.Index(own["group"].astype(str))).astype(np.int64)
-    counts = rate_counts(confusion_counts(true, said, groups, len(names), 2))
+def _rate_table(rates: pd.DataFrame) -> Table:
     rows = []
-    for rate, (parts, wholes) in counts.items():
-        for code, name in enumerate(names):
-            part, whole = int(parts[code, 1]), int(wholes[code, 1])
-            known = wilson_interval(part, whole)
-            rows.append(
-                {"group": name, "rate": rate, "value": part / whole if whole else np.nan,
-                 "ci_low": known.low, "ci_high": known.high, "part": part, "n": whole,
-                 "flag": flag.get(name, "")}
-            )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _shown(record: Mapping[str, Any]) -> list[str]:
-    """The networks compared; of a study, the dense one and every method at its highest rate."""
-    if record["tables"].get("compared"):
-        return list(record["tables"]["compared"])
-    models = [m for m in record["models"] if m["seed"] == record["models"][0]["seed"]]
-    highest = {label(m): max(o["rate"] for o in models if label(o) == label(m)) for m in models}
-    return [str(m["name"]) for m in models if m["rate"] == highest[label(m)]]
-
-
-def _positive(record: Mapping[str, Any], model: str) -> str:
-    """The second of two classes; of more, the one with the largest equalised odds difference."""
-    classes = [str(name) for name in record["data"]["classes"]]
-    rows = [r for r in record["overall"] if r["model"] == model and r.get("class") is not None]
-    worst = next((r for r in rows if r["metric"] == "equalized_odds_difference"), None)
-    return str(worst["class"]) if worst and len(classes) > 2 else classes[1]
-
-
-def _rate_table(
-    record: Mapping[str, Any], rates: Mapping[str, pd.DataFrame], positive: Mapping[str, str]
-) -> Table:
-    rows = []
-    for model, table in rates.items():
-        for group, own in table.groupby("group", sort=False):
-            cells = [_text(str(group) or "(empty)"), _text(positive[model])]
-            for row in own.to_dict("records"):
-                between = interval(row["ci_low"], row["ci_high"], "accuracy")
-                told = f"{between} of {row['n']:,}" if between else "of 0"
-                cells.append(Cell(number(row["value"], "accuracy"), told))
-            rows.append(TableRow(model, cells, str(own["flag"].iloc[0])))
-    names = list(dict.fromkeys(name for table in rates.values() for name in table["rate"]))
+    for (model, group), own in rates.groupby(["model", "group"], sort=False):
+        cells = [_text(str(group) or "(empty)"), _text(str(own["class"].iloc[0]))]
+        for row in own.to_dict("records"):
+            between = interval(row["ci_low"], row["ci_high"], "accuracy")
+            told = f"{between} of {row['n']:,}" if between else "of 0"
+            cells.append(Cell(number(row["value"], "accuracy"), told))
+        rows.append(TableRow(str(model), cells, str(own["flag"].iloc[0])))
+    names = list(dict.fromkeys(rates["rate"]))
     note = (
         "One class against the rest: the second of two, or of more the one whose rates differ most "
         "between groups (equalised odds). Below each rate its 95 % interval (Wilson's) and the "
@@ -95,22 +42,22 @@ def _rate_table(
     return Table(title, ["model", "group", "class", *names], rows, note, folded=True)
 
 
-def _ratio_table(rates: Mapping[str, pd.DataFrame], positive: Mapping[str, str]) -> Table:
+def _ratio_table(rates: pd.DataFrame) -> Table:
     rows = []
-    for model, table in rates.items():
-        for rate, own in table[table["flag"] == ""].groupby("rate", sort=False):
-            known = own[own["n"] > 0].sort_values("value", kind="stable")
-            if len(known) < 2:
-                continue
-            low, high = (known.iloc[place] for place in (0, -1))
-            ratio = low["value"] / high["value"] if high["value"] else np.nan
-            cells = [
-                _text(f"{rate} of {positive[model]}"),
-                *(Cell(number(end["value"], "accuracy"), _end(end)) for end in (low, high)),
-                Cell(number(high["value"] - low["value"], "accuracy", signed=True)),
-                Cell(DASH if np.isnan(ratio) else f"{ratio:.2f}"),
-            ]
-            rows.append(TableRow(model, cells))
+    large = rates[(rates["flag"] == "") & (rates["n"] > 0)]
+    for (model, rate), own in large.groupby(["model", "rate"], sort=False):
+        known = own.astype({"value": float}).sort_values("value", kind="stable")
+        if len(known) < 2:
+            continue
+        low, high = (known.iloc[place] for place in (0, -1))
+        ratio = low["value"] / high["value"] if high["value"] else np.nan
+        cells = [
+            _text(f"{rate} of {low['class']}"),
+            *(Cell(number(end["value"], "accuracy"), _end(end)) for end in (low, high)),
+            Cell(number(high["value"] - low["value"], "accuracy", signed=True)),
+            Cell(DASH if np.isnan(ratio) else f"{ratio:.2f}"),
+        ]
+        rows.append(TableRow(str(model), cells))
     note = (
         "Over the groups of at least minimum size. The ratio is that of the smallest to the "
         "largest rate, as fairlearn has it: 1 is equality. Below each rate its group and the "

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from audit.data.grouped import GroupedData
 from audit.errors import AuditError
+from audit.study.results import broken
 from audit.study.verdict import BEYOND_ROUNDING, label
+
+if TYPE_CHECKING:
+    from audit.data.grouped import GroupedData
 
 MOST_NETWORKS = 3
 MOST_GROUPS = 3
@@ -67,13 +69,6 @@ def take_pictures(
     return pd.DataFrame(pictured, columns=list(COLUMNS))
 
 
-def broken(samples: pd.DataFrame) -> pd.Series:
-    """Whether a row's sample is right under the dense network and wrong under the pruned one."""
-    right_before = samples["dense_prediction"] == samples["label"]
-    found: pd.Series = right_before & (samples["prediction"] != samples["label"])
-    return found
-
-
 def _pictured(models: Sequence[Mapping[str, Any]]) -> list[str]:
     """Of a study: the first method at its highest rate, then the constrained methods there."""
     pruned = [model for model in models if model["method"] != "dense"]
@@ -110,11 +105,11 @@ def _mistakes(samples: pd.DataFrame, model: str, group: str) -> pd.DataFrame:
 
 def _pixels(data: GroupedData, rows: list[int]) -> np.ndarray:
     """The images as uint8 [n, H, W, C]; other numbers from the data's smallest to its largest."""
-    chosen = data.inputs[torch.tensor(rows, dtype=torch.int64)]
-    if chosen.dtype != torch.uint8:
-        low, high = data.inputs.min(), data.inputs.max()
-        chosen = ((chosen - low) / (high - low) * 255).round().to(torch.uint8)
-    return chosen.permute(0, 2, 3, 1).numpy()
+    chosen = data.inputs[np.array(rows, np.int64)].numpy()
+    if chosen.dtype != np.uint8:
+        low, high = float(data.inputs.min()), float(data.inputs.max())
+        chosen = ((chosen - low) / (high - low) * 255).round().astype(np.uint8)
+    return chosen.transpose(0, 2, 3, 1)
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -15,6 +15,7 @@ from audit.study.comparison import comparison_table
 from audit.study.exemplars import exemplar_table
 from audit.study.gallery import take_pictures
 from audit.study.measuring import ModelMeasures
+from audit.study.rates import rates_table
 from audit.study.results import SCHEMA_VERSION, Results
 from audit.study.verdict import compare_verdict, study_verdict
 
@@ -63,6 +64,7 @@ def gather(
         )
         record["tables"] |= {"compared": list(compared), "comparison": _records(table)}
         record["verdict"] = compare_verdict(table, overall, compared, causes, layers)
+    record["tables"]["rates"] = _records(rates_table(samples, groups, record))
     pictures = pd.DataFrame()
     if gallery:
         pictures = take_pictures(data, samples, groups, models, compared or ())

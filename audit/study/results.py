@@ -153,3 +153,10 @@ def _check_version(record: Any, folder: Path) -> None:
             f"'{folder}' has results of version {found}; expected {SCHEMA_VERSION}: "
             "run the study again"
         )
+
+
+def broken(samples: pd.DataFrame) -> pd.Series:
+    """Whether a row's sample is right under the dense network and wrong under the pruned one."""
+    right_before = samples["dense_prediction"] == samples["label"]
+    found: pd.Series = right_before & (samples["prediction"] != samples["label"])
+    return found

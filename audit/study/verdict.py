@@ -148,6 +148,15 @@ def overall_table(overall: Sequence[Row], models: Sequence[Row]) -> pd.DataFrame
     return table
 
 
+def shown_models(record: Mapping[str, Any]) -> list[str]:
+    """The networks compared; of a study, the dense one and every method at its highest rate."""
+    if record["tables"].get("compared"):
+        return list(record["tables"]["compared"])
+    models = [m for m in record["models"] if m["seed"] == record["models"][0]["seed"]]
+    highest = {label(m): max(o["rate"] for o in models if label(o) == label(m)) for m in models}
+    return [str(m["name"]) for m in models if m["rate"] == highest[label(m)]]
+
+
 def percent(rate: float) -> str:
     """A pruning rate in percent, never rounded up to all: 0.995 is 99.5 %."""
     return f"{100 * rate:.6g}%"

@@ -11,6 +11,7 @@ from audit.report.evidence import GAPS
 from audit.study.causes import causes_table
 from audit.study.comparison import comparison_table
 from audit.study.exemplars import exemplar_table
+from audit.study.rates import rates_table
 from audit.study.results import GROUP_COLUMNS, LAYER_COLUMNS, SCHEMA_VERSION, Results
 from audit.study.verdict import compare_verdict, study_verdict
 
@@ -68,6 +69,7 @@ def fake_results(
         difference = pd.concat([comparison_table(table, every, baseline, c) for c in candidates])
         record["tables"] |= {"compared": list(compared), "comparison": _plain(difference)}
         record["verdict"] = compare_verdict(difference, overall, compared, *said)
+    record["tables"]["rates"] = _plain(rates_table(every, table, record))
     return Results(table, every, record, layers)
 
 

@@ -12,7 +12,8 @@ from fairlearn.metrics import (
 )
 from sklearn.metrics import precision_score
 
-from audit.report.rates import group_rates, prediction_tables
+from audit.report.rates import prediction_tables
+from audit.study.rates import group_rates, rates_table
 
 MODEL = "magnitude-0.98-seed0"
 
@@ -29,6 +30,13 @@ def results(fake):
     other = np.where(samples["label"] == "a", "b", "a")
     samples["prediction"] = np.where(flipped, other, samples["label"])
     samples["dense_prediction"] = samples["label"]
+    return with_rates(found)
+
+
+def with_rates(found):
+    """The results with the table of rates that their samples give."""
+    table = rates_table(found.samples, found.groups, found.record)
+    found.record["tables"]["rates"] = table.to_dict("records")
     return found
 
 
@@ -43,7 +51,7 @@ def test_rates_are_those_of_fairlearn_with_the_samples_they_are_of(results):
         "precision": lambda y, p: precision_score(y, p, zero_division=0.0),
     }
     frame = MetricFrame(metrics=metrics, y_true=true, y_pred=said, sensitive_features=own["group"])
-    found = group_rates(results, MODEL, "b")
+    found = group_rates(results.samples, results.groups, MODEL, "b")
     assert set(found["rate"]) == set(metrics)
     for row in found.to_dict("records"):
         if row["n"]:
@@ -58,9 +66,9 @@ def test_rates_are_those_of_fairlearn_with_the_samples_they_are_of(results):
 
 
 def test_ratios_are_those_of_fairlearn(results):
-    results = type(results)(
-        results.groups, results.samples[results.samples["group"] != "z"], results.record
-    )
+    record = results.record | {"tables": dict(results.record["tables"])}
+    samples = results.samples[results.samples["group"] != "z"]
+    results = with_rates(type(results)(results.groups, samples, record))
     own = results.samples[results.samples["model"] == MODEL]
     args = (own["label"] == "b", own["prediction"] == "b")
     table = next(t for t in prediction_tables(results) if "ratios" in t.title)
