@@ -172,7 +172,8 @@ def demo(
     from audit.study.demo import demo_settings
 
     settings = demo_settings(seed, _device(device))
-    _study(settings, out, 0, gallery, json, pdf)
+    # One thread a cell, so that every machine with the same kernels shows the same numbers.
+    _study(settings, out, 0, 1, gallery, json, pdf)
 
 
 @app.command()
@@ -181,6 +182,13 @@ def run(
     out: Annotated[Path | None, typer.Option(help="[default: reports/<name of CONFIG>]")] = None,
     workers: Annotated[
         int, typer.Option(help="Cells at a time; 0: one a core (one in all on a GPU).", min=0)
+    ] = 0,
+    threads: Annotated[
+        int,
+        typer.Option(
+            help="Threads a cell; fixed, a seed gives the same networks. 0: the cores shared out.",
+            min=0,
+        ),
     ] = 0,
     device: Device = None,
     gallery: Gallery = False,
@@ -195,7 +203,7 @@ def run(
 
     settings = on_device(load_settings(config), _device(device))
     folder = out or Path("reports") / config.stem
-    _study(settings, folder, workers, gallery, json, pdf)
+    _study(settings, folder, workers, threads, gallery, json, pdf)
 
 
 @app.command()
@@ -535,10 +543,13 @@ class _Checks:
             raise typer.Exit(1)
 
 
-def _study(settings: Any, out: Path, workers: int, gallery: bool, json: bool, pdf: bool) -> None:
+def _study(
+    settings: Any, out: Path, workers: int, threads: int, gallery: bool, json: bool, pdf: bool
+) -> None:
     from audit.study.run import run_study
 
-    _deliver(run_study(settings, out, workers, _command(), gallery), out, json, pdf)
+    results = run_study(settings, out, workers, _command(), gallery, threads)
+    _deliver(results, out, json, pdf)
 
 
 def _command() -> str:

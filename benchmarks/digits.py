@@ -7,13 +7,12 @@ forward-backward passes. Run: python benchmarks/digits.py
 from __future__ import annotations
 
 import json
-import platform
 import sys
 import tempfile
 from pathlib import Path
 
 import pandas as pd
-import torch
+from common import hardware
 
 from audit import MeasureSettings, Method, StudySettings, TrainingSettings, run_study
 from audit.files import write_atomically
@@ -42,7 +41,7 @@ def main() -> None:
         measure=MeasureSettings(curvature="none"),
     )
     with tempfile.TemporaryDirectory() as folder:
-        results = run_study(settings, folder)
+        results = run_study(settings, folder, threads=1)
     table = summary(results.record)
     print(table.to_string())
     record = {
@@ -50,8 +49,7 @@ def main() -> None:
         "rows": table.reset_index().to_dict("records"),
         "target_cut": TARGET,
         "versions": results.record["versions"],
-        "hardware": {"processor": platform.processor() or platform.machine(), "device": "cpu",
-                     "threads": torch.get_num_threads()},
+        "hardware": hardware() | {"threads": 1},
     }  # fmt: skip
     path = Path(__file__).parent / "results" / "digits.json"
     write_atomically(path, json.dumps(record, indent=1) + "\n")

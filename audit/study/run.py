@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,15 @@ def run_study(
     workers: int = 0,
     command: str = "",
     gallery: bool = False,
+    threads: int = 0,
 ) -> Results:
     """Make and measure every cell of the study, those not already under the folder.
 
-    `workers` cells run at a time; 0 means one a core, and one in all on a GPU. The results are
-    the same whatever the number. With `gallery`, they hold pictures of samples that pruning broke.
+    `workers` cells run at a time; 0 means one a core, and one in all on a GPU. Each has `threads`
+    torch threads; 0 shares out the cores. Sums over another number of threads are rounded
+    otherwise, which training amplifies: with `threads` fixed, a seed gives the same networks
+    however many workers there are. With `gallery`, the results hold pictures of samples that
+    pruning broke.
     """
     folder = Path(folder)
     data = load_data(settings.data)
@@ -72,10 +76,12 @@ def run_study(
         for method in settings.methods
         for rate in method.rates or settings.rates
     ]
-    _in_parallel("dense models", make_cell, settings, dense, folder, workers)
-    _in_parallel("pruned models", make_cell, settings, pruned, folder, workers)
-    cells = [*dense, *pruned]
-    measures = _in_parallel("measuring", measure_cell, settings, cells, folder, workers)
+    in_parallel = partial(
+        _in_parallel, settings=settings, folder=folder, workers=workers, threads=threads
+    )
+    in_parallel("dense models", make_cell, cells=dense)
+    in_parallel("pruned models", make_cell, cells=pruned)
+    measures = in_parallel("measuring", measure_cell, cells=[*dense, *pruned])
     return gather(measures, data, asdict(settings), command, gallery=gallery)
 
 
@@ -161,11 +167,12 @@ def _in_parallel(
     cells: Sequence[Cell],
     folder: Path,
     workers: int,
+    threads: int,
 ) -> list[Any]:
     """The function of every cell, in order, some at a time, with a bar of those done."""
     workers = min(workers, len(cells))
     # Never more threads than this process was given: OMP_NUM_THREADS stays in force.
-    threads = max(1, min(torch.get_num_threads(), cpu_count() // workers))
+    threads = threads or max(1, min(torch.get_num_threads(), cpu_count() // workers))
     runs = Parallel(n_jobs=workers, return_as="generator")(
         delayed(_with_threads)(threads, function, settings, cell, folder) for cell in cells
     )
