@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from audit.report.rates import prediction_tables
 from audit.report.sections import Section, comparison_sections, study_sections
 from audit.report.tables import Table, eigenvalue_table, layer_table, network_table, size_table
 from audit.study.results import Results
-from audit.study.verdict import label
+from audit.study.verdict import judged_models
 
 DEFINITIONS = (
     (
@@ -185,7 +184,7 @@ def make_view(results: Results) -> View:
         identity=_identity(record),
         networks=network_table(record["models"]),
         settings=json.dumps(record["settings"], indent=1, ensure_ascii=False, default=str),
-        judged=_judged(record["models"]),
+        judged=frozenset(judged_models(record["models"])),
     )
 
 
@@ -211,13 +210,6 @@ def _printed(table: Table, judged: frozenset[str]) -> Table:
         "networks at the highest rate; report.html has all."
     )
     return replace(table, rows=kept, note=note.strip())
-
-
-def _judged(models: Sequence[dict[str, Any]]) -> frozenset[str]:
-    highest: dict[str, float] = {}
-    for model in models:
-        highest[label(model)] = max(highest.get(label(model), 0.0), model["rate"])
-    return frozenset(str(m["name"]) for m in models if m["rate"] == highest[label(m)])
 
 
 def _of_one_split(results: Results) -> Results:

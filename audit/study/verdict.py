@@ -148,13 +148,20 @@ def overall_table(overall: Sequence[Row], models: Sequence[Row]) -> pd.DataFrame
     return table
 
 
+def judged_models(models: Sequence[Row]) -> list[str]:
+    """The networks at each method's highest rate, the dense ones among them."""
+    highest: dict[str, float] = {}
+    for model in models:
+        highest[label(model)] = max(highest.get(label(model), 0.0), model["rate"])
+    return [str(model["name"]) for model in models if model["rate"] == highest[label(model)]]
+
+
 def shown_models(record: Mapping[str, Any]) -> list[str]:
-    """The networks compared; of a study, the dense one and every method at its highest rate."""
+    """The networks compared; of a study, those judged, of its first seed."""
     if record["tables"].get("compared"):
         return list(record["tables"]["compared"])
-    models = [m for m in record["models"] if m["seed"] == record["models"][0]["seed"]]
-    highest = {label(m): max(o["rate"] for o in models if label(o) == label(m)) for m in models}
-    return [str(m["name"]) for m in models if m["rate"] == highest[label(m)]]
+    first = record["models"][0]["seed"]
+    return judged_models([model for model in record["models"] if model["seed"] == first])
 
 
 def percent(rate: float) -> str:

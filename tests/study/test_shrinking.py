@@ -8,14 +8,13 @@ from audit.models import TrainingSettings
 from audit.study.making import prune_model, train_model
 from audit.study.settings import Method
 from audit.study.shrinking import export_model, shrink_model
+from tests.conftest import make_groups
 
 FAST = TrainingSettings(epochs=1)
 
 
 @pytest.fixture(scope="module")
 def pruned():
-    from tests.conftest import make_groups
-
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(200) % 2
     groups = (torch.arange(200) >= 60).long()
