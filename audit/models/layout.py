@@ -25,16 +25,20 @@ def training_layout(model: nn.Module, data: GroupedData, device: str) -> Iterato
     if torch.device(device).type != "cpu" or example.dim() != 4:
         yield
         return
-    model.to("cpu", memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _lay_out(model.to(device), torch.channels_last)
     hook = model.register_forward_pre_hook(_channels_last)
     if not _runs(model, example):
         hook.remove()
-        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        _lay_out(model, torch.contiguous_format)
     try:
         yield
     finally:
         hook.remove()
-        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        _lay_out(model, torch.contiguous_format)
+
+
+def _lay_out(model: nn.Module, layout: torch.memory_format) -> None:
+    model.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs ask for a device
 
 
 def _channels_last(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
