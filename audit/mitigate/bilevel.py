@@ -58,6 +58,8 @@ class BilevelSettings:
     temperature        T of the predictions that are compared
     multiplier_step    η, multiplier per unit of violation; None: the constraint's own
     multiplier_bound   the largest multiplier; None: the constraint's own
+    multiplier_gain    κ, how much the multipliers follow the violation of the moment (Multipliers);
+                       None: the constraint's own
     multiplier_split   select, or train for an ablation: what the multipliers read
     fair_weights, fair_mask   whether the constraints are in the weight and in the mask steps; for
                        ablations (Dai et al., 5.4)
@@ -75,6 +77,7 @@ class BilevelSettings:
     temperature: float = 2.0
     multiplier_step: float | None = None
     multiplier_bound: float | None = None
+    multiplier_gain: float | None = None
     multiplier_split: str = "select"
     fair_weights: bool = True
     fair_mask: bool = True
@@ -127,6 +130,7 @@ class _Solver:
             constraints,
             settings.multiplier_step,
             settings.multiplier_bound,
+            settings.multiplier_gain,
             Distillation(settings.distillation, settings.temperature),
         )
         self.groups = self._channel_groups()

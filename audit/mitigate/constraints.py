@@ -45,6 +45,8 @@ class Constraint(ABC):
     tolerance        in the metric's own unit: nats for losses, a share for accuracies and rates
     multiplier_step  η of the dual ascent that suits that unit
     multiplier_bound  the largest value of a multiplier
+    multiplier_gain  κ of the dual ascent: above 0 where constraints pull against each other, and
+                     plain ascent would swing from one to the other
     weight_bound     the most that all its multipliers may weigh together, beside the loss itself;
                      finite where a surrogate is no loss, and meeting it alone would be learned at
                      the price of every right prediction
@@ -55,6 +57,7 @@ class Constraint(ABC):
     tolerance: float = 0.0
     multiplier_step: ClassVar[float] = 1.0
     multiplier_bound: ClassVar[float] = 20.0
+    multiplier_gain: ClassVar[float] = 0.0
     weight_bound: ClassVar[float] = math.inf
     on_batch: ClassVar[bool] = False
 
@@ -150,8 +153,10 @@ class EqualisedOdds(Constraint):
     """Groups have like true and false positive rates, every class against the rest (M4).
 
     No two groups' rates differ by more than τ: each group keeps within τ/2 of the population.
+    Raising a group's true positives raises its false ones: hence the gain.
     """
 
+    multiplier_gain: ClassVar[float] = 30.0
     weight_bound: ClassVar[float] = 1.0
 
     def surrogate(self, statistics: GroupStatistics) -> Tensor:

@@ -54,8 +54,8 @@ class Lagrangian:
     rows   the positions that the multipliers read, ascending; every sample counts with the
            prediction last remembered of it, so that no step evaluates the whole split anew
 
-    μ_c = scale_c·ν_c, where ν is what climbs, is bounded and logged (see Constraint.scale). Step
-    and bound are the constraint's own unless given.
+    μ_c = scale_c·ν_c, where ν is what climbs, is bounded and logged (see Constraint.scale). Step,
+    bound and gain are the constraint's own unless given.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Lagrangian:
         constraints: Sequence[Constraint],
         step: float | None = None,
         bound: float | None = None,
+        gain: float | None = None,
         distillation: Distillation | None = None,
     ) -> None:
         self.distillation = distillation or Distillation()
@@ -81,6 +82,7 @@ class Lagrangian:
                 len(scale),
                 constraint.multiplier_step if step is None else step,
                 constraint.multiplier_bound if bound is None else bound,
+                constraint.multiplier_gain if gain is None else gain,
             )
             for constraint, scale in zip(self.constraints, self.scales, strict=True)
         ]

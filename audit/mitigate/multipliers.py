@@ -6,17 +6,29 @@ import torch
 from cooper import Constraint as CooperConstraint
 from cooper import ConstraintState, ConstraintType
 from cooper.multipliers import DenseMultiplier
+from cooper.optim import nuPI, nuPIInitType
 from torch import Tensor
 
 
 class Multipliers:
-    """Dual variables of inequality constraints: μ ← min([μ + η·s]₊, bound) (methods.md §4)."""
+    """Dual variables of inequality constraints (methods.md §4).
 
-    def __init__(self, number: int, step: float, bound: float) -> None:
+    μ ← min([μ + η·(s + κ·(s − s'))]₊, bound), with s the violations and s' those before. The gain
+    κ answers to what is violated now besides what has added up, and so stops multipliers of
+    constraints that pull against each other from swinging (Sohrabi et al. 2024); 0: plain ascent.
+    """
+
+    def __init__(self, number: int, step: float, bound: float, gain: float = 0.0) -> None:
         multiplier = DenseMultiplier(num_constraints=number)
         self._constraint = CooperConstraint(ConstraintType.INEQUALITY, multiplier=multiplier)
         self._multiplier = multiplier
-        self._optimizer = torch.optim.SGD(multiplier.parameters(), lr=step, maximize=True)
+        self._optimizer = nuPI(
+            multiplier.parameters(),
+            lr=step,
+            Kp=torch.tensor(gain),
+            init_type=nuPIInitType.ZEROS,
+            maximize=True,
+        )
         self._bound = bound
         self._path: list[Tensor] = []
 

@@ -43,6 +43,8 @@ class StageSettings:
     structure          what survives as a unit: weight, layer or N:M (see `project`)
     multiplier_step    η, multiplier per unit of violation; None: the constraint's own
     multiplier_bound   the largest multiplier; None: the constraint's own
+    multiplier_gain    κ, how much the multipliers follow the violation of the moment (Multipliers);
+                       None: the constraint's own
     multiplier_split   what the multipliers read: train, with the predictions of the training
                        batches themselves, or select, which the weights then never see
     reading_interval   for select: the steps between two readings of one of its batches
@@ -56,6 +58,7 @@ class StageSettings:
     structure: str = "weight"
     multiplier_step: float | None = None
     multiplier_bound: float | None = None
+    multiplier_gain: float | None = None
     multiplier_split: str = "select"
     reading_interval: int = 4
     once_an_epoch: bool = False
@@ -130,6 +133,7 @@ class _Runner:
             constraints,
             settings.multiplier_step,
             settings.multiplier_bound,
+            settings.multiplier_gain,
             Distillation(settings.distillation, settings.temperature),
         )
         self.mask = whole_mask(model)

@@ -54,6 +54,29 @@ def test_multipliers_are_projected_bounded_and_settle_at_their_mean():
     assert multipliers.values.tolist() == [1.5, 0.75, 0.375]
 
 
+def test_the_gain_adds_the_change_of_the_violation():
+    multipliers = Multipliers(2, step=0.5, bound=10.0, gain=4.0)
+    multipliers.update(torch.tensor([1.0, -1.0]))
+    assert multipliers.values.tolist() == [2.5, 0.0]  # η(s + κ(s − 0)), projected
+    multipliers.update(torch.tensor([0.5, 1.0]))
+    assert multipliers.values.tolist() == [1.75, 4.5]  # 2.5 + η(0.5 − 4·0.5), 0 + η(1 + 4·2)
+
+
+def swing(gain: float) -> float:
+    """How far x is still from 1 at worst, late in the dual ascent of: x small, x ≥ 1."""
+    multipliers, x, path = Multipliers(1, step=1.0, bound=20.0, gain=gain), 0.0, []
+    for _ in range(400):
+        multipliers.update(torch.tensor([1 - x]))
+        x -= 0.01 * (0.1 * x - multipliers.values.item())
+        path.append(abs(x - 1))
+    return max(path[-100:])
+
+
+def test_the_gain_brings_a_swinging_multiplier_to_rest():
+    assert swing(gain=0.0) > 0.3
+    assert swing(gain=20.0) < 0.01
+
+
 def test_the_weight_of_a_group_is_its_share_with_its_multiplier(two_groups):
     """The gradient of the Lagrangian is that of Σ_b w_b J_b, w_b = (π_b + μ_b)/(1 + Σμ)."""
     model = dense(two_groups, 1)
