@@ -156,6 +156,7 @@ DeepFoolOption = Annotated[
 Checkpoint_ = Annotated[Path, typer.Argument(help="A checkpoint file.")]
 DATA_HELP = (
     "digits | utkface:FOLDER?target=ethnicity&group=ethnicity&size=32 | adult:FOLDER?group=sex,race"
+    " | table:FILE.csv?target=income&group=sex"
 )
 
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from audit.errors import AuditError
+
+MISSING = "(missing)"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,15 @@ class Groups:
     names: tuple[str, ...]
     codes: Tensor
     notes: tuple[str, ...] = ()
+
+
+def from_column(column: pd.Series) -> Attribute:
+    """The values of a column, ordered as text; an empty one is (missing), 2.0 is 2."""
+    whole = pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all()
+    values = column.astype("Int64") if whole else column
+    text = values.astype("string").fillna("").replace("", MISSING)
+    names, codes = np.unique(text.to_numpy(dtype=str), return_inverse=True)
+    return Attribute(tuple(names.tolist()), codes)
 
 
 def choose(attributes: Mapping[str, Attribute], name: str, what: str) -> Attribute:

@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from audit.data.attributes import Attribute, choose, make_groups, strata
-from audit.data.grouped import SPLITS, GroupedData
+from audit.data.attributes import Attribute, choose, from_column, make_groups, strata
+from audit.data.grouped import GroupedData
 from audit.data.images import read_images
-from audit.data.splits import SplitSettings, split_samples
+from audit.data.splits import SplitSettings, given_splits, split_samples
 from audit.errors import AuditError
 
-MISSING = "(missing)"
 FAIRFACE: Mapping[str, tuple[str, ...]] = {
     "race": (
         "White",
@@ -52,7 +51,7 @@ def load_images(
     folder, split = Path(folder), split or SplitSettings()
     table = _read_table(folder / labels)
     attributes = {
-        str(name): _attribute(table[name]) for name in table.columns.difference(["file", "split"])
+        str(name): from_column(table[name]) for name in table.columns.difference(["file", "split"])
     }
     notes = (f"Labels as '{labels}' has them.",)
     return _load(folder.name, folder, table, attributes, target, group, size, split, notes)
@@ -109,7 +108,7 @@ def _load(
     if test is not None:
         repeats = np.where(test[repeats] == test, repeats, np.arange(len(repeats)))
     splits = (
-        _given(table)
+        given_splits(table["split"])
         if "split" in table
         else split_samples(strata(codes, groups.codes), split, repeats, test)
     )
@@ -144,25 +143,9 @@ def _read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _attribute(column: pd.Series) -> Attribute:
-    names, codes = np.unique(column.replace("", MISSING).to_numpy(dtype=str), return_inverse=True)
-    return Attribute(tuple(names.tolist()), codes)
-
-
 def _declared(table: pd.DataFrame, name: str, names: tuple[str, ...]) -> Attribute:
     codes = pd.Index(names).get_indexer(pd.Index(table[name])).astype(np.int64)
     if (codes < 0).any():
         unknown = table[name][codes < 0].iloc[0]
         raise AuditError(f"found {name} '{unknown}' in FairFace; expected {', '.join(names)}")
     return Attribute(names, codes)
-
-
-def _given(table: pd.DataFrame) -> dict[str, torch.Tensor]:
-    """The splits of the table's own column."""
-    unknown = set(table["split"]) - set(SPLITS)
-    if unknown:
-        raise AuditError(f"found split '{min(unknown)}'; expected {', '.join(SPLITS)}")
-    return {
-        name: torch.from_numpy(np.flatnonzero((table["split"] == name).to_numpy()))
-        for name in SPLITS
-    }

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
+from audit.data.adult import load_adult
 from audit.data.digits import load_digits
 from audit.data.faces import load_utkface
 from audit.data.folder import load_fairface, load_images
 from audit.data.grouped import GroupedData
 from audit.data.splits import SplitSettings
-from audit.data.tabular import load_adult
+from audit.data.table import load_table
 from audit.errors import AuditError
 
 LOADERS = {
@@ -20,6 +21,7 @@ LOADERS = {
     "utkface": load_utkface,
     "fairface": load_fairface,
     "images": load_images,
+    "table": load_table,
     "adult": load_adult,
 }
 KEYS: dict[str, dict[str, type]] = {
@@ -27,18 +29,28 @@ KEYS: dict[str, dict[str, type]] = {
     "utkface": {"folder": str, "target": str, "group": str, "size": int, "most": int},
     "fairface": {"folder": str, "target": str, "group": str, "size": int, "most": int},
     "images": {"folder": str, "target": str, "group": str, "labels": str, "size": int},
+    "table": {
+        "file": str,
+        "target": str,
+        "group": str,
+        "categories": str,
+        "drop": str,
+        "most": int,
+    },
     "adult": {"folder": str, "group": str},
 }
+OWN_LABELS = ("images", "table")
+"""Datasets whose target and group the user names, because nothing is known of them."""
 SPLIT_KEYS: dict[str, type] = {"test": float, "select": float, "least_select": int, "seed": int}
 
 
 def load_data(spec: str | Mapping[str, Any]) -> GroupedData:
-    """The data of a spec: `digits`, `utkface:FOLDER?target=…&group=…&size=32`, `images:FOLDER?…`.
+    """The data of a spec: `digits`, `utkface:FOLDER?target=…&group=…&size=32`, `table:FILE.csv?…`.
 
-    A mapping has the keys `dataset`, `folder` and the same names. Every dataset also takes the
-    keys of SplitSettings: test, select, least_select, seed. The data carries the spec that loads
-    it again, splits included. Raises AuditError where a name is unknown or a value is not of its
-    type.
+    A mapping has the keys `dataset`, `folder` (`file` for a table) and the same names. Every
+    dataset also takes the keys of SplitSettings: test, select, least_select, seed. The data carries
+    the spec that loads it again, splits included. Raises AuditError where a name is unknown or a
+    value is not of its type.
     """
     settings = parse_spec(spec) if isinstance(spec, str) else dict(spec)
     dataset = str(settings.pop("dataset", ""))
@@ -46,13 +58,14 @@ def load_data(spec: str | Mapping[str, Any]) -> GroupedData:
         raise AuditError(f"found dataset '{dataset}'; expected one of {', '.join(LOADERS)}")
     known = KEYS[dataset] | SPLIT_KEYS
     values = {key: _value(key, value, known, dataset) for key, value in settings.items()}
-    if "folder" in known and "folder" not in values:
-        raise AuditError(f"'{dataset}' needs the folder where its files are: {dataset}:FOLDER")
-    for name in ("target", "group") if dataset == "images" else ():
+    place = _place(dataset)
+    if place in known and place not in values:
+        raise AuditError(
+            f"'{dataset}' needs the {place} where its data is: {dataset}:{place.upper()}"
+        )
+    for name in ("target", "group") if dataset in OWN_LABELS else ():
         if name not in values:
-            raise AuditError(
-                f"'images' needs a {name}: a column of the folder's CSV file of labels"
-            )
+            raise AuditError(f"'{dataset}' needs a {name}: a column of the table of its labels")
     loader = LOADERS[dataset]
     default = SplitSettings(test=0.5) if dataset == "digits" else SplitSettings()
     split = replace(default, **{k: values[k] for k in SPLIT_KEYS if k in values})
@@ -71,12 +84,17 @@ def parse_spec(text: str) -> dict[str, Any]:
     dataset, _, folder = place.partition(":")
     settings: dict[str, Any] = {"dataset": dataset}
     if folder:
-        settings["folder"] = folder
+        settings[_place(dataset)] = folder
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError as error:
         raise AuditError(f"found '{query}'; expected key=value pairs joined by '&'") from error
     return settings | dict(pairs)
+
+
+def _place(dataset: str) -> str:
+    """What says where a dataset lies."""
+    return "file" if dataset == "table" else "folder"
 
 
 def _value(key: str, value: Any, known: Mapping[str, type], dataset: str) -> Any:

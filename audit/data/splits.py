@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from audit.data.grouped import SPLITS
 from audit.errors import AuditError
 
 
@@ -81,3 +83,15 @@ def select_size(available: int, settings: SplitSettings) -> int:
         return 0
     wanted = max(round(settings.select * available), settings.least_select)
     return wanted if available >= 3 * settings.least_select else 0
+
+
+def given_splits(column: pd.Series) -> dict[str, Tensor]:
+    """The splits that a table's own column names, as positions.
+
+    Raises AuditError where a value is not train, select or test.
+    """
+    names = column.astype("string").fillna("").to_numpy(dtype=str)
+    unknown = set(names) - set(SPLITS)
+    if unknown:
+        raise AuditError(f"found split '{min(unknown)}'; expected {', '.join(SPLITS)}")
+    return {name: torch.from_numpy(np.flatnonzero(names == name)) for name in SPLITS}

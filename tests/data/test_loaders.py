@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from audit.data import load_data
-from audit.data.tabular import COLUMNS
+from audit.data.adult import COLUMNS
 from audit.errors import AuditError
 
 
@@ -93,7 +93,7 @@ def test_splits_repeat_by_seed_and_differ_between_seeds():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("mnist", "expected one of digits, utkface, fairface, images, adult"),
+        ("mnist", "expected one of digits, utkface, fairface, images, table, adult"),
         ("digits?sede=1", "'digits' has no setting 'sede'"),
         ("digits?seed=one", "expected int"),
         ("digits?seed", "key=value"),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from audit.data.tabular import AGE_BANDS, COLUMNS, NUMERIC, load_adult
+from audit.data.adult import AGE_BANDS, COLUMNS, NUMERIC, load_adult
 from audit.errors import AuditError
 
 ROW = (
