@@ -147,7 +147,7 @@ def groups_by_rate(
             if row == 0:
                 axis.set_title(short(head, 32))
             if column == 0:
-                axis.set_ylabel(short(side, 28))
+                axis.set_ylabel("\n".join(short(part, 24) for part in _two_lines(side)))
         _legend(axes[0, 0], emphasised)
 
     rows, columns = len(metrics), len(methods)
@@ -156,20 +156,29 @@ def groups_by_rate(
     return _svg(draw, columns, rows, name, share="col")
 
 
-def methods_by_rate(table: pd.DataFrame, name: str) -> str:
-    """The largest excess accuracy gap and the overall accuracy against the rate, methods compared.
+SIDE_BY_SIDE = {
+    "max_excess_accuracy_gap": "largest excess accuracy gap",
+    "equalized_odds_difference": "equalised odds difference",
+    "accuracy": "overall accuracy",
+}
+
+
+def _two_lines(method: str) -> list[str]:
+    """A method and, on a line of its own, its constraint."""
+    name, bracket, rest = method.partition(" (")
+    return [name, f"({rest}"] if bracket and len(method) > 24 else [method]
+
+
+def methods_by_rate(table: pd.DataFrame, metrics: Sequence[str], name: str) -> str:
+    """Metrics of SIDE_BY_SIDE against the rate, a panel each, the methods compared.
 
     `table` has the columns method, rate, metric, value, low, high.
     """
     methods = list(dict.fromkeys(table["method"]))
     rates = sorted(table["rate"].unique())
-    titles = {
-        "max_excess_accuracy_gap": "largest excess accuracy gap: lower is fairer",
-        "accuracy": "overall accuracy",
-    }
 
     def draw(axes: Any, tips: Tips) -> None:
-        for axis, (metric, title) in zip(axes[0], titles.items(), strict=True):
+        for axis, metric in zip(axes[0], metrics, strict=True):
             for place, method in enumerate(methods):
                 own = table[(table["method"] == method) & (table["metric"] == metric)]
                 offset = 0.08 * (place - (len(methods) - 1) / 2)
@@ -178,14 +187,15 @@ def methods_by_rate(table: pd.DataFrame, name: str) -> str:
                     where = rates.index(row["rate"]) + offset
                     text = f"{method}, {percent(row['rate'])}: {_told(row, metric)}"
                     tips.add(axis, where, row["value"], text)
-            axis.set_title(title)
+            axis.set_title(SIDE_BY_SIDE[metric])
             axis.yaxis.set_major_formatter(PERCENT)
             _rate_axis(axis, rates)
-        axes[0, 0].axhline(0.0, color="#8c95a3", linewidth=0.8)
+            if metric != "accuracy":
+                axis.axhline(0.0, color="#8c95a3", linewidth=0.8)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         axes[0, 0].figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False)
 
-    return _svg(draw, 1, 2, name, height=3.6)
+    return _svg(draw, 1, len(metrics), name, height=3.6)
 
 
 def scatters(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], name: str) -> str:

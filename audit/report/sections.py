@@ -15,7 +15,14 @@ from audit.report.figures import Drawing
 from audit.report.gallery import Strip
 from audit.report.tables import Table, comparison_tables, group_table, model_table
 from audit.study.results import Results
-from audit.study.verdict import BEYOND_ROUNDING, label, overall_table, percent
+from audit.study.verdict import (
+    BEYOND_ROUNDING,
+    ODDS,
+    beyond_chance,
+    label,
+    overall_table,
+    percent,
+)
 
 CAUSES = ("gradient_norm", "hessian_max_eigenvalue", "boundary_closeness", "input_distance")
 RELATIONS = (
@@ -79,7 +86,11 @@ class _Study:
         ]
         self.emphasised = _emphasised(self.named, self.rate)
         self.points = _by_rate(self.named, self.methods[: figures.MOST_METHODS])
-        self.overall = _overall_by_rate(self.record)
+        table = overall_table(self.record["overall"], self.record["models"])
+        self.overall = _overall_by_rate(table)
+        self.judged = [
+            metric for metric in figures.SIDE_BY_SIDE if metric != ODDS or beyond_chance(table)
+        ]
         self.bars = _bars(self.record)
 
     def harm(self) -> Section:
@@ -100,10 +111,11 @@ class _Study:
                 self._groups(),
             ),
             Drawing(
-                figures.methods_by_rate(self.overall, "methods"),
-                "Largest excess accuracy gap and overall accuracy against the pruning rate, for "
-                f"{', '.join(self.methods)}.",
-                f"Fairness and accuracy of the methods side by side; bars are {self.bars}.",
+                figures.methods_by_rate(self.overall, self.judged, "methods"),
+                f"{', '.join(figures.SIDE_BY_SIDE[metric] for metric in self.judged)} against the "
+                f"pruning rate, for {', '.join(self.methods)}.",
+                "Fairness and accuracy of the methods side by side; of gaps and differences lower "
+                f"is fairer. Bars are {self.bars}.",
             ),
         ]
         trade = self._trade_off()
@@ -514,8 +526,7 @@ def _by_rate(named: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _overall_by_rate(record: dict[str, Any]) -> pd.DataFrame:
-    table = overall_table(record["overall"], record["models"])
+def _overall_by_rate(table: pd.DataFrame) -> pd.DataFrame:
     table = table.astype({"ci_low": float, "ci_high": float})
     rows = _over_seeds(table, ["method", "rate", "metric"])
     return rows[rows["method"] != "dense"]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 Row = Mapping[str, Any]
+ODDS = "equalized_odds_difference"
 BEYOND_ROUNDING = 1e-9
 """An interval that starts closer to zero than this touches it: sums of floats are not exact."""
 
@@ -35,6 +36,7 @@ def study_verdict(
     sentences = [sentence for sentence in described if sentence]
     sentences += _onset(groups, baseline)
     sentences += _mended(table, labels, rate)
+    sentences += _odds_of_study(table, labels, rate)
     named = [str(m["name"]) for m in pruned if label(m) == baseline and m["rate"] == rate]
     because = _explained(groups, causes, layers, named, f"{baseline} at {percent(rate)}")
     because += _detectable(groups[groups["model"] == named[0]])
@@ -61,12 +63,15 @@ def compare_verdict(
     if len(found) > 1:
         sentences = [text for own in found for text in (own["headline"], *own["sentences"])]
         words = _words(_fairest(overall, compared), list(dict.fromkeys(sentences)))
+    rows = {row["model"]: row for row in overall if row["metric"] == ODDS}
+    known = {name: rows[name] for name in compared if name in rows}
+    odds = _odds({n: (r["value"], r["floor_p95"]) for n, r in known.items() if r["floor_p95"]})
     groups = _as_groups(table, compared)
     because = [
         text for name in compared for text in _explained(groups, causes, layers, [name], name)
     ]
     because += _detectable(groups[groups["model"] == candidates[-1]])
-    return _words(words["headline"], words["sentences"] + because, because)
+    return _words(words["headline"], words["sentences"] + odds + because, because)
 
 
 def _as_groups(table: pd.DataFrame, compared: Sequence[str]) -> pd.DataFrame:
@@ -312,6 +317,45 @@ def _mended(table: pd.DataFrame, labels: Sequence[str], rate: float) -> list[str
             f"points and overall accuracy by {accuracy} points."
         )
     return found
+
+
+def beyond_chance(table: pd.DataFrame) -> bool:
+    """Whether any network's equalised odds difference is more than equal groups would show."""
+    rows = table[table["metric"] == ODDS].astype({"value": float, "floor_p95": float})
+    return bool((rows["value"] > rows["floor_p95"]).any())
+
+
+def _odds_of_study(table: pd.DataFrame, labels: Sequence[str], rate: float) -> list[str]:
+    """The equalised odds of the dense network, the first method and the best of the others."""
+    rows = table[(table["metric"] == ODDS) & table["rate"].isin([0.0, rate])]
+    rows = rows.astype({"value": float, "floor_p95": float}).dropna(subset=["value", "floor_p95"])
+    means = {
+        str(method): (float(own["value"].mean()), float(own["floor_p95"].mean()))
+        for method, own in rows.groupby("method")
+    }
+    others = {name: means[name][0] for name in labels[1:] if name in means}
+    best = [min(others, key=others.__getitem__)] if others else []
+    chosen = [name for name in ("dense", labels[0], *best) if name in means]
+    return _odds({name: means[name] for name in chosen}, f" at {percent(rate)}")
+
+
+def _odds(found: Mapping[str, tuple[float, float]], where: str = "") -> list[str]:
+    """What is known of equalised odds (M4), where some network's is beyond chance.
+
+    found  by name the difference, and the 95th percentile of what equal groups would show
+    """
+    if not any(value > most for value, most in found.values()):
+        return []
+    parts = [
+        f"{_points(value)} points under {name}{'' if value > most else ' (within chance)'}"
+        for name, (value, most) in found.items()
+    ]
+    chance = max(most for _, most in found.values())
+    return [
+        f"Equalised odds, the largest difference between groups' true or false positive "
+        f"rates{where}: {_list(parts)}; equal groups of these sizes show up to "
+        f"{_points(chance)} points by chance, 19 times in 20."
+    ]
 
 
 CAUSE_NAMES = {

@@ -1,7 +1,8 @@
 import pandas as pd
 
-from audit.study.verdict import compare_verdict
+from audit.study.verdict import compare_verdict, study_verdict
 
+ODDS = "equalized_odds_difference"
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
 
 
@@ -80,3 +81,34 @@ def test_a_fairest_network_that_is_useless_is_not_praised(fake):
     assert f"{three[1]} has the smallest" in headline
     assert "at an accuracy of 27.0%" in headline
     assert "is the most accurate" in headline
+
+
+def _with_odds(results, values, chance=0.1):
+    """The overall rows with equalised odds differences by model, and their floor."""
+    rows = [row for row in results.record["overall"] if row["metric"] != ODDS]
+    models = {model["name"]: model for model in results.record["models"]}
+    for name, model in models.items():
+        key = model["method"] if model["constraint"] == "none" else "fair"
+        row = {"model": name, "metric": ODDS, "value": values[key], "floor_p95": chance}
+        rows.append(rows[0] | row)
+    return rows
+
+
+def test_equalised_odds_beyond_chance_are_said_with_the_best_method(fake):
+    results = fake(seeds=2)
+    overall = _with_odds(results, {"dense": 0.12, "magnitude": 0.2, "fair": 0.04})
+    words = " ".join(study_verdict(results.groups, overall, results.record["models"])["sentences"])
+    assert "12.0 points under dense, 20.0 points under magnitude and 4.0 points under" in words
+    assert "bilevel (excess-accuracy) (within chance)" in words
+    assert "up to 10.0 points by chance" in words
+    quiet = _with_odds(results, {"dense": 0.02, "magnitude": 0.09, "fair": 0.1})
+    words = " ".join(study_verdict(results.groups, quiet, results.record["models"])["sentences"])
+    assert "Equalised odds" not in words
+
+
+def test_a_comparison_says_the_equalised_odds_of_both(fake):
+    results = fake(compared=COMPARED)
+    overall = _with_odds(results, {"dense": 0.12, "magnitude": 0.2, "fair": 0.04})
+    table = pd.DataFrame(results.record["tables"]["comparison"])
+    words = " ".join(compare_verdict(table, overall, COMPARED)["sentences"])
+    assert f"20.0 points under {COMPARED[0]} and 4.0 points under {COMPARED[1]} (within" in words
