@@ -166,7 +166,7 @@ SIDE_BY_SIDE = {
 def _two_lines(method: str) -> list[str]:
     """A method and, on a line of its own, its constraint."""
     name, bracket, rest = method.partition(" (")
-    return [name, f"({rest}"] if bracket and len(method) > 24 else [method]
+    return [name, f"({rest}"] if bracket else [method]
 
 
 def methods_by_rate(table: pd.DataFrame, metrics: Sequence[str], name: str) -> str:
