@@ -52,7 +52,8 @@ class BilevelSettings:
     mask_share         share of the steps after which the mask freezes
     multiplier_share   share of the steps after which the multipliers freeze too, at the mean of the
                        second half of their path, because the violations of small groups are noisy;
-                       until then the weights see the training split alone
+                       until then the weights see the training split alone; None: the constraints'
+                       own, the latest of several
     distillation       κ, the share of the loss that compares with the dense network's predictions
                        and not with the labels; 0: none
     temperature        T of the predictions that are compared
@@ -72,7 +73,7 @@ class BilevelSettings:
     ridge: float = 1.0
     ramp_share: float = 0.2
     mask_share: float = 0.4
-    multiplier_share: float = 0.4
+    multiplier_share: float | None = None
     distillation: float = 0.7
     temperature: float = 2.0
     multiplier_step: float | None = None
@@ -147,7 +148,7 @@ class _Solver:
         training = self.settings.training
         steps = training.steps(len(self.data.indices("train", "select")))
         freeze = round(self.settings.mask_share * steps)
-        settle = max(freeze, round(self.settings.multiplier_share * steps))
+        settle = max(freeze, round(self._multiplier_share() * steps))
         generator = torch.Generator().manual_seed(training.seed)
         lower, upper, both = (
             shuffled_batches(rows, training.batch_size, generator)
@@ -238,6 +239,12 @@ class _Solver:
         parameters = tuple(p for p in self.model.parameters() if p.requires_grad)
         self.lagrangian.loss(logits, batch, parameters, fair).backward()
         self.passes += 1
+
+    def _multiplier_share(self) -> float:
+        if self.settings.multiplier_share is not None:
+            return self.settings.multiplier_share
+        own = (constraint.multiplier_share for constraint in self.lagrangian.constraints)
+        return max(own, default=Constraint.multiplier_share)
 
     def _project(self, rate: float) -> Mask:
         return project(self.scores, rate, self.settings.structure, self.groups)

@@ -47,6 +47,7 @@ class Constraint(ABC):
     multiplier_bound  the largest value of a multiplier
     multiplier_gain  κ of the dual ascent: above 0 where constraints pull against each other, and
                      plain ascent would swing from one to the other
+    multiplier_share  share of the solver's steps after which its multipliers freeze
     weight_bound     the most that all its multipliers may weigh together, beside the loss itself;
                      finite where a surrogate is no loss, and meeting it alone would be learned at
                      the price of every right prediction
@@ -58,6 +59,7 @@ class Constraint(ABC):
     multiplier_step: ClassVar[float] = 1.0
     multiplier_bound: ClassVar[float] = 20.0
     multiplier_gain: ClassVar[float] = 0.0
+    multiplier_share: ClassVar[float] = 0.4
     weight_bound: ClassVar[float] = math.inf
     on_batch: ClassVar[bool] = False
 
@@ -153,10 +155,12 @@ class EqualisedOdds(Constraint):
     """Groups have like true and false positive rates, every class against the rest (M4).
 
     No two groups' rates differ by more than τ: each group keeps within τ/2 of the population.
-    Raising a group's true positives raises its false ones: hence the gain.
+    Raising a group's true positives raises its false ones: hence the gain, and multipliers that
+    stay free for longer.
     """
 
     multiplier_gain: ClassVar[float] = 30.0
+    multiplier_share: ClassVar[float] = 0.9
     weight_bound: ClassVar[float] = 1.0
 
     def surrogate(self, statistics: GroupStatistics) -> Tensor:

@@ -306,6 +306,16 @@ def test_multipliers_go_on_reading_under_the_frozen_mask(two_groups):
     assert max(steps[0.9]) < 0.9 * solution.steps
 
 
+def test_multipliers_freeze_when_the_last_constraint_asks_for_it(two_groups):
+    lasts = {}
+    for text in ("group-loss", "equalised-odds", "group-loss+equalised-odds"):
+        solution = solve(dense(two_groups, 1), two_groups, 0.8, make_constraints(text), SETTINGS)
+        lasts[text] = solution.history[-1]["step"] / solution.steps
+    assert lasts["group-loss"] < 0.4
+    assert lasts["equalised-odds"] == lasts["group-loss+equalised-odds"]
+    assert 0.8 < lasts["equalised-odds"] < 0.9
+
+
 def test_distillation_keeps_the_dense_networks_predictions(two_groups):
     batch = two_groups.batch(two_groups.indices("test"))
     distance = {}
