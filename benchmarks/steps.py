@@ -128,9 +128,10 @@ def draw(record: dict[str, Any], path: Path) -> None:
                     label=method.removesuffix(f"-{constraint}"),
                 )  # fmt: skip
             axis.set_xscale("log", base=2)
+            axis.set_xticks(sorted(table["steps"].unique()))
             axis.xaxis.set_major_formatter(ScalarFormatter())
             axis.xaxis.set_minor_formatter(NullFormatter())
-            axis.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
+            axis.yaxis.set_major_formatter(PercentFormatter(1.0))
             axis.set(title=title, xlabel="optimisation steps after the dense training")
             sns.despine(ax=axis)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4,
