@@ -311,6 +311,14 @@ def mitigate(
     structure: Annotated[
         str | None, typer.Option(help="What goes as a whole: weight, layer, filter, or N:M.")
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A further setting of the method, such as mask_share=0.6; may be given several "
+            "times.",
+        ),
+    ] = None,
     epochs: Epochs = 20,
     seed: Seed = 0,
     batch_size: BatchSize = 64,
@@ -321,11 +329,12 @@ def mitigate(
 ) -> None:
     """Prune a dense network under fairness constraints, by default mask and weights together."""
     from audit.mitigate import MITIGATION_METHODS
-    from audit.study.settings import Method
+    from audit.study.settings import Method, parse_options
 
     settings = _training(epochs, seed, batch_size, learning_rate, device)
     names = "+".join(constraint or [MITIGATION_METHODS[method.value].constraint])
-    options = {} if structure is None else {"structure": structure}
+    options = parse_options(option or [])
+    options |= {} if structure is None else {"structure": structure}
     chosen = Method(method.value, names, tolerance, options)
     _make_pruned(dense, chosen, rate, settings, out, data, model)
 

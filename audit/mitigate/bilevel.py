@@ -23,6 +23,7 @@ from audit.data.grouped import Batch, GroupedData
 from audit.errors import AuditError
 from audit.mitigate.constraints import Constraint
 from audit.mitigate.lagrangian import Distillation, Lagrangian
+from audit.mitigate.options import check_options
 from audit.mitigate.solution import Solution, multiplier_samples, upper_samples
 from audit.mitigate.statistics import evaluated_logits
 from audit.mitigate.weights import MaskedWeights
@@ -64,6 +65,8 @@ class BilevelSettings:
     multiplier_split   select, or train for an ablation: what the multipliers read
     fair_weights, fair_mask   whether the constraints are in the weight and in the mask steps; for
                        ablations (Dai et al., 5.4)
+
+    Raises AuditError where a value is of another type or out of its range.
     """
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -82,6 +85,9 @@ class BilevelSettings:
     multiplier_split: str = "select"
     fair_weights: bool = True
     fair_mask: bool = True
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 def solve(

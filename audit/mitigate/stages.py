@@ -17,6 +17,7 @@ from audit.data.grouped import GroupedData
 from audit.mitigate.bilevel import check_pattern_rate
 from audit.mitigate.constraints import Constraint
 from audit.mitigate.lagrangian import Distillation, Lagrangian
+from audit.mitigate.options import check_options
 from audit.mitigate.solution import Solution, multiplier_samples
 from audit.mitigate.statistics import evaluated_logits
 from audit.mitigate.weights import MaskedWeights
@@ -52,6 +53,8 @@ class StageSettings:
                        reading
     ramp_share         for gradual pruning, the share of the steps over which the rate rises
     distillation, temperature   as in BilevelSettings; none by default
+
+    Raises AuditError where a value is of another type or out of its range.
     """
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -65,6 +68,9 @@ class StageSettings:
     ramp_share: float = 0.75
     distillation: float = 0.0
     temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass(frozen=True)

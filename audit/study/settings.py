@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,7 +51,9 @@ class Method:
                 f"{', '.join(MITIGATION_METHODS)} do"
             )
         if self.options:
-            _check_keys(self.options, MITIGATION_METHODS[self.name].options, f"{self.name} option")
+            chosen = MITIGATION_METHODS[self.name]
+            _check_keys(self.options, chosen.options, f"{self.name} option")
+            chosen.configured(TrainingSettings(), self.options)
         if not TITLE.fullmatch(self.title):
             raise AuditError(
                 f"found title {self.title!r}; expected letters, digits, spaces and any of , . + - _"
@@ -190,6 +192,26 @@ def _method(entry: Any) -> Method:
         rates=_numbers(options.pop("rates", ()), "rates", float),
         options=options,
     )
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Settings of a method from texts such as 'mask_share=0.6', with values as TOML has them.
+
+    What is no value of TOML is text. Raises AuditError where a text has no '='.
+
+    >>> parse_options(["mask_share=0.6", "fair_mask=false", "multiplier_split=train"])
+    {'mask_share': 0.6, 'fair_mask': False, 'multiplier_split': 'train'}
+    """
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise AuditError(f"found option '{text}'; expected NAME=VALUE, such as mask_share=0.6")
+        try:
+            found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name.strip()] = value.strip()
+    return found
 
 
 def _take(table: dict[str, Any], key: str, where: str) -> str:
