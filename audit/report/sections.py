@@ -84,7 +84,7 @@ class _Study:
             for method in self.methods
             if any(label(m) == method and m["rate"] == self.rate for m in pruned)
         ]
-        self.emphasised = _emphasised(self.named, self.rate)
+        self.emphasised = _emphasised(self.named, self.rate, self.baseline)
         self.points = _by_rate(self.named, self.methods[: figures.MOST_METHODS])
         table = overall_table(self.record["overall"], self.record["models"])
         self.overall = _overall_by_rate(table)
@@ -105,9 +105,9 @@ class _Study:
                 f"{', '.join(self.emphasised)}.",
                 "Accuracy and excess risk of every group as weights are removed. Coloured are the "
                 f"groups, at most {figures.MOST_EMPHASISED}, whose excess accuracy gap at "
-                f"{percent(self.rate)} lies above zero with its whole interval under some method, "
-                f"or else the one with the largest gap; bars are {self.bars}. Rates stand at even "
-                "steps.",
+                f"{percent(self.rate)} lies above zero with its whole interval, first of all under "
+                f"{self.baseline}, or else the one with the largest gap; bars are {self.bars}. "
+                "Rates stand at even steps.",
                 self._groups(),
             ),
             Drawing(
@@ -494,24 +494,22 @@ def _labels(groups: pd.DataFrame) -> np.ndarray:
     return np.where(constraints == "none", methods, methods + " (" + constraints + ")")
 
 
-def _emphasised(named: pd.DataFrame, rate: float) -> list[str]:
-    """The groups that lose most under any method at the rate, in declared order.
+def _emphasised(named: pd.DataFrame, rate: float, baseline: str) -> list[str]:
+    """The groups that lose most at the rate, in declared order; first those of the baseline.
 
     Those whose gap lies above zero with its whole interval; where there is none, the largest gap.
     """
     rows = named[
         (named["rate"] == rate) & (named["metric"] == "excess_accuracy_gap") & (named["flag"] == "")
     ]
-    means = (
-        rows.groupby(["label", "group"], observed=True)["value"]
-        .mean()
-        .groupby("group", observed=True)
-    )
-    largest = means.max().nlargest(figures.MOST_EMPHASISED)
-    harmed = set(rows.loc[rows["ci_low"] > BEYOND_ROUNDING, "group"])
-    worst = [group for group in largest.index if group in harmed] or list(largest.index[:1])
+    means = rows.groupby(["label", "group"], observed=True)["value"].mean()
+    largest = means.groupby("group", observed=True).max().sort_values(ascending=False)
+    harmed = rows[rows["ci_low"] > BEYOND_ROUNDING]
+    first = set(harmed.loc[harmed["label"] == baseline, "group"])
+    worst = sorted(set(harmed["group"]), key=lambda group: (group not in first, -largest[group]))
+    chosen = worst[: figures.MOST_EMPHASISED] or list(largest.index[:1])
     order = list(named["group"].cat.categories)
-    return sorted((str(group) for group in worst), key=order.index)
+    return sorted((str(group) for group in chosen), key=order.index)
 
 
 def _by_rate(named: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:

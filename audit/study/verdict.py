@@ -29,21 +29,47 @@ def study_verdict(
     rate = max(model["rate"] for model in pruned if label(model) == baseline)
     labels = list(dict.fromkeys(label(model) for model in pruned if model["rate"] == rate))
     table = overall_table(overall, models)
-    at_rate = [table[(table["method"] == name) & (table["rate"] == rate)] for name in labels]
-    described = [
-        _method_sentence(one, groups, name, rate) for name, one in zip(labels, at_rate, strict=True)
-    ]
+    at_rate = {name: table[(table["method"] == name) & (table["rate"] == rate)] for name in labels}
+    told = _told(at_rate)
+    described = [_method_sentence(at_rate[name], groups, name, rate) for name in told]
     sentences = [sentence for sentence in described if sentence]
+    sentences += _untold(len(labels) - len(told))
     sentences += _onset(groups, baseline)
-    sentences += _mended(table, labels, rate)
+    sentences += _mended(table, told, rate)
     sentences += _odds_of_study(table, labels, rate)
     named = [str(m["name"]) for m in pruned if label(m) == baseline and m["rate"] == rate]
     because = _explained(groups, causes, layers, named, f"{baseline} at {percent(rate)}")
     because += _detectable(groups[groups["model"] == named[0]])
     sentences += because
     sentences += _left_out(groups)
-    headline = _headline(at_rate[0], groups, baseline, rate, len({m["seed"] for m in pruned}))
+    headline = _headline(
+        at_rate[baseline], groups, baseline, rate, len({m["seed"] for m in pruned})
+    )
     return _words(headline, sentences, because)
+
+
+MOST_TOLD = 6
+"""Of more methods, the verdict describes the first, the fairest and the most accurate."""
+
+
+def _told(at_rate: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The methods that sentences are about, in their order."""
+    if len(at_rate) <= MOST_TOLD:
+        return list(at_rate)
+    means = pd.DataFrame({n: own.groupby("metric")["value"].mean() for n, own in at_rate.items()}).T
+    best = {next(iter(at_rate)), str(means["accuracy"].idxmax())}
+    if "max_excess_accuracy_gap" in means:
+        best.add(str(means["max_excess_accuracy_gap"].idxmin()))
+    return [name for name in at_rate if name in best]
+
+
+def _untold(number: int) -> list[str]:
+    if number == 0:
+        return []
+    return [
+        f"These are the first method, the fairest and the most accurate; the {number} others stand "
+        "in the table of models."
+    ]
 
 
 def compare_verdict(

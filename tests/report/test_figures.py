@@ -56,9 +56,19 @@ def test_many_methods_stand_below_one_another():
 
 def test_only_harmed_groups_are_emphasised(fake):
     groups = fake(harmed=("8", "3")).groups
-    assert _emphasised(groups.assign(label=groups["method"]), 0.98) == ["3", "8"]
+    assert _emphasised(groups.assign(label=groups["method"]), 0.98, "magnitude") == ["3", "8"]
+
+
+def test_the_groups_that_the_baseline_harms_are_emphasised_first(fake):
+    groups = fake(harmed=("8",)).groups
+    groups = groups.assign(label=groups["method"])
+    other = (groups["label"] == "bilevel") & (groups["metric"] == "excess_accuracy_gap")
+    groups.loc[other, ["value", "ci_low"]] = [0.9, 0.8]
+    found = _emphasised(groups, 0.98, "magnitude")
+    assert "8" in found
+    assert len(found) == figures.MOST_EMPHASISED
 
 
 def test_without_harm_the_largest_gap_alone_is_emphasised(fake):
     groups = fake(harmed=(), harm=0.0).groups
-    assert len(_emphasised(groups.assign(label=groups["method"]), 0.98)) == 1
+    assert len(_emphasised(groups.assign(label=groups["method"]), 0.98, "magnitude")) == 1

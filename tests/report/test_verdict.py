@@ -112,3 +112,19 @@ def test_a_comparison_says_the_equalised_odds_of_both(fake):
     table = pd.DataFrame(results.record["tables"]["comparison"])
     words = " ".join(compare_verdict(table, overall, COMPARED)["sentences"])
     assert f"20.0 points under {COMPARED[0]} and 4.0 points under {COMPARED[1]} (within" in words
+
+
+def test_of_many_methods_the_verdict_tells_the_first_and_the_best(fake):
+    methods = [(f"m{number}", "none") for number in range(8)]
+    results = fake(methods=methods, rates=(0.9,))
+    overall = [dict(row) for row in results.record["overall"]]
+    for row in overall:
+        number = int(row["model"][1]) if row["model"][0] == "m" else 9
+        if row["metric"] == "accuracy":
+            row["value"] = 0.9 if number == 3 else 0.5
+        if row["metric"] == "max_excess_accuracy_gap":
+            row["value"] = 0.01 if number == 5 else 0.2
+    sentences = study_verdict(results.groups, overall, results.record["models"])["sentences"]
+    told = [text.split(" at 90%")[0] for text in sentences if " at 90%: accuracy" in text]
+    assert told == ["m0", "m3", "m5"]
+    assert any("the 5 others stand in the table of models" in text for text in sentences)
