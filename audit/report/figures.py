@@ -265,7 +265,7 @@ def trade_off(table: pd.DataFrame, name: str) -> str:
                 markersize=7,
                 elinewidth=0.8,
                 linestyle="none",
-                label=short(row["method"], 40),
+                label=short(row["method"], 48),
             )  # fmt: skip
             text = (
                 f"{row['method']}: accuracy {number(row['accuracy'], 'accuracy')}, largest gap "
@@ -614,7 +614,7 @@ def _errors(
         linestyle=DASHES[place % len(DASHES)],
         markersize=5.5,
         elinewidth=0.9,
-        label=short(method, 40),
+        label=short(method, 48),
     )
 
 
@@ -681,7 +681,7 @@ def _fit_ticks(axes: Any, width: float) -> None:
     """Stand the names of the rates upright where a panel of so many inches is too narrow."""
     for axis in axes.flat:
         labels = [label.get_text() for label in axis.get_xticklabels()]
-        if axis.get_xlabel() == "weights removed" and len(labels) > 1.5 * width:
+        if axis.get_xlabel() == "weights removed" and len(labels) > 1.8 * width:
             axis.tick_params(axis="x", labelrotation=90)
 
 
