@@ -14,7 +14,8 @@ from audit.data.splits import SplitSettings, given_splits, split_samples
 from audit.errors import AuditError
 
 MOST_VALUES = 1000
-"""The most values that a category, a target or a group attribute may have."""
+"""The most values that a category, a target or a group attribute may have; nor may there be more
+than one for every two rows, or it would tell who a sample is and not what."""
 
 
 def load_table(
@@ -101,10 +102,11 @@ def _columns(table: pd.DataFrame, role: str, text: str) -> list[str]:
 
 def _attribute(table: pd.DataFrame, name: str) -> Attribute:
     found = from_column(table[name])
-    if len(found.names) > MOST_VALUES:
+    most = min(MOST_VALUES, len(table) // 2)
+    if len(found.names) > most:
         raise AuditError(
-            f"the column '{name}' has {len(found.names)} values; expected at most {MOST_VALUES} "
-            "to tell apart: divide it into bands, or drop it"
+            f"the column '{name}' has {len(found.names)} values in {len(table)} rows; expected at "
+            f"most {most} to tell apart: divide it into bands, or drop it"
         )
     return found
 

@@ -115,7 +115,7 @@ def test_settings_that_do_not_fit_the_table(tmp_path, settings, message):
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ([f"id {row}" for row in range(1200)], "'more' has 1200 values; expected at most 1000"),
+        ([f"id {row}" for row in range(1200)], "1200 values in 1200 rows; expected at most 600"),
         ([np.inf] * 1200, "'more' has an infinite number"),
         ([None] * 1200, "'more' has no number outside the test split"),
     ],
