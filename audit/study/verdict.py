@@ -219,8 +219,8 @@ def _words(headline: str, sentences: list[str], because: Sequence[str] = ()) -> 
 
 
 def _points(share: float, sign: str = "") -> str:
-    """A share in points, with a minus sign that is no hyphen."""
-    return f"{100 * share:{sign}.1f}".replace("-", "−")
+    """A share in points, with a minus sign that is no hyphen and never stands before a zero."""
+    return f"{round(100 * share, 1) + 0.0:{sign}.1f}".replace("-", "−")
 
 
 def _headline(

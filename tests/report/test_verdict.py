@@ -1,6 +1,6 @@
 import pandas as pd
 
-from audit.study.verdict import compare_verdict, study_verdict
+from audit.study.verdict import _points, compare_verdict, study_verdict
 
 ODDS = "equalized_odds_difference"
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
@@ -128,3 +128,7 @@ def test_of_many_methods_the_verdict_tells_the_first_and_the_best(fake):
     told = [text.split(" at 90%")[0] for text in sentences if " at 90%: accuracy" in text]
     assert told == ["m0", "m3", "m5"]
     assert any("the 5 others stand in the table of models" in text for text in sentences)
+
+
+def test_no_minus_sign_stands_before_a_zero():
+    assert [_points(share, "+") for share in (-0.0004, -0.0006, 0.0)] == ["+0.0", "−0.1", "+0.0"]
