@@ -1,7 +1,7 @@
 """What removing whole filters saves: parameters, multiply-adds and latency, before and after.
 
-Reads the networks that `audit run benchmarks/studies/utkface-filters.toml --out FOLDER` left, and
-shrinks each that a structured method has pruned, as `audit shrink` does.
+Reads the networks that `audit run benchmarks/studies/utkface-filters.toml --out FOLDER` left, all
+pruned by structured methods, and shrinks each as `audit shrink` does.
 
 Run: python benchmarks/shrinking.py FOLDER (half a minute)
 """

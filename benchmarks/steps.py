@@ -1,6 +1,6 @@
 """How many optimisation steps each fair method needs for the same fairness (Dai et al., Fig. 6).
 
-Every method prunes the same dense networks with budgets that double. The target is what the best
+Every method prunes the same dense networks with budgets that double. The targets are what each
 two-stage method reaches at its full budget: its mean accuracy and mean gap on test, which is the
 largest excess accuracy gap, or under its constraint that of equalised odds. How few steps does each
 method need for both?

@@ -24,6 +24,7 @@ from audit.study.results import Results
 from audit.study.verdict import label, overall_table
 
 GAP, ODDS = "max_excess_accuracy_gap", "equalized_odds_difference"
+PARITY = "demographic_parity_difference"
 
 
 def seeds(results: Results) -> pd.DataFrame:
@@ -31,7 +32,7 @@ def seeds(results: Results) -> pd.DataFrame:
     record = results.record
     table = overall_table(record["overall"], record["models"])
     table = table[table["split"] == "test"]
-    kept = table[table["metric"].isin(["accuracy", GAP, ODDS])]
+    kept = table[table["metric"].isin(["accuracy", GAP, ODDS, PARITY])]
     wide = kept.pivot_table(index=["method", "rate", "seed"], columns="metric", values="value")
     gaps = kept[kept["metric"] == GAP].set_index(["method", "rate", "seed"])
     wide["group"] = gaps["group"]
@@ -80,7 +81,7 @@ def summarised(runs: pd.DataFrame, baseline: str) -> list[dict[str, Any]]:
             "within_noise": float(own["within_noise"].mean()),
             "odds_significant": float(own["odds_significant"].mean()),
         }
-        for name in ("accuracy", GAP, ODDS, "odds_floor", "odds_above_floor"):
+        for name in ("accuracy", GAP, ODDS, PARITY, "odds_floor", "odds_above_floor"):
             row[name] = float(own[name].mean())
             row[f"{name}_sd"] = float(own[name].std(ddof=1)) if len(own) > 1 else None
         rows.append(row | against(own, runs, baseline, float(rate)))

@@ -14,6 +14,8 @@ from torch import Tensor
 from audit.errors import AuditError
 
 MISSING = "(missing)"
+WHOLE = 2.0**53
+"""From here on not every whole number is a float."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,11 @@ class Groups:
 
 
 def from_column(column: pd.Series) -> Attribute:
-    """The values of a column, ordered as text; an empty one is (missing), 2.0 is 2."""
-    whole = pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all()
+    """The values of a column, ordered as text; an empty one is (missing), a number 2.0 is 2."""
+    known = column.dropna()
+    whole = pd.api.types.is_float_dtype(column) and bool(
+        ((known % 1 == 0) & (known.abs() < WHOLE)).all()
+    )
     values = column.astype("Int64") if whole else column
     text = values.astype("string").fillna("").replace("", MISSING)
     names, codes = np.unique(text.to_numpy(dtype=str), return_inverse=True)

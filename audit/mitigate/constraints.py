@@ -26,7 +26,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -66,6 +66,13 @@ class Constraint(ABC):
     @abstractmethod
     def surrogate(self, statistics: GroupStatistics) -> Tensor:
         """Differentiable violations [c], at most 0 where the constraint holds."""
+
+    def dual_settings(self) -> dict[str, Any]:
+        """How its multipliers move unless a method's settings say otherwise: plain values."""
+        names = ("step", "bound", "gain", "share")
+        found = {f"multiplier_{name}": getattr(self, f"multiplier_{name}") for name in names}
+        kind = f"{type(self).__module__}:{type(self).__qualname__}"
+        return {"constraint": kind, **found, "weight_bound": self.weight_bound}
 
     def violation(self, statistics: GroupStatistics) -> Tensor:
         """True violations [c]; the surrogate itself unless a constraint knows better."""

@@ -30,6 +30,7 @@ class Multipliers:
             maximize=True,
         )
         self._bound = bound
+        self._known = torch.zeros(number)
         self._path: list[Tensor] = []
 
     @property
@@ -38,9 +39,10 @@ class Multipliers:
         return self._multiplier.weight.detach()
 
     def update(self, violation: Tensor) -> None:
-        """One ascent step on the true violations; those that are not finite are left out."""
-        known = torch.nan_to_num(violation.detach().cpu(), nan=0.0, posinf=0.0, neginf=0.0)
-        state = ConstraintState(known.to(self.values.dtype))
+        """One ascent step on the true violations; one that is not finite is as last known."""
+        found = violation.detach().cpu().to(self.values.dtype)
+        self._known = torch.where(found.isfinite(), found, self._known)
+        state = ConstraintState(self._known)
         store = self._constraint.compute_contribution_to_lagrangian(state, "dual")
         assert store is not None  # an inequality with a multiplier always contributes
         self._optimizer.zero_grad()

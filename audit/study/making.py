@@ -72,6 +72,7 @@ def prune_model(
         mask, steps, notes = solution.mask, solution.steps, solution.notes
         stored = _stored(solver) | {
             "tolerance": method.tolerance,
+            "constraints": [constraint.dual_settings() for constraint in constraints],
             "passes": solution.passes,
             "readings": solution.readings,
             "history": list(solution.history),

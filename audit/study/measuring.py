@@ -69,6 +69,9 @@ from audit.study.making import check_same_data
 from audit.study.results import GROUP_COLUMNS, LAYER_COLUMNS
 from audit.study.settings import MeasureSettings
 
+MEASURES_VERSION = 1
+"""Raised where what is measured changes, so that no study keeps measures of earlier code."""
+
 SHARES = ("accuracy", "uncertainty_share", "broken", "mended")
 """Columns of zeros and ones, whose mean is a share."""
 

@@ -21,12 +21,13 @@ from tqdm import tqdm
 from audit.data import load_data
 from audit.data.grouped import GroupedData
 from audit.files import sha256
+from audit.mitigate.constraints import make_constraints
 from audit.mitigate.methods import MITIGATION_METHODS
 from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
 from audit.study.gallery import check_images
 from audit.study.gather import gather
 from audit.study.making import prune_model, train_model
-from audit.study.measuring import ModelMeasures, measure_model
+from audit.study.measuring import MEASURES_VERSION, ModelMeasures, measure_model
 from audit.study.results import Results
 from audit.study.settings import Method, StudySettings
 
@@ -113,7 +114,7 @@ def make_cell(settings: StudySettings, cell: Cell, folder: Path) -> None:
 def measure_cell(settings: StudySettings, cell: Cell, folder: Path) -> ModelMeasures:
     """The measures of a cell, read back from `folder/cells` if they are there."""
     path, dense = model_path(cell, folder), model_path(Cell(cell.seed), folder)
-    key = _key([sha256(path), sha256(dense), asdict(settings.measure)])
+    key = _key([MEASURES_VERSION, sha256(path), sha256(dense), asdict(settings.measure)])
     stored = folder / "cells" / f"{cell.name}-{key}"
     if stored.is_dir():
         return ModelMeasures.load(stored)
@@ -146,7 +147,9 @@ def _cell_settings(settings: StudySettings, cell: Cell) -> list[Any]:
     method = asdict(cell.method)
     for told_elsewhere in ("title", "rates"):
         del method[told_elsewhere]
-    return [*shared, pruning, method, solver | {"training": None}, cell.rate]
+    constraints = make_constraints(cell.method.constraint, cell.method.tolerance)
+    duals = [constraint.dual_settings() for constraint in constraints]
+    return [*shared, pruning, method, solver | {"training": None}, duals, cell.rate]
 
 
 def _key(values: Any) -> str:

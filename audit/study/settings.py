@@ -210,8 +210,16 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
         try:
             found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
-            found[name.strip()] = value.strip()
+            found[name.strip()] = _number_or_text(value.strip())
     return found
+
+
+def _number_or_text(value: str) -> float | str:
+    """A number that TOML does not take for one, such as .5; or the text itself."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _take(table: dict[str, Any], key: str, where: str) -> str:

@@ -99,6 +99,9 @@ def test_hostile_names_are_kept_as_text(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"target": "income,age"}, "found target 'income,age'; expected one of the columns"),
+        ({"target": " income"}, "found target ' income'"),
+        ({"target": ""}, "found target ''"),
         ({"target": "wage"}, "found target 'wage'; expected one of age, sex, region, income"),
         ({"group": "sex,race"}, "found group 'race'"),
         ({"drop": "sex,age,region"}, "no column left to predict 'income' from"),
@@ -137,3 +140,47 @@ def test_files_that_are_no_tables(tmp_path):
         load_table(tmp_path / "empty.csv", "income", "sex")
     with pytest.raises(AuditError, match="'table' needs the file where its data is: table:FILE"):
         load_data("table?target=income&group=sex")
+
+
+def test_an_empty_target_is_no_class(tmp_path):
+    table = people()
+    table.loc[[3, 4], "income"] = None
+    with pytest.raises(AuditError, match="target 'income' is empty in 2 rows"):
+        load_table(write(tmp_path, table), "income", "sex")
+
+
+def test_rows_longer_than_the_header_are_refused(tmp_path):
+    path = write(tmp_path, people())
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(f"{row},7" for row in rows)]) + "\n")
+    with pytest.raises(AuditError, match="cannot be read as a table"):
+        load_table(path, "income", "sex")
+
+
+def test_a_column_named_split_can_be_dropped(tmp_path):
+    path = write(tmp_path, people().assign(split="a"))
+    with pytest.raises(AuditError, match="found split 'a'"):
+        load_table(path, "income", "sex")
+    assert load_table(path, "income", "sex", drop="split,sex").inputs.shape == (80, 2)
+
+
+def test_a_column_that_is_constant_outside_the_test_split_stays_small(tmp_path):
+    table = people().assign(split=[SPLITS[row % 4] for row in range(80)], more=0.1)
+    table.loc[3, "more"] = 5.0
+    data = load_table(write(tmp_path, table), "income", "sex", drop="sex,region,age")
+    assert data.inputs[3].item() == pytest.approx(4.9)
+
+
+def test_codes_beyond_whole_floats_are_text(tmp_path):
+    table = people().assign(more=np.where(np.arange(80) % 2, 1e20, 2.0))
+    data = load_table(write(tmp_path, table, "people.parquet"), "income", "more")
+    assert data.group_names == ("1e+20", "2.0")
+
+
+def test_columns_that_became_categories_are_named(tmp_path):
+    table = people()
+    table["age"] = table["age"].astype(str)
+    table.loc[2, "age"] = "?"
+    table["age"] = table["age"].where(table.index < 3, "20")
+    data = load_table(write(tmp_path, table), "income", "sex")
+    assert data.notes[-2] == "One-hot inputs: age, sex; the other columns are numbers."

@@ -39,6 +39,7 @@ def test_options_that_can_be():
 
 
 def test_options_of_the_command_line_have_the_values_of_toml():
+    assert parse_options(["mask_share=.5"]) == {"mask_share": 0.5}
     texts = ["mask_share=0.6", "weight_steps=2", "fair_mask=false", "multiplier_split=train"]
     assert parse_options(texts) == {
         "mask_share": 0.6,

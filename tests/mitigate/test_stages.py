@@ -62,6 +62,15 @@ def test_the_gain_adds_the_change_of_the_violation():
     assert multipliers.values.tolist() == [1.75, 4.5]  # 2.5 + η(0.5 − 4·0.5), 0 + η(1 + 4·2)
 
 
+def test_a_violation_that_is_not_known_is_as_last_known():
+    multipliers = Multipliers(1, step=1.0, bound=20.0, gain=30.0)
+    path = []
+    for violation in (0.1, float("nan"), 0.1):
+        multipliers.update(torch.tensor([violation]))
+        path.append(multipliers.values.item())
+    assert path == pytest.approx([3.1, 3.2, 3.3])
+
+
 def swing(gain: float) -> float:
     """How far x is still from 1 at worst, late in the dual ascent of: x small, x ≥ 1."""
     multipliers, x, path = Multipliers(1, step=1.0, bound=20.0, gain=gain), 0.0, []

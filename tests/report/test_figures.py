@@ -44,6 +44,16 @@ def test_the_constraint_of_a_method_stands_on_a_line_of_its_own():
     assert figures._two_lines(" ".join(two)) == two
 
 
+@pytest.mark.parametrize("number", [2, 3])
+def test_methods_side_by_side_have_a_panel_a_metric(number):
+    metrics = list(figures.SIDE_BY_SIDE)[:number]
+    table = pd.concat([_by_rate(("m", "n")).assign(metric=metric) for metric in metrics])
+    svg = figures.methods_by_rate(table, metrics, "test")
+    tips = [text.split("</title>")[0] for text in svg.split("<title>")[1:]]
+    assert len(tips) == len(table)
+    assert sum(tip.startswith("n, 90%") for tip in tips) == 2 * number
+
+
 def test_many_methods_stand_below_one_another():
     def size(methods):
         table = _by_rate(methods=methods)

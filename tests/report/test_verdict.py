@@ -1,6 +1,6 @@
 import pandas as pd
 
-from audit.study.verdict import _points, compare_verdict, study_verdict
+from audit.study.verdict import _odds, _points, beyond_chance, compare_verdict, study_verdict
 
 ODDS = "equalized_odds_difference"
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
@@ -100,7 +100,7 @@ def test_equalised_odds_beyond_chance_are_said_with_the_best_method(fake):
     words = " ".join(study_verdict(results.groups, overall, results.record["models"])["sentences"])
     assert "12.0 points under dense, 20.0 points under magnitude and 4.0 points under" in words
     assert "bilevel (excess-accuracy) (within chance)" in words
-    assert "up to 10.0 points by chance" in words
+    assert "at most 10.0 points by chance" in words
     quiet = _with_odds(results, {"dense": 0.02, "magnitude": 0.09, "fair": 0.1})
     words = " ".join(study_verdict(results.groups, quiet, results.record["models"])["sentences"])
     assert "Equalised odds" not in words
@@ -132,3 +132,28 @@ def test_of_many_methods_the_verdict_tells_the_first_and_the_best(fake):
 
 def test_no_minus_sign_stands_before_a_zero():
     assert [_points(share, "+") for share in (-0.0004, -0.0006, 0.0)] == ["+0.0", "−0.1", "+0.0"]
+
+
+def test_the_floors_said_are_those_that_each_network_is_judged_by():
+    (words,) = _odds({"a": (0.095, 0.09), "b": (0.09, 0.1)})
+    assert "9.5 points under a and 9.0 points under b (within chance)" in words
+    assert "at most 9.0 to 10.0 points by chance" in words
+
+
+def test_a_method_at_rate_zero_is_not_averaged_with_the_rate_judged(fake):
+    results = fake(rates=(0.0, 0.98))
+    overall = _with_odds(results, {"dense": 0.12, "magnitude": 0.2, "fair": 0.04})
+    for row in overall:
+        if row["metric"] == ODDS and row["model"].startswith("magnitude-seed"):
+            row["value"] = 0.5
+    words = " ".join(study_verdict(results.groups, overall, results.record["models"])["sentences"])
+    assert "20.0 points under magnitude" in words
+
+
+def test_beyond_chance_is_said_of_means_over_seeds():
+    rows = [
+        {"metric": ODDS, "method": "m", "rate": 0.9, "value": value, "floor_p95": 0.1}
+        for value in (0.11, 0.05, 0.05)
+    ]
+    assert not beyond_chance(pd.DataFrame(rows))
+    assert beyond_chance(pd.DataFrame(rows[:1]))

@@ -192,6 +192,23 @@ def test_a_gallery_is_there_only_where_it_was_asked_for(models, monkeypatch, cap
     assert "data:image/png" not in (out / "report.html").read_text("utf-8")
 
 
+def test_settings_of_the_solver_come_from_the_command_line(models, monkeypatch, capsys, tmp_path):
+    out = tmp_path / "fair.pt"
+    command = ["mitigate", models / "dense.pt", "--rate", 0.5, *FAST, "--out", out]
+    options = ["--option", "mask_share=0.6", "--option", "structure=weight"]
+    assert call(monkeypatch, *command, *options, "--structure", "2:4") == 0
+    settings = load_checkpoint(out).provenance.settings
+    assert settings["mask_share"] == 0.6
+    assert settings["structure"] == "2:4"
+    (used,) = settings["constraints"]
+    assert used["constraint"].endswith(":ExcessAccuracy")
+    assert used["multiplier_gain"] == 0.0
+    capsys.readouterr()
+    line = refused(monkeypatch, capsys, *command, "--option", "mask_share=2")
+    assert "found mask_share = 2; expected a number from 0 to 1" in line
+    assert "option 'mask'" in refused(monkeypatch, capsys, *command, "--option", "mask=1")
+
+
 def test_no_epochs_prune_in_one_shot(models, monkeypatch, capsys, tmp_path):
     made = tmp_path / "one-shot.pt"
     command = ("prune", models / "dense.pt", "--method", "magnitude", "--rate", "0.5")
