@@ -1,5 +1,6 @@
 """Pure functions of tensors: every number of the audit (M1-M7)."""
 
+from audit.measure.association import RankCorrelation, explained_shares, rank_correlation
 from audit.measure.attribution import (
     Attribution,
     LossBound,
@@ -22,13 +23,7 @@ from audit.measure.fairness import FairnessDifference, fairness_differences, met
 from audit.measure.gradient import GradientNorm, gradient_norm, mean_gradient
 from audit.measure.predictions import Outputs, predict
 from audit.measure.risk import excess_accuracy_gap, excess_risk, fairness_violation
-from audit.measure.theory import (
-    LogitSlopes,
-    RankCorrelation,
-    explained_shares,
-    logit_slopes,
-    rank_correlation,
-)
+from audit.measure.theory import LogitSlopes, logit_slopes
 from audit.measure.uncertainty import (
     Interval,
     NoiseFloor,

@@ -1,6 +1,6 @@
 """Pruning: masks, criteria, and training that keeps a mask."""
 
-from audit.prune.channels import Cost, channel_groups, cost, shrink
+from audit.prune.channels import channel_groups, shrink
 from audit.prune.mask import Mask, measured_mask, prunable_weights
 from audit.prune.methods import PRUNING_METHODS, Pruned, prune
 from audit.prune.projection import STRUCTURES, project
@@ -8,11 +8,9 @@ from audit.prune.projection import STRUCTURES, project
 __all__ = [
     "PRUNING_METHODS",
     "STRUCTURES",
-    "Cost",
     "Mask",
     "Pruned",
     "channel_groups",
-    "cost",
     "measured_mask",
     "project",
     "prunable_weights",

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
+from audit.measure.cost import multiply_adds
 from audit.measure.predictions import predict
 from audit.models.training import TrainingSettings
-from audit.prune.channels import channel_groups, multiply_adds, shrink
+from audit.prune.channels import channel_groups, shrink
 from audit.prune.fairgrape import fairgrape_mask
 from audit.prune.fairprune import fairprune_mask
 from audit.prune.filters import fpgm_mask, norm_mask

@@ -61,9 +61,9 @@ from audit.measure.calibration import (
     calibration_interval,
     uncertain,
 )
+from audit.measure.cost import multiply_adds, surviving_multiply_adds
 from audit.measure.fairness import confusion_counts, rate_counts
 from audit.models.checkpoint import Checkpoint
-from audit.prune.channels import multiply_adds, surviving_multiply_adds
 from audit.prune.mask import measured_mask
 from audit.study.making import check_same_data
 from audit.study.results import GROUP_COLUMNS, LAYER_COLUMNS

@@ -12,8 +12,9 @@ from torch import nn
 
 from audit.errors import AuditError
 from audit.files import write_atomically
+from audit.measure.cost import Cost, cost
 from audit.models.checkpoint import Checkpoint
-from audit.prune.channels import Cost, cost, shrink
+from audit.prune.channels import shrink
 from audit.prune.mask import Mask
 
 BATCH = 64

@@ -8,14 +8,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from audit.errors import AuditError
+from audit.measure.cost import cost, multiply_adds
 from audit.models.zoo import Architecture, build_model
-from audit.prune.channels import (
-    channel_groups,
-    cost,
-    multiply_adds,
-    shrink,
-    surviving_multiply_adds,
-)
+from audit.prune.channels import channel_groups, shrink
 from audit.prune.magnitude import magnitude_mask, magnitudes
 from audit.prune.mask import Mask, prunable_weights
 from audit.prune.projection import project
@@ -219,23 +214,6 @@ def test_multiply_adds_agree_with_the_flop_counter_of_torch(name):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(inputs)
     assert multiply_adds(model, inputs) == counter.get_total_flops() / 2
-
-
-def test_multiply_adds_of_a_transposed_convolution():
-    layer, inputs = nn.ConvTranspose1d(2, 3, 2, stride=2), torch.randn(1, 2, 5)
-    assert multiply_adds(layer, inputs) == 2 * 3 * 2 * 5
-
-
-def test_surviving_multiply_adds_are_those_of_weights_that_are_not_zero():
-    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(2 * 25, 4))
-    inputs = torch.randn(1, 1, 5, 5)
-    assert surviving_multiply_adds(model, inputs) == multiply_adds(model, inputs)
-    with torch.no_grad():
-        model[0].weight.zero_()
-        model[0].weight[1, 0, 1, 1] = 1.0
-        model[2].weight[:3] = 0.0
-    # One weight of the convolution at each of 25 places, and 50 weights of the linear layer once.
-    assert surviving_multiply_adds(model, inputs) == 25 + 50
 
 
 def test_the_smaller_network_costs_less():
