@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from audit.errors import AuditError
-from audit.measure.folding import in_layout
 from audit.measure.hessian import (
     Hessian,
     chosen,
@@ -20,6 +19,7 @@ from audit.measure.hessian import (
     unflatten,
 )
 from audit.measure.lanczos import Krylov, Ratios, lanczos
+from audit.measure.layout import in_layout
 from audit.measure.network import (
     Batches,
     Parameters,

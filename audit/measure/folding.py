@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.measure.convolution import Geometry, convolve
+from audit.measure.layout import image_layout, in_layout
 
 AGREEMENT = 1e-4
 """Largest difference of the outputs, relative to their size, that counts as the same network."""
@@ -51,16 +52,11 @@ def folded(
         _restore(forwards)
 
 
-def in_layout(value: Tensor, layout: torch.memory_format) -> Tensor:
-    """The tensor in that layout; only images and the weights of convolutions have one."""
-    return value.contiguous(memory_format=layout) if value.dim() == 4 else value
-
-
 def _best_layout(
     model: nn.Module, forwards: dict[nn.Module, Forward], sample: Tensor, expected: Tensor
 ) -> torch.memory_format:
     """Channels last where the network takes it; empties `forwards` where they do not fit it."""
-    for layout in (torch.channels_last, torch.contiguous_format):
+    for layout in dict.fromkeys((image_layout(model), torch.contiguous_format)):
         _replace(forwards)
         try:
             if _agrees(model, in_layout(sample.clone(), layout), expected):

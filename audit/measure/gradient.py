@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from audit.errors import AuditError
-from audit.measure.folding import in_layout
 from audit.measure.hessian import second_order
+from audit.measure.layout import in_layout
 from audit.measure.network import (
     Batches,
     Parameters,
@@ -43,7 +43,10 @@ def mean_gradient(model: nn.Module, batches: Batches) -> Parameters:
     A mean over samples, whatever the batches. The parameters' own `.grad` is left alone. Raises
     AuditError where there are no samples, or the gradient is not finite.
     """
-    parameters = {name: value.clone().requires_grad_() for name, value in trainable(model).items()}
+    parameters = {
+        name: in_layout(value.clone(), torch.contiguous_format).requires_grad_()
+        for name, value in trainable(model).items()
+    }
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
     count = 0
     with differentiating(model):

@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from audit.errors import AuditError
-from audit.measure.folding import folded, in_layout
+from audit.measure.folding import folded
+from audit.measure.layout import in_layout
 from audit.measure.network import (
     Batches,
     Parameters,

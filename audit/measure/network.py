@@ -80,7 +80,8 @@ def pairs(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
         if len(labels):
             found = True
             # A network may normalise its inputs in place; the next reading needs them as they were.
-            yield inputs.clone(), labels
+            # Images that come with their channels last would choose that layout (`image_layout`).
+            yield inputs.clone(memory_format=torch.contiguous_format), labels
     if not found:
         raise AuditError(
             "found no samples to measure; expected at least one batch of (inputs, labels)"

@@ -210,11 +210,12 @@ def parent_of(path: Path | str, child: Path | str) -> Parent:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of what computes the numbers."""
+    """The versions of what computes the numbers, and the processor's instructions that it uses."""
     from importlib.metadata import version
 
     names = ("pruning-audit", "torch", "numpy", "scipy", "pandas", "fairlearn", "cooper-optim")
-    return {"python": sys.version.split()[0]} | {name: version(name) for name in names}
+    found = {"python": sys.version.split()[0]} | {name: version(name) for name in names}
+    return found | {"cpu": torch.backends.cpu.get_cpu_capability()}
 
 
 def _read(path: Path) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.data.grouped import GroupedData
+from audit.measure.layout import image_layout, in_layout
 
 
 @contextmanager
@@ -18,18 +19,21 @@ def training_layout(model: nn.Module, data: GroupedData, device: str) -> Iterato
 
     A training step of a small residual network takes two thirds of the time so
     (benchmarks/training_layout.py). Networks that cannot read such images, as those that call
-    `view` on them, and inputs that are no images stay as they are; so does a GPU, where it is not
-    always faster. The model is given back in the ordinary layout.
+    `view` on them, or that are unsafe in that layout (`image_layout`), are trained in the ordinary
+    one, whatever layout the images come in; so is a GPU, where it is not always faster. Inputs that
+    are no images have none. The model is given back in the ordinary layout.
     """
     example = data.batch(data.indices("train")[:2]).inputs
     if torch.device(device).type != "cpu" or example.dim() != 4:
         yield
         return
-    _lay_out(model.to(device), torch.channels_last)
-    hook = model.register_forward_pre_hook(_channels_last)
-    if not _runs(model, example):
+    layout = image_layout(model.to(device))
+    _lay_out(model, layout)
+    hook = model.register_forward_pre_hook(_Relaying(layout))
+    if layout is torch.channels_last and not _runs(model, example):
         hook.remove()
         _lay_out(model, torch.contiguous_format)
+        hook = model.register_forward_pre_hook(_Relaying(torch.contiguous_format))
     try:
         yield
     finally:
@@ -38,16 +42,22 @@ def training_layout(model: nn.Module, data: GroupedData, device: str) -> Iterato
 
 
 def _lay_out(model: nn.Module, layout: torch.memory_format) -> None:
-    model.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs ask for a device
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            # A copy has the strides of its layout even where a kernel of 1×1 is in both.
+            parameter.data = parameter.data.clone(memory_format=layout)
 
 
-def _channels_last(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(
-        one.contiguous(memory_format=torch.channels_last)
-        if isinstance(one, Tensor) and one.dim() == 4
-        else one
-        for one in arguments
-    )
+class _Relaying:
+    """A hook that brings a network's inputs into a layout."""
+
+    def __init__(self, layout: torch.memory_format) -> None:
+        self.layout = layout
+
+    def __call__(self, _: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(
+            in_layout(one, self.layout) if isinstance(one, Tensor) else one for one in arguments
+        )
 
 
 def _runs(model: nn.Module, example: Tensor) -> bool:

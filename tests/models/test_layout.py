@@ -1,6 +1,7 @@
 """Training in the faster layout changes nothing but the time that it takes."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -78,3 +79,18 @@ def test_what_is_learnt_is_the_same_up_to_rounding(image_groups, monkeypatch):
         train(model, image_groups, image_groups.indices("train"), TrainingSettings(epochs=2))
         found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_that_is_unsafe_with_channels_last_never_sees_them(image_groups):
+    """Whether the images or the network itself come in that layout."""
+    seen = []
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.Conv2d(4, 8, 1, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    ).to(memory_format=torch.channels_last)
+    model[1].register_forward_pre_hook(lambda _, given: seen.append(given[0].stride()[1] == 1))
+    images = image_groups.inputs.float().expand(-1, 1, -1, -1)
+    data = replace(image_groups, inputs=images.contiguous(memory_format=torch.channels_last))
+    with training_layout(model, data, "cpu"):
+        model(data.batch(data.indices("train")[:5]).inputs)
+        assert model[1].weight.stride() == (4, 1, 1, 1)
+    assert seen == [False]
