@@ -23,7 +23,9 @@ from sklearn.model_selection import train_test_split
 
 from audit import TrainingSettings
 from audit.data import load_data
+from audit.data.digits import DIGITS_TAIL, load_digits
 from audit.data.grouped import GroupedData
+from audit.data.splits import SplitSettings, split_samples
 from audit.measure import predict
 from audit.measure.fairness import METRICS, confusion_counts, fairness_differences
 from audit.models.checkpoint import Checkpoint
@@ -44,12 +46,30 @@ def inner(data: GroupedData, share: float = 0.2) -> GroupedData:
     return replace(data, splits=chosen)
 
 
+def digits_pool(seed: int) -> GroupedData:
+    """The digits without the images of the study's test split, divided again by the seed.
+
+    Half of them stand for test; of the others the classes of the tail keep as few as in the study.
+    """
+    whole = load_digits(tail={})
+    rows = whole.indices("train", "select").numpy()
+    labels = whole.labels[rows].numpy()
+    rest, test = train_test_split(rows, test_size=0.5, stratify=labels, random_state=seed)
+    rest = np.random.default_rng(seed).permutation(rest)
+    own = whole.labels[rest].numpy()
+    kept = np.concatenate([rest[own == k][: DIGITS_TAIL.get(str(k))] for k in range(10)])
+    parts = split_samples(whole.labels[kept].numpy(), SplitSettings(test=0.0, seed=seed))
+    splits = {name: torch.as_tensor(kept[parts[name].numpy()]) for name in ("train", "select")}
+    splits["test"] = torch.as_tensor(test)
+    return replace(whole, splits={name: part.sort().values for name, part in splits.items()})
+
+
 def outcome(
     model: Checkpoint, data: GroupedData, minimum: int = 30
 ) -> tuple[float, np.ndarray, dict[str, float]]:
-    """Accuracy, that of every group of 30 or more [groups], and the gaps of M4 by name.
+    """Accuracy, that of every group of 30 or more [groups], and by name more of all those groups.
 
-    All on the split that stands for test.
+    Their gaps of M4, and their balanced accuracy. All on the split that stands for test.
     """
     rows = data.indices("test")
     found = predict(model.model(None), [(b.inputs, b.labels) for b in data.batches(rows)])
@@ -61,6 +81,8 @@ def outcome(
         data.labels[rows].numpy(), found.prediction.numpy(), groups, number, len(data.classes)
     )[large]
     gaps = {one.metric: float(one.value) for one in fairness_differences(counts)}
+    by_class = counts.sum(0)
+    gaps["balanced_accuracy"] = float((np.diag(by_class) / by_class.sum(1)).mean())
     return float(correct.mean()), own, gaps
 
 

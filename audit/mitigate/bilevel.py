@@ -22,11 +22,11 @@ from tqdm import tqdm
 from audit.data.grouped import Batch, GroupedData
 from audit.errors import AuditError
 from audit.mitigate.constraints import Constraint
-from audit.mitigate.lagrangian import Distillation, Lagrangian
+from audit.mitigate.lagrangian import Lagrangian
 from audit.mitigate.options import check_options
 from audit.mitigate.solution import Solution, multiplier_samples, upper_samples
-from audit.mitigate.statistics import evaluated_logits
 from audit.mitigate.weights import MaskedWeights
+from audit.models.augmentation import augmented
 from audit.models.layout import training_layout
 from audit.models.training import (
     TrainingSettings,
@@ -35,6 +35,7 @@ from audit.models.training import (
     shuffled_batches,
 )
 from audit.prune.channels import channel_groups
+from audit.prune.distillation import evaluated_logits
 from audit.prune.mask import Mask, check_rate, prunable_weights
 from audit.prune.projection import ChannelGroup, pattern_of, project
 from audit.prune.schedule import cubic_rate
@@ -55,9 +56,6 @@ class BilevelSettings:
                        second half of their path, because the violations of small groups are noisy;
                        until then the weights see the training split alone; None: the constraints'
                        own, the latest of several
-    distillation       κ, the share of the loss that compares with the dense network's predictions
-                       and not with the labels; 0: none
-    temperature        T of the predictions that are compared
     multiplier_step    η, multiplier per unit of violation; None: the constraint's own
     multiplier_bound   the largest multiplier; None: the constraint's own
     multiplier_gain    κ, how much the multipliers follow the violation of the moment (Multipliers);
@@ -77,8 +75,6 @@ class BilevelSettings:
     ramp_share: float = 0.2
     mask_share: float = 0.4
     multiplier_share: float | None = None
-    distillation: float = 0.7
-    temperature: float = 2.0
     multiplier_step: float | None = None
     multiplier_bound: float | None = None
     multiplier_gain: float | None = None
@@ -123,12 +119,8 @@ class _Solver:
         self.data, self.rate, self.settings = data, rate, settings
         self.device = settings.training.device
         self.model = model.to(self.device)
-        self.upper, self.notes = upper_samples(data)
-        if settings.distillation > 0:
-            self.notes += (
-                f"{settings.distillation:.0%} of the solver's loss compares with the dense "
-                "network's predictions (distillation), not with the labels",
-            )
+        self.upper, notes = upper_samples(data)
+        self.notes = (*settings.training.notes, *notes)
         rows, _ = multiplier_samples(data, settings.multiplier_split, data.indices("train"))
         self.lagrangian = Lagrangian(
             data,
@@ -138,7 +130,7 @@ class _Solver:
             settings.multiplier_step,
             settings.multiplier_bound,
             settings.multiplier_gain,
-            Distillation(settings.distillation, settings.temperature),
+            settings.training,
         )
         self.groups = self._channel_groups()
         self.scores = {n: w.detach().abs() for n, w in prunable_weights(model).items()}
@@ -154,8 +146,10 @@ class _Solver:
         training = self.settings.training
         steps = training.steps(len(self.data.indices("train", "select")))
         freeze = round(self.settings.mask_share * steps)
-        settle = max(freeze, round(self._multiplier_share() * steps))
+        share = multiplier_share(self.settings.multiplier_share, self.lagrangian.constraints)
+        settle = max(freeze, round(share * steps))
         generator = torch.Generator().manual_seed(training.seed)
+        self.varying = torch.Generator().manual_seed(training.seed)
         lower, upper, both = (
             shuffled_batches(rows, training.batch_size, generator)
             for rows in (
@@ -190,7 +184,8 @@ class _Solver:
         """θ ← θ − α (m⊙g_low + weight decay·θ), with momentum; the rest of the network likewise."""
         self.model.train()
         batch = self.data.batch(indices, self.device)
-        logits = self.model(batch.inputs)
+        kind = self.settings.training.augmentation
+        logits = self.model(augmented(batch.inputs, kind, self.varying))
         self._backward(logits, batch, self.settings.fair_weights)
         if self.settings.multiplier_split == "train" and not self.settled:
             self.lagrangian.remember(indices, logits)
@@ -246,12 +241,6 @@ class _Solver:
         self.lagrangian.loss(logits, batch, parameters, fair).backward()
         self.passes += 1
 
-    def _multiplier_share(self) -> float:
-        if self.settings.multiplier_share is not None:
-            return self.settings.multiplier_share
-        own = (constraint.multiplier_share for constraint in self.lagrangian.constraints)
-        return max(own, default=Constraint.multiplier_share)
-
     def _project(self, rate: float) -> Mask:
         return project(self.scores, rate, self.settings.structure, self.groups)
 
@@ -260,6 +249,14 @@ class _Solver:
             return None
         example = self.data.batch(self.data.indices("train")[:2], self.device).inputs
         return channel_groups(self.model, example)
+
+
+def multiplier_share(asked: float | None, constraints: Sequence[Constraint]) -> float:
+    """The share asked for, or the latest of the constraints' own."""
+    if asked is not None:
+        return asked
+    own = (constraint.multiplier_share for constraint in constraints)
+    return max(own, default=Constraint.multiplier_share)
 
 
 def check_pattern_rate(structure: str, rate: float) -> None:

@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from audit.data.grouped import Batch, GroupedData
-from audit.errors import AuditError
 from audit.measure.network import class_logits, evaluating
 from audit.mitigate.constraints import Constraint
 from audit.mitigate.multipliers import Multipliers
 from audit.mitigate.statistics import GroupStatistics, detached, fill_absent, group_statistics
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """How much of the loss compares with the dense network's predictions, at what temperature.
-
-    (1 − κ)·cross entropy + κ·T²·KL(p*_T ‖ p_T), p_T = softmax(z/T) (Hinton et al. 2015): what the
-    dense network decides, for every group alike, is part of what is learned.
-    """
-
-    share: float = 0.0
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.share <= 1 and 0 < self.temperature < math.inf):
-            raise AuditError(
-                f"found distillation {self.share:g} at temperature {self.temperature:g}; expected "
-                "a share from 0 to 1, and a temperature above 0"
-            )
-
-    def losses(self, logits: Tensor, labels: Tensor, dense: Tensor) -> Tensor:
-        """The loss [n] of every sample, in nats."""
-        hard = functional.cross_entropy(logits, labels, reduction="none")
-        if self.share == 0:
-            return hard
-        teacher = (dense / self.temperature).log_softmax(1)
-        student = (logits / self.temperature).log_softmax(1)
-        soft = functional.kl_div(student, teacher, reduction="none", log_target=True).sum(1)
-        return (1 - self.share) * hard + self.share * self.temperature**2 * soft
+from audit.models.training import TrainingSettings
+from audit.prune.distillation import distilled_losses
 
 
 class Lagrangian:
@@ -55,7 +24,7 @@ class Lagrangian:
            prediction last remembered of it, so that no step evaluates the whole split anew
 
     μ_c = scale_c·ν_c, where ν is what climbs, is bounded and logged (see Constraint.scale). Step,
-    bound and gain are the constraint's own unless given.
+    bound and gain are the constraint's own unless given; the losses are those of the training.
     """
 
     def __init__(
@@ -67,9 +36,9 @@ class Lagrangian:
         step: float | None = None,
         bound: float | None = None,
         gain: float | None = None,
-        distillation: Distillation | None = None,
+        training: TrainingSettings | None = None,
     ) -> None:
-        self.distillation = distillation or Distillation()
+        self.training = training or TrainingSettings()
         self.data, self.dense, self.rows = data, dense, rows
         self.groups = len(data.group_names)
         self.constraints = tuple(constraints)
@@ -97,7 +66,8 @@ class Lagrangian:
         """
         logits = class_logits(logits)
         dense = self.dense[batch.indices].to(logits.device)
-        losses = self.distillation.losses(logits, batch.labels, dense)
+        share, temperature = self.training.distillation, self.training.temperature
+        losses = distilled_losses(logits, batch.labels, dense, share, temperature)
         if not self.constraints or not fair:
             return losses.mean()
         statistics = group_statistics(

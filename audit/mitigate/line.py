@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
-from audit.mitigate.statistics import evaluated_logits, group_statistics
+from audit.mitigate.statistics import group_statistics
+from audit.prune.distillation import evaluated_logits
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import nn
@@ -14,7 +14,7 @@ from audit.mitigate.bilevel import BilevelSettings, solve
 from audit.mitigate.constraints import Constraint
 from audit.mitigate.solution import Solution
 from audit.mitigate.stages import Stage, StageSettings, run_stages
-from audit.models.training import TrainingSettings
+from audit.models.training import TERMS, TrainingSettings, split_terms
 
 FAIR_PRUNED = Stage(fair=True, pruned=True)
 FAIR_DENSE = Stage(fair=True, pruned=False)
@@ -38,15 +38,17 @@ class MitigationMethod:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The names of its settings."""
-        return tuple(entry.name for entry in fields(self.settings) if entry.name != "training")
+        """The names of its settings, and of the terms of training that an entry may set."""
+        own = tuple(entry.name for entry in fields(self.settings) if entry.name != "training")
+        return (*own, *TERMS)
 
     def configured(
         self, training: TrainingSettings, options: Mapping[str, Any] | None = None
     ) -> BilevelSettings | StageSettings:
         """The method's settings with some of its options changed."""
         training.check_trains("a mitigation method")
-        return self.settings(training=training, **{**self.defaults, **(options or {})})
+        terms, own = split_terms(options or {})
+        return self.settings(training=replace(training, **terms), **{**self.defaults, **own})
 
 
 def _stages(*stages: Stage, constraint: str, **defaults: Any) -> MitigationMethod:
@@ -72,7 +74,6 @@ def _dual(*stages: Stage) -> MitigationMethod:
     return _stages(
         *stages,
         constraint="group-loss",
-        multiplier_split="train",
         once_an_epoch=True,
         multiplier_step=10.0,
     )
@@ -88,7 +89,6 @@ MITIGATION_METHODS: Mapping[str, MitigationMethod] = {
     "gradual-excess-accuracy": _stages(
         Stage(fair=True, pruned=True, gradual=True),
         constraint="excess-accuracy",
-        multiplier_split="train",
     ),
 }
 """bilevel: Dai et al. on Zhang et al.; lagrangian-dual…: Tran et al., fair training after pruning,

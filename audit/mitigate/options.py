@@ -19,8 +19,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "multiplier_step": (0, math.inf),
     "multiplier_bound": (0, math.inf),
     "multiplier_gain": (0, math.inf),
-    "distillation": (0, 1),
-    "temperature": (1e-9, math.inf),
 }
 CHOICES: dict[str, tuple[str, ...]] = {"multiplier_split": ("select", "train")}
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}

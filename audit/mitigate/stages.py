@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from audit.data.grouped import GroupedData
-from audit.mitigate.bilevel import check_pattern_rate
+from audit.mitigate.bilevel import check_pattern_rate, multiplier_share
 from audit.mitigate.constraints import Constraint
-from audit.mitigate.lagrangian import Distillation, Lagrangian
+from audit.mitigate.lagrangian import Lagrangian
 from audit.mitigate.options import check_options
 from audit.mitigate.solution import Solution, multiplier_samples
-from audit.mitigate.statistics import evaluated_logits
 from audit.mitigate.weights import MaskedWeights
+from audit.models.augmentation import augmented
 from audit.models.layout import training_layout
 from audit.models.training import (
     TrainingSettings,
@@ -28,6 +28,7 @@ from audit.models.training import (
     check_finite,
     shuffled_batches,
 )
+from audit.prune.distillation import evaluated_logits
 from audit.prune.magnitude import magnitudes
 from audit.prune.mask import Mask, check_rate, prunable_weights
 from audit.prune.projection import project
@@ -47,12 +48,14 @@ class StageSettings:
     multiplier_gain    κ, how much the multipliers follow the violation of the moment (Multipliers);
                        None: the constraint's own
     multiplier_split   what the multipliers read: train, with the predictions of the training
-                       batches themselves, or select, which the weights then never see
+                       batches themselves, of train + select; or select, which the weights then do
+                       not see until the multipliers freeze
+    multiplier_share   for select: share of the last fair stage after which they do; None: the
+                       constraints' own, the latest of several
     reading_interval   for select: the steps between two readings of one of its batches
     once_an_epoch      whether the multipliers move once an epoch (Tran et al.) or after every
                        reading
     ramp_share         for gradual pruning, the share of the steps over which the rate rises
-    distillation, temperature   as in BilevelSettings; none by default
 
     Raises AuditError where a value is of another type or out of its range.
     """
@@ -62,12 +65,11 @@ class StageSettings:
     multiplier_step: float | None = None
     multiplier_bound: float | None = None
     multiplier_gain: float | None = None
-    multiplier_split: str = "select"
+    multiplier_split: str = "train"
+    multiplier_share: float | None = None
     reading_interval: int = 4
     once_an_epoch: bool = False
     ramp_share: float = 0.75
-    distillation: float = 0.0
-    temperature: float = 2.0
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -102,15 +104,21 @@ def run_stages(
     check_rate(rate)
     check_pattern_rate(settings.structure, rate)
     runner = _Runner(model, data, rate, constraints, settings, len(stages))
-    last_fair = max((place for place, stage in enumerate(stages) if stage.fair), default=-1)
     with training_layout(model, data, settings.training.device):
         for place, stage in enumerate(stages):
-            unseen = (
-                settings.multiplier_split == "select" and bool(constraints) and place <= last_fair
-            )
-            splits = ("train",) if unseen else ("train", "select")
-            runner.run(stage, place, data.indices(*splits))
+            runner.run(stage, place, _unseen_share(stages[place:], constraints, settings))
     return runner.solution()
+
+
+def _unseen_share(
+    rest: Sequence[Stage], constraints: Sequence[Constraint], settings: StageSettings
+) -> float:
+    """The share of the first of these stages in which the weights do not see the select split."""
+    if settings.multiplier_split == "train" or not constraints:
+        return 0.0
+    if any(stage.fair for stage in rest[1:]):
+        return 1.0
+    return multiplier_share(settings.multiplier_share, constraints) if rest[0].fair else 0.0
 
 
 class _Runner:
@@ -127,8 +135,9 @@ class _Runner:
     ) -> None:
         self.model, self.data, self.rate, self.settings = model, data, rate, settings
         both = data.indices("train", "select")
-        rows, self.notes = multiplier_samples(data, settings.multiplier_split, both)
+        rows, notes = multiplier_samples(data, settings.multiplier_split, both)
         training = settings.training
+        self.notes = (*training.notes, *notes)
         epoch = batches_per_epoch(len(both), training.batch_size)
         self.interval = settings.reading_interval if settings.multiplier_split == "select" else 1
         self.ascent_interval = epoch if settings.once_an_epoch else self.interval
@@ -140,7 +149,7 @@ class _Runner:
             settings.multiplier_step,
             settings.multiplier_bound,
             settings.multiplier_gain,
-            Distillation(settings.distillation, settings.temperature),
+            settings.training,
         )
         self.mask = whole_mask(model)
         share, rest = divmod(training.steps(len(both)), stages)
@@ -149,22 +158,32 @@ class _Runner:
         self.readings = batches_per_epoch(len(data), training.batch_size)
         self.history: list[dict[str, object]] = []
 
-    def run(self, stage: Stage, number: int, indices: Tensor) -> None:
-        """Train on the samples at these positions for the stage's share of the steps."""
+    def run(self, stage: Stage, number: int, unseen_share: float) -> None:
+        """Train for the stage's share of the steps, the first of them without the select split."""
         training = self.settings.training
         self.model.to(training.device)
         steps = self.shares[number]
         if stage.pruned and not stage.gradual and self.mask.sparsity == 0:
             self._prune(self.rate)
         self.weights = MaskedWeights(self.model, self.mask, training)
-        generator = torch.Generator().manual_seed(1000 * training.seed + number)
-        batches = shuffled_batches(indices, training.batch_size, generator)
-        readings = shuffled_batches(self.lagrangian.rows, training.batch_size, generator)
+        self.generator = torch.Generator().manual_seed(1000 * training.seed + number)
+        train, both, readings = (
+            shuffled_batches(rows, training.batch_size, self.generator)
+            for rows in (
+                self.data.indices("train"),
+                self.data.indices("train", "select"),
+                self.lagrangian.rows,
+            )
+        )
+        settle = round(unseen_share * steps)
         for step in tqdm(range(steps), "fair training", leave=False, delay=2, unit="step"):
-            self._weight_step(next(batches), stage.fair, step, steps)
+            if 0 < step == settle:
+                self.lagrangian.settle()
+            self._weight_step(next(train if step < settle else both), stage.fair, step, steps)
             if stage.gradual:
                 self._tighten(step / steps)
-            if stage.fair and self.lagrangian.constraints:
+            watched = self.settings.multiplier_split == "train" or step < settle
+            if stage.fair and watched and self.lagrangian.constraints:
                 self._watch(readings)
 
     def solution(self) -> Solution:
@@ -176,7 +195,8 @@ class _Runner:
     def _weight_step(self, indices: Tensor, fair: bool, step: int, steps: int) -> None:
         self.model.train()
         batch = self.data.batch(indices, self.settings.training.device)
-        logits = self.model(batch.inputs)
+        kind = self.settings.training.augmentation
+        logits = self.model(augmented(batch.inputs, kind, self.generator))
         parameters = tuple(p for p in self.model.parameters() if p.requires_grad)
         loss = self.lagrangian.loss(logits, batch, parameters, fair)
         self.model.zero_grad()

@@ -6,11 +6,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-
-from audit.data.grouped import GroupedData
-from audit.measure.network import class_logits, evaluating
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,6 @@ class GroupStatistics:
         return self.counts / self.counts.sum()
 
 
-EVALUATION_BATCH = 512
 BY_GROUP = ("loss", "accuracy", "rates", "class_rates", "dense_loss", "dense_accuracy")
 
 
@@ -125,17 +121,6 @@ def detached(statistics: GroupStatistics) -> GroupStatistics:
         if entry.name != "parameters"
     }
     return GroupStatistics(**values)
-
-
-@torch.no_grad()
-def evaluated_logits(
-    model: nn.Module, data: GroupedData, device: str = "cpu", rows: Tensor | None = None
-) -> Tensor:
-    """The logits [n, C] of a network in evaluation mode, on the CPU; of all samples, or of rows."""
-    rows = torch.arange(len(data)) if rows is None else rows
-    with evaluating(model.to(device)):
-        batches = data.batches(rows, EVALUATION_BATCH, device)
-        return torch.cat([class_logits(model(batch.inputs)).cpu() for batch in batches])
 
 
 def _sample_values(logits: Tensor, labels: Tensor, soft: bool) -> tuple[Tensor, Tensor]:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from audit.data.grouped import GroupedData
+from audit.data.grouped import Batch, GroupedData
 from audit.errors import AuditError
+from audit.models.augmentation import augmented, check_augmentation
 from audit.models.layout import training_layout
+
+TERMS = ("distillation", "temperature", "augmentation")
+"""The training settings on which methods are compared; an entry of a study may set its own."""
+
+Losses = Callable[[Tensor, Batch], Tensor]
+"""The loss [n] of every sample of a batch, in nats, from the network's outputs."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,11 @@ class TrainingSettings:
     """How a network is trained; the learning rate falls along half a cosine to zero.
 
     No epochs at all leave the weights as they are: one-shot pruning, without fine-tuning.
+
+    distillation  κ, the share of the loss that compares with the dense network's predictions and
+                  not with the labels; 0: none. For networks that are pruned, by whatever method
+    temperature   T of the predictions that are compared
+    augmentation  what is done to the images trained on: none, flip, crop, or flip+crop
     """
 
     epochs: int = 30
@@ -30,8 +43,17 @@ class TrainingSettings:
     weight_decay: float = 5e-4
     seed: int = 0
     device: str = "cpu"
+    distillation: float = 0.0
+    temperature: float = 2.0
+    augmentation: str = "none"
 
     def __post_init__(self) -> None:
+        check_augmentation(self.augmentation)
+        if not (0 <= self.distillation <= 1 and 0 < self.temperature < math.inf):
+            raise AuditError(
+                f"found distillation {self.distillation:g} at temperature {self.temperature:g}; "
+                "expected a share from 0 to 1, and a temperature above 0"
+            )
         if self.epochs < 0 or self.batch_size < 1:
             raise AuditError(
                 f"found {self.epochs} epochs of batches of {self.batch_size}; expected 0 epochs or "
@@ -43,9 +65,28 @@ class TrainingSettings:
         if self.epochs < 1:
             raise AuditError(f"found 0 epochs; {what} needs at least 1")
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The terms of this training that a reader must know, in sentences."""
+        said = []
+        if self.distillation > 0:
+            said.append(
+                f"{self.distillation:.0%} of the training loss compares with the dense network's "
+                "predictions (distillation), not with the labels"
+            )
+        if self.augmentation != "none":
+            said.append(f"the images were varied while training ({self.augmentation})")
+        return tuple(said)
+
     def steps(self, samples: int) -> int:
         """How many optimisation steps this training takes over that many samples."""
         return self.epochs * batches_per_epoch(samples, self.batch_size)
+
+
+def split_terms(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The terms of training among the options, and the others."""
+    terms = {name: value for name, value in options.items() if name in TERMS}
+    return terms, {name: value for name, value in options.items() if name not in TERMS}
 
 
 def checked_device(device: str | None = None) -> str:
@@ -85,6 +126,11 @@ def cosine(learning_rate: float, step: int, steps: int) -> float:
     return 0.5 * learning_rate * (1.0 + math.cos(math.pi * step / steps))
 
 
+def cross_entropies(outputs: Tensor, batch: Batch) -> Tensor:
+    """The cross entropy [n] of every sample, in nats."""
+    return functional.cross_entropy(outputs, batch.labels, reduction="none")
+
+
 def train(
     model: nn.Module,
     data: GroupedData,
@@ -92,6 +138,7 @@ def train(
     settings: TrainingSettings,
     after_step: Callable[[nn.Module], None] | None = None,
     title: str = "training",
+    losses: Losses = cross_entropies,
 ) -> int:
     """Train the model in place on the samples at these positions; return the steps taken.
 
@@ -112,7 +159,8 @@ def train(
         for step in tqdm(range(steps), title, leave=False, delay=2, unit="step"):
             optimizer.param_groups[0]["lr"] = cosine(settings.learning_rate, step, steps)
             batch = data.batch(next(batches), settings.device)
-            loss = functional.cross_entropy(model(batch.inputs), batch.labels)
+            inputs = augmented(batch.inputs, settings.augmentation, generator)
+            loss = losses(model(inputs), batch).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from audit.data.grouped import GroupedData
 from audit.models.training import TrainingSettings, train
+from audit.prune.distillation import training_losses
 from audit.prune.mask import Mask, keep_largest, prunable_weights
 from audit.prune.projection import project
 from audit.prune.schedule import cubic_rate, ladder
@@ -54,7 +55,8 @@ def gradual_magnitude(
     removed.
     """
     pruner = _Gradual(rate, settings.steps(len(indices)))
-    steps = train(model, data, indices, settings, after_step=pruner, title="gradual pruning")
+    losses = training_losses(model, data, settings)
+    steps = train(model, data, indices, settings, pruner, "gradual pruning", losses)
     assert pruner.mask is not None  # training takes at least one step
     return pruner.mask, steps
 
@@ -95,7 +97,7 @@ def lottery_ticket(
     as fine-tuning does; the last has half of them, since it trains the network that is kept, and
     the others share the rest evenly. Returns the mask and the steps taken.
     """
-    start = copy.deepcopy(model.state_dict())
+    start, losses = copy.deepcopy(model.state_dict()), training_losses(model, data, settings)
     rates = ladder(rate)
     mask: Mask | None = None
     taken = 0
@@ -109,7 +111,8 @@ def lottery_ticket(
             # Another order of the samples on every rung: a rung may be shorter than a pass.
             values = {**vars(settings), "seed": 1000 * settings.seed + rung}
             fixed = _FixedSteps(**values, fixed=steps)
-            taken += train(model, data, indices, fixed, mask.apply, f"rung {rung_rate:.0%}")
+            title = f"rung {rung_rate:.0%}"
+            taken += train(model, data, indices, fixed, mask.apply, title, losses)
     assert mask is not None  # a ladder has at least one rung
     return mask, taken
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -79,7 +79,9 @@ def prune(
         raise AuditError(
             f"found pruning method '{method}'; expected one of {', '.join(PRUNING_METHODS)}"
         )
-    return PRUNING_METHODS[method](model, data, rate, settings or TrainingSettings(epochs=20))
+    settings = settings or TrainingSettings(epochs=20)
+    found = PRUNING_METHODS[method](model, data, rate, settings)
+    return replace(found, notes=(*settings.notes, *found.notes))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from audit.data.grouped import GroupedData
@@ -33,6 +33,11 @@ def train_model(
     """
     settings = settings or TrainingSettings()
     settings.check_trains("a dense network")
+    if settings.distillation > 0:
+        raise AuditError(
+            f"found distillation {settings.distillation:g} for a dense network, which has no "
+            "parent to learn from; expected 0"
+        )
     architecture = Architecture(model, data.input_shape, len(data.classes), arguments or {})
     network = build_model(architecture, settings.seed)
     steps = train(network, data, data.indices("train"), settings, title="training the dense model")
@@ -78,6 +83,7 @@ def prune_model(
             "history": list(solution.history),
         }
     else:
+        settings = replace(settings, **method.options)
         pruned = prune(network, data, method.name, rate, settings)
         mask, steps, notes = pruned.mask, pruned.steps, pruned.notes
         stored = _stored(settings) | {"passes": pruned.passes}

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from audit.errors import AuditError
 from audit.mitigate.constraints import make_constraints
 from audit.mitigate.methods import MITIGATION_METHODS
-from audit.models.training import TrainingSettings
+from audit.models.training import TERMS, TrainingSettings
 from audit.prune.mask import check_rate
 from audit.prune.methods import PRUNING_METHODS
 
@@ -29,7 +29,8 @@ class Method:
 
     constraint  a name, or several, such as 'excess-accuracy=0.01+equalised-odds=0.05'
     tolerance   of the constraints that name none
-    options     further settings of a mitigation method (BilevelSettings, StageSettings)
+    options     terms of training that differ from the study's (TERMS), and further settings of a
+                mitigation method (BilevelSettings, StageSettings)
     title       what the results call the method, where its name does not tell two entries apart
     rates       at which it prunes; those of the study where there are none
     """
@@ -45,15 +46,17 @@ class Method:
         if self.name not in METHODS:
             raise AuditError(f"found method '{self.name}'; expected one of {', '.join(METHODS)}")
         make_constraints(self.constraint, self.tolerance)
-        if self.name not in MITIGATION_METHODS and (self.constraint != "none" or self.options):
-            raise AuditError(
-                f"method '{self.name}' takes no constraint and no options; "
-                f"{', '.join(MITIGATION_METHODS)} do"
-            )
-        if self.options:
+        if self.name in MITIGATION_METHODS:
             chosen = MITIGATION_METHODS[self.name]
             _check_keys(self.options, chosen.options, f"{self.name} option")
             chosen.configured(TrainingSettings(), self.options)
+        elif self.constraint != "none":
+            raise AuditError(
+                f"method '{self.name}' takes no constraint; {', '.join(MITIGATION_METHODS)} do"
+            )
+        else:
+            _check_keys(self.options, TERMS, f"{self.name} option")
+            replace(TrainingSettings(), **self.options)
         if not TITLE.fullmatch(self.title):
             raise AuditError(
                 f"found title {self.title!r}; expected letters, digits, spaces and any of , . + - _"

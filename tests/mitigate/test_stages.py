@@ -11,14 +11,15 @@ from audit.errors import AuditError
 from audit.mitigate import MITIGATION_METHODS, loss_on_line, mitigate
 from audit.mitigate.bilevel import BilevelSettings, solve
 from audit.mitigate.constraints import CONSTRAINTS, GroupLoss, make_constraints
-from audit.mitigate.lagrangian import Distillation, Lagrangian
+from audit.mitigate.lagrangian import Lagrangian
 from audit.mitigate.multipliers import Multipliers
-from audit.mitigate.stages import Stage, StageSettings, run_stages
-from audit.mitigate.statistics import evaluated_logits
+from audit.mitigate.stages import Stage, StageSettings, _Runner, run_stages
 from audit.models import Architecture, TrainingSettings, build_model, train
+from audit.prune.distillation import evaluated_logits
 from audit.prune.mask import measured_mask
 
 TRAINING = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.1)
+FAIR, PLAIN = Stage(fair=True, pruned=True), Stage(fair=False, pruned=True)
 
 
 TRAINED = {}
@@ -131,23 +132,6 @@ def test_one_logit_is_read_as_two_classes(two_groups):
     assert solution.mask.survivors == 2
 
 
-def test_distillation_compares_with_the_dense_network():
-    logits = torch.tensor([[1.0, 0.0], [0.0, 3.0]])
-    dense_logits = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
-    labels = torch.tensor([0, 0])
-    found = Distillation(0.25, 2.0).losses(logits, labels, dense_logits)
-    teacher, student = (dense_logits / 2).softmax(1), (logits / 2).softmax(1)
-    divergence = (teacher * (teacher.log() - student.log())).sum(1)
-    hard = functional.cross_entropy(logits, labels, reduction="none")
-    torch.testing.assert_close(found, 0.75 * hard + 0.25 * 4 * divergence)
-    assert divergence[1].item() == 0.0
-    torch.testing.assert_close(Distillation().losses(logits, labels, dense_logits), hard)
-    with pytest.raises(AuditError, match="a share from 0 to 1"):
-        Distillation(1.5, 1.0)
-    with pytest.raises(AuditError, match="temperature above 0"):
-        Distillation(0.5, 0.0)
-
-
 def test_multipliers_read_what_was_last_remembered(two_groups):
     model = dense(two_groups, 1)
     found = lagrangian(model, two_groups, "excess-accuracy")
@@ -204,32 +188,36 @@ def test_every_method_has_one_budget_and_reaches_the_rate(two_groups, name):
 
 
 @pytest.mark.parametrize("split", ["select", "train"])
-def test_fair_training_sees_the_split_of_its_multipliers_or_not(two_groups, monkeypatch, split):
-    """Multipliers that read select never meet weights that were trained on it."""
-    from audit.mitigate import stages
-
-    seen, read = set(), set()
-    step, remember = stages._Runner._weight_step, Lagrangian.remember
+@pytest.mark.parametrize("stages", [[FAIR], [PLAIN, FAIR], [FAIR, PLAIN], [FAIR, FAIR]])
+def test_every_stage_learns_from_train_and_select(two_groups, monkeypatch, split, stages):
+    """Multipliers that read select do so before any weight has seen it; in the end all have."""
+    order: list[tuple[str, set[int]]] = []
+    step, remember = _Runner._weight_step, Lagrangian.remember
 
     def spy_step(self, indices, *rest):
-        seen.update(indices.tolist())
+        order.append(("weights", set(indices.tolist())))
         return step(self, indices, *rest)
 
     def spy_remember(self, indices, logits):
-        read.update(indices.tolist())
+        order.append(("multipliers", set(indices.tolist())))
         return remember(self, indices, logits)
 
-    monkeypatch.setattr(stages._Runner, "_weight_step", spy_step)
+    monkeypatch.setattr(_Runner, "_weight_step", spy_step)
     monkeypatch.setattr(Lagrangian, "remember", spy_remember)
     settings = StageSettings(TRAINING, multiplier_split=split)
-    chain = [Stage(fair=True, pruned=True)]
-    run_stages(dense(two_groups, 1), two_groups, 0.5, (GroupLoss(),), settings, chain)
+    model = dense(two_groups, 1)
+    solution = run_stages(model, two_groups, 0.5, (GroupLoss(),), settings, stages)
     select = set(two_groups.indices("select").tolist())
-    if split == "select":
-        assert read == select
-        assert not seen & select
-    else:
-        assert read == seen > select
+    both = set(two_groups.indices("train", "select").tolist())
+    seen = {
+        who: set().union(*(s for w, s in order if w == who)) for who in ("weights", "multipliers")
+    }
+    assert solution.steps == TRAINING.steps(len(both))
+    assert seen["weights"] == both
+    assert seen["multipliers"] == (select if split == "select" else both)
+    last = max(place for place, (who, _) in enumerate(order) if who == "multipliers")
+    before = set().union(*(s for who, s in order[:last] if who == "weights"))
+    assert bool(before & select) == (split == "train")
 
 
 def test_multipliers_move_once_an_epoch_in_the_lagrangian_dual(two_groups):

@@ -121,11 +121,11 @@ def test_every_rung_starts_from_the_dense_weights(two_groups, monkeypatch):
     starts, lengths, seeds, ends = [], [], [], []
     original = room.train
 
-    def watched(model, data, indices, settings, after_step, title):
+    def watched(model, data, indices, settings, *rest):
         starts.append(copy.deepcopy(model.state_dict()))
         lengths.append(settings.steps(len(indices)))
         seeds.append(settings.seed)
-        taken = original(model, data, indices, settings, after_step, title)
+        taken = original(model, data, indices, settings, *rest)
         ends.append({n: w.detach().clone() for n, w in prunable_weights(model).items()})
         return taken
 
