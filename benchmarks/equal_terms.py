@@ -13,6 +13,7 @@ Run: python benchmarks/equal_terms.py (digits at 98 %, five seeds)
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from typing import Any
 import pandas as pd
 import torch
 from choosing import dense_model, digits_pool, inner, outcome, shortened
-from common import hardware, store, versions
+from common import RESULTS, hardware, store, versions
 from joblib import Parallel, delayed
 from steps import DIGITS
 
@@ -112,14 +113,20 @@ def summary(rows: pd.DataFrame, kappas: pd.Series, metric: str) -> pd.DataFrame:
         row: dict[str, Any] = {"rate": rate, "method": method, "chosen κ": kappa}
         for place, found in own.groupby("distillation"):
             accuracy, gap = 100 * found["accuracy"], 100 * found[metric]
-            text = (
-                f"{accuracy.mean():.1f} ± {accuracy.std():.1f} / {gap.mean():.1f} ± {gap.std():.1f}"
-            )
+            values = (accuracy.mean(), accuracy.std(), gap.mean(), gap.std())
+            text = "{:.1f} ± {:.1f} / {:.1f} ± {:.1f}".format(*values)
             row[f"κ {place:g}"] = text
             if place == kappa:
                 row["on test"] = text
         table.append(row)
     return pd.DataFrame(table)
+
+
+def stored_rows(name: str, without: set[str]) -> list[dict[str, Any]]:
+    """The rows that an earlier run has stored, but for those of the methods that ran again."""
+    path = RESULTS / f"{name}.json"
+    rows = json.loads(path.read_text("utf-8"))["rows"] if path.is_file() else []
+    return [row for row in rows if row["method"] not in without]
 
 
 def main() -> None:
@@ -129,7 +136,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--constraint", default="excess-accuracy")
     parser.add_argument("--metric", default="max_gap", help="what is to be small")
-    parser.add_argument("--only", nargs="+", help="labels of the methods to run")
+    parser.add_argument(
+        "--only", nargs="+", help="labels of the methods to run; the others' rows stay as stored"
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--name", default="equal_terms", help="of the file of results")
     arguments = parser.parse_args()
@@ -148,6 +157,8 @@ def main() -> None:
         *trials(settings, pools, "pool", rates, chosen, arguments.jobs),
         *trials(settings, [(s, data) for s in seeds], "test", rates, chosen, arguments.jobs),
     ]
+    if arguments.only:
+        rows = [*stored_rows(arguments.name, {method.label for method in chosen}), *rows]
     table = pd.DataFrame(rows)
     kappas = choice(table[table["where"] == "pool"], arguments.metric)
     shown = summary(table[table["where"] == "test"], kappas, arguments.metric)
