@@ -18,9 +18,9 @@ import typer
 from audit.errors import AuditError
 
 if TYPE_CHECKING:
+    from audit.examine.settings import MeasureSettings
     from audit.models.training import TrainingSettings
     from audit.study.results import Results
-    from audit.study.settings import MeasureSettings
     from audit.study.thresholds import Threshold
 
 app = typer.Typer(
@@ -490,7 +490,7 @@ def _training(
 
 
 def _measures(curvature: Curvature, samples_per_group: int, **more: Any) -> MeasureSettings:
-    from audit.study.settings import MeasureSettings
+    from audit.examine.settings import MeasureSettings
 
     return MeasureSettings(curvature=curvature.value, samples_per_group=samples_per_group, **more)
 

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections import defaultdict
 from contextlib import ExitStack
+from itertools import product
 from typing import Any
 from unittest.mock import patch
 
@@ -20,8 +21,8 @@ from common import hardware, store, versions
 
 from audit import MeasureSettings, Method, TrainingSettings, measure_model
 from audit.data import load_data
+from audit.examine import causes, error_rates, gaps, harm, subject
 from audit.measure.hessian import Hessian
-from audit.study import measuring
 from audit.study.making import prune_model, train_model
 
 PARTS = (
@@ -42,6 +43,7 @@ PARTS = (
     "drop_floor",
 )
 """Functions of the measure room that the pass calls, timed by name where it looks them up."""
+ROOMS = (subject, harm, gaps, error_rates, causes)
 
 
 class Clock:
@@ -69,10 +71,10 @@ def timed_pass(*arguments: Any) -> dict[str, Any]:
     """One measure pass: its seconds, those of its parts, and those of the products inside."""
     clock = Clock()
     with ExitStack() as stack:
-        for name in PARTS:
-            if hasattr(measuring, name):
-                own = clock.timed(name, getattr(measuring, name))
-                stack.enter_context(patch.object(measuring, name, own))
+        for room, name in product(ROOMS, PARTS):
+            if hasattr(room, name):
+                own = clock.timed(name, getattr(room, name))
+                stack.enter_context(patch.object(room, name, own))
         for name, method in {"products": "__call__", "linearising": "_build"}.items():
             own = clock.timed(name, getattr(Hessian, method))
             stack.enter_context(patch.object(Hessian, method, own))

@@ -306,3 +306,19 @@ def _check_state(checkpoint: Checkpoint, path: Path | str) -> None:
                 f"'{path}' holds weights that are not finite: {broken} of {value.numel()} in "
                 f"'{name}'; the training diverged"
             )
+
+
+def check_same_data(checkpoint: Checkpoint, data: GroupedData) -> None:
+    """Raise AuditError unless the network was made for inputs, classes and groups like these."""
+    expected = (checkpoint.architecture.input_shape, checkpoint.classes, checkpoint.group_names)
+    found = (data.input_shape, data.classes, data.group_names)
+    for what, one, other in zip(("inputs", "classes", "groups"), expected, found, strict=True):
+        if one != other:
+            raise AuditError(
+                f"the model was made for {what} {_short(one)}; the data has {_short(other)}"
+            )
+
+
+def _short(values: tuple[Any, ...]) -> str:
+    text = ", ".join(str(value) for value in values)
+    return text if len(text) < 80 else f"{text[:77]}…"

@@ -9,13 +9,14 @@ from pathlib import Path
 from audit.data import load_data
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
+from audit.examine.measured import ModelMeasures
+from audit.examine.measuring import measure_model
+from audit.examine.settings import MeasureSettings
 from audit.files import sha256
 from audit.models.checkpoint import Checkpoint, load_checkpoint, parent_path
 from audit.study.gallery import check_images
 from audit.study.gather import gather
-from audit.study.measuring import ModelMeasures, measure_model
 from audit.study.results import Results
-from audit.study.settings import MeasureSettings
 
 
 def compare_models(

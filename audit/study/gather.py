@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from audit.data.grouped import GroupedData
+from audit.examine.measured import ModelMeasures
 from audit.models.checkpoint import library_versions
 from audit.study.causes import causes_table
 from audit.study.comparison import comparison_table
 from audit.study.exemplars import exemplar_table
 from audit.study.gallery import take_pictures
-from audit.study.measuring import ModelMeasures
 from audit.study.rates import rates_table
 from audit.study.results import SCHEMA_VERSION, Results
 from audit.study.verdict import compare_verdict, study_verdict

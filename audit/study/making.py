@@ -12,7 +12,13 @@ from audit.mitigate.bilevel import BilevelSettings
 from audit.mitigate.constraints import make_constraints
 from audit.mitigate.methods import MITIGATION_METHODS
 from audit.mitigate.stages import StageSettings
-from audit.models.checkpoint import Checkpoint, Parent, Provenance, make_checkpoint
+from audit.models.checkpoint import (
+    Checkpoint,
+    Parent,
+    Provenance,
+    check_same_data,
+    make_checkpoint,
+)
 from audit.models.training import TrainingSettings, train
 from audit.models.zoo import Architecture, build_model
 from audit.prune.mask import check_rate
@@ -106,22 +112,6 @@ def mitigate_model(
     """Prune a dense network by the bi-level solver under a fairness constraint (M §5)."""
     method = Method("bilevel", constraint, tolerance)
     return prune_model(dense, data, method, rate, settings, parent, factory)
-
-
-def check_same_data(checkpoint: Checkpoint, data: GroupedData) -> None:
-    """Raise AuditError unless the network was made for inputs, classes and groups like these."""
-    expected = (checkpoint.architecture.input_shape, checkpoint.classes, checkpoint.group_names)
-    found = (data.input_shape, data.classes, data.group_names)
-    for what, one, other in zip(("inputs", "classes", "groups"), expected, found, strict=True):
-        if one != other:
-            raise AuditError(
-                f"the model was made for {what} {_short(one)}; the data has {_short(other)}"
-            )
-
-
-def _short(values: tuple[Any, ...]) -> str:
-    text = ", ".join(str(value) for value in values)
-    return text if len(text) < 80 else f"{text[:77]}…"
 
 
 def _stored(settings: TrainingSettings | BilevelSettings | StageSettings) -> dict[str, Any]:

@@ -10,66 +10,13 @@ from typing import Any
 import pandas as pd
 
 from audit import html
+from audit.columns import LAYER_COLUMNS
 from audit.errors import AuditError
 from audit.files import replacing, write_atomically
 from audit.study.summary import summary
 
 SCHEMA_VERSION = 3
 GALLERY = "gallery.parquet"
-GROUP_COLUMNS = (
-    "model",
-    "method",
-    "constraint",
-    "rate",
-    "sparsity",
-    "seed",
-    "split",
-    "attribute",
-    "group",
-    "n",
-    "metric",
-    "value",
-    "ci_low",
-    "ci_high",
-    "p_value",
-    "floor_median",
-    "floor_p95",
-    "residual",
-    "error",
-    "products",
-    "converged",
-    "space",
-    "flag",
-)
-LAYER_COLUMNS = (
-    "model",
-    "method",
-    "constraint",
-    "rate",
-    "sparsity",
-    "seed",
-    "group",
-    "layer",
-    "n",
-    "metric",
-    "value",
-    "residual",
-    "error",
-    "converged",
-    "space",
-)
-SAMPLE_COLUMNS = (
-    "model",
-    "sample",
-    "split",
-    "group",
-    "label",
-    "prediction",
-    "loss",
-    "margin",
-    "confidence",
-    "boundary_closeness",
-)
 
 
 @dataclass(frozen=True)
@@ -78,7 +25,8 @@ class Results:
 
     groups    one row per model × split × group × metric (GROUP_COLUMNS); `group` is categorical in
               declared order; residual, error, products, converged and space belong to eigenvalues;
-              p_value is Holm-adjusted over the groups; flag is "", "small" or "absent"
+              p_value is Holm-adjusted over the groups; flag is "", "small" or "absent"; note says
+              why a measure that failed has no value
     layers    one row per model × group × layer × metric (LAYER_COLUMNS): the Taylor terms of every
               layer, and its own block's eigenvalues where they were asked for
     samples   one row per model × sample (SAMPLE_COLUMNS), what the dense parent of a pruned network

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from audit.errors import AuditError
+from audit.examine.settings import MeasureSettings
 from audit.mitigate.constraints import make_constraints
 from audit.mitigate.methods import MITIGATION_METHODS
 from audit.models.training import TERMS, TrainingSettings
@@ -19,7 +20,6 @@ from audit.prune.methods import PRUNING_METHODS
 METHODS = (*PRUNING_METHODS, *MITIGATION_METHODS)
 TITLE = re.compile(r"[\w ,.+-]*")
 """What may stand in the name of a file everywhere."""
-CURVATURES = ("lanczos", "pyhessian", "none")
 Settings = TypeVar("Settings")
 
 
@@ -69,44 +69,6 @@ class Method:
         """The name that tells this method from the others of a study."""
         title = self.title or self.name
         return title if self.constraint == "none" else f"{title}-{self.constraint}"
-
-
-@dataclass(frozen=True)
-class MeasureSettings:
-    """How models are measured.
-
-    curvature            lanczos (own, with residuals), pyhessian, or none
-    samples_per_group    at most so many samples of a group for gradient norm, Hessian and input
-                         distance (a seeded choice); the rest is measured on every sample
-    resamples            of the paired bootstrap
-    minimum_group_size   a smaller group is shown and flagged, and kept out of max and min
-    top_eigenvalues      how many of the largest eigenvalues to compute
-    layer_curvature      both ends of the spectrum of every layer's block too
-    spectral_density     the density of the whole spectrum too: 128 Hessian products a group
-    theory               the bounds of theorem 1, proposition 2 and theorem 2 too
-    deepfool             the iterated input distance too
-    """
-
-    split: str = "test"
-    curvature: str = "lanczos"
-    samples_per_group: int = 500
-    resamples: int = 2000
-    minimum_group_size: int = 30
-    batch_size: int = 256
-    seed: int = 0
-    top_eigenvalues: int = 1
-    layer_curvature: bool = False
-    spectral_density: bool = False
-    theory: bool = False
-    deepfool: bool = False
-
-    def __post_init__(self) -> None:
-        if self.top_eigenvalues < 1:
-            raise AuditError(f"found top_eigenvalues {self.top_eigenvalues}; expected at least 1")
-        if self.curvature not in CURVATURES:
-            raise AuditError(
-                f"found curvature '{self.curvature}'; expected one of {', '.join(CURVATURES)}"
-            )
 
 
 @dataclass(frozen=True)
@@ -242,6 +204,8 @@ def _numbers(values: Any, name: str, kind: type) -> tuple[Any, ...]:
 def _table(kind: type[Settings], table: Mapping[str, Any], name: str) -> Settings:
     known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
     _check_keys(table, tuple(known), f"key of [{name}]")
+    # TOML has lists where settings hold tuples.
+    table = {key: tuple(one) if isinstance(one, list) else one for key, one in table.items()}
     for key, value in table.items():
         expected = type(known[key].default)
         if not isinstance(value, expected) and not (expected is float and isinstance(value, int)):

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from audit.columns import GROUP_COLUMNS, LAYER_COLUMNS
 from audit.report.evidence import GAPS
 from audit.study.causes import causes_table
 from audit.study.comparison import comparison_table
 from audit.study.exemplars import exemplar_table
 from audit.study.rates import rates_table
-from audit.study.results import GROUP_COLUMNS, LAYER_COLUMNS, SCHEMA_VERSION, Results
+from audit.study.results import SCHEMA_VERSION, Results
 from audit.study.verdict import compare_verdict, study_verdict
 
 DIGITS = tuple("0123456789")

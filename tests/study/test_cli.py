@@ -14,9 +14,9 @@ from PIL import Image
 
 import audit
 from audit.cli import main
+from audit.columns import GROUP_COLUMNS, SAMPLE_COLUMNS
 from audit.files import sha256
 from audit.models import load_checkpoint
-from audit.study.results import GROUP_COLUMNS, SAMPLE_COLUMNS
 
 FAST = ["--epochs", "2", "--device", "cpu"]
 METRICS = {

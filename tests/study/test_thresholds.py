@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from audit.columns import GROUP_COLUMNS
 from audit.errors import AuditError
-from audit.study.results import GROUP_COLUMNS, Results
+from audit.study.results import Results
 from audit.study.thresholds import Threshold, github, judge, junit
 
 ROWS = (

@@ -1,0 +1,1 @@
+"""One network on its samples, measured into rows."""

@@ -1,0 +1,158 @@
+"""Measuring one network on every group, beside its dense parent, into tidy tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from audit.columns import GROUP_COLUMNS, LAYER_COLUMNS
+from audit.data.grouped import GroupedData
+from audit.examine.causes import causes
+from audit.examine.error_rates import bias_amplification, error_rates, fairness
+from audit.examine.found import Contribution, Found, Row, identity, together
+from audit.examine.gaps import gaps
+from audit.examine.harm import calibration, harm
+from audit.examine.measured import ModelMeasures
+from audit.examine.settings import MeasureSettings
+from audit.examine.subject import Subject, make_subject
+from audit.measure import one_shot
+from audit.measure.cost import multiply_adds, surviving_multiply_adds
+from audit.models.checkpoint import Checkpoint
+
+MEASURES = {
+    "harm": harm,
+    "calibration": calibration,
+    "error_rates": error_rates,
+    "bias_amplification": bias_amplification,
+    "gaps": gaps,
+    "fairness": fairness,
+    "causes": causes,
+}
+"""Functions of a subject, in the order of their rows."""
+
+
+def measure_model(
+    checkpoint: Checkpoint,
+    dense: Checkpoint | None,
+    data: GroupedData,
+    settings: MeasureSettings | None = None,
+    name: str = "model",
+    factory: str | None = None,
+) -> ModelMeasures:
+    """Measure every group of a split under one network (M1-M9 and M13; M11 and M12 if asked for).
+
+    `dense` is its dense parent, on the same samples; without it there is no excess risk. A dense
+    network measured for itself is its own parent. Raises AuditError where the network, its parent
+    and the data do not go together.
+    """
+    settings = settings or MeasureSettings()
+    if dense is None and checkpoint.mask is None:
+        dense = checkpoint
+    subject = make_subject(checkpoint, dense, data, settings, name, factory)
+    return measured(subject, examine(subject))
+
+
+def examine(subject: Subject) -> Found:
+    """All that the settings ask for."""
+    return together(
+        find(subject) for name, find in MEASURES.items() if name not in subject.settings.without
+    )
+
+
+def measured(subject: Subject, found: Found) -> ModelMeasures:
+    """What was found, as tables and the network's entries in results.json."""
+    return ModelMeasures(
+        _group_table(found.rows),
+        _layer_table(found.layers),
+        _sample_table(subject, found.contributions),
+        list(found.overall),
+        _record(subject, found),
+    )
+
+
+def _group_table(rows: Sequence[Row]) -> pd.DataFrame:
+    table = pd.DataFrame(rows).reindex(columns=list(GROUP_COLUMNS))
+    return table.astype({"note": "string"})
+
+
+def _layer_table(rows: Sequence[Row]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
+    types: dict[str, Any] = dict.fromkeys(("value", "residual", "error"), float)
+    texts = dict.fromkeys(
+        ("model", "method", "constraint", "group", "layer", "metric", "space"), "string"
+    )
+    return table.astype(types | texts | {"converged": "boolean"})
+
+
+def _sample_table(subject: Subject, contributions: Sequence[Contribution]) -> pd.DataFrame:
+    """One row per sample of the split."""
+    found, data = subject.outputs, subject.data
+    return pd.DataFrame(
+        {
+            "model": subject.name,
+            "sample": data.samples[subject.rows.numpy()],
+            "split": subject.settings.split,
+            "group": np.array(data.group_names)[subject.codes],
+            "label": np.array(data.classes)[found.label.numpy()],
+            "prediction": np.array(data.classes)[found.prediction.numpy()],
+            "loss": found.loss.numpy(),
+            "margin": found.margin.numpy(),
+            "confidence": found.confidence.numpy(),
+            "boundary_closeness": found.closeness.numpy(),
+        }
+        | _before(subject)
+        | _columns(subject, contributions)
+    )
+
+
+def _before(subject: Subject) -> dict[str, NDArray[Any]]:
+    """What the dense parent of a pruned network says of each sample."""
+    if subject.dense is None or subject.parent is None:
+        return {}
+    return {
+        "dense_prediction": np.array(subject.data.classes)[subject.parent.prediction.numpy()],
+        "dense_confidence": subject.parent.confidence.numpy(),
+    }
+
+
+def _columns(
+    subject: Subject, contributions: Sequence[Contribution]
+) -> dict[str, NDArray[np.float64]]:
+    """The samples' parts of every metric; NaN where a sample was not chosen for it."""
+    rows = subject.rows.numpy()
+    found: dict[str, NDArray[np.float64]] = {}
+    for part in contributions:
+        column = found.setdefault(part.metric, np.full(len(rows), np.nan))
+        column[np.searchsorted(rows, part.rows.numpy())] = part.values
+    return found
+
+
+def _record(subject: Subject, found: Found) -> dict[str, Any]:
+    """The model's entry in results.json."""
+    network, mask, architecture = subject.network, subject.mask, subject.checkpoint.architecture
+    provenance = subject.checkpoint.provenance
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    sample = subject.data.batch(subject.rows[:1]).inputs
+    return identity(subject) | {
+        "name": subject.name,
+        "file": None,
+        "sha256": None,
+        "parameters": parameters,
+        "surviving_parameters": parameters - mask.size + mask.survivors,
+        "multiply_adds": multiply_adds(network, sample),
+        "surviving_multiply_adds": surviving_multiply_adds(network, sample),
+        "layer_sparsity": mask.layer_sparsity(),
+        "architecture": architecture.name,
+        "arguments": dict(architecture.arguments),
+        "input_shape": list(subject.data.input_shape),
+        "steps": provenance.steps,
+        "settings": dict(provenance.settings),
+        "notes": [*provenance.notes, *found.notes],
+        "one_shot": subject.dense is not None and one_shot(subject.dense, network),
+        "spectra": dict(found.spectra),
+        "parent": None if provenance.parent is None else provenance.parent.sha256,
+    }

@@ -1,0 +1,209 @@
+"""What every measure starts from: one network on the samples of a split, beside its parent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from audit.data.grouped import GroupedData
+from audit.examine.settings import MeasureSettings
+from audit.measure import (
+    Interval,
+    Outputs,
+    drop_interval,
+    excess_risk,
+    group_intervals,
+    predict,
+    wilson_interval,
+)
+from audit.measure.calibration import uncertain
+from audit.models.checkpoint import Checkpoint, check_same_data
+from audit.prune.mask import Mask, measured_mask
+
+Array = NDArray[np.float64]
+
+SHARES = ("accuracy", "uncertainty_share", "broken", "mended")
+"""Columns of zeros and ones, whose mean is a share."""
+
+
+@dataclass(frozen=True)
+class SampleBatches:
+    """(inputs, labels) of some samples, read anew each time, so that nothing is held at once."""
+
+    data: GroupedData
+    rows: Tensor
+    size: int
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((b.inputs, b.labels) for b in self.data.batches(self.rows, self.size))
+
+
+@dataclass(frozen=True)
+class Means:
+    """What is a mean over samples, by metric.
+
+    columns    every sample's part, float64 [n]
+    values     the means of the groups, float64 [G]; NaN where a group is absent
+    intervals  those of the groups [G]: Wilson, Bonett and Price, or the bootstrap
+    """
+
+    columns: Mapping[str, Array]
+    values: Mapping[str, Array]
+    intervals: Mapping[str, list[Interval]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One network under measurement: its outputs, its parent's, and one bootstrap for both.
+
+    dense     the dense parent where it is another network, else None
+    outputs   of the network on `rows`; `parent` those of its dense parent, None without one
+    rows      positions of the split's samples in `data`, int64 [n], ascending
+    codes     the group of each, int64 [n]; `counts` the samples of each group, int64 [G]
+    mask      read off the network's tensors
+    """
+
+    name: str
+    checkpoint: Checkpoint
+    data: GroupedData
+    settings: MeasureSettings
+    network: nn.Module
+    dense: nn.Module | None
+    outputs: Outputs
+    parent: Outputs | None
+    rows: Tensor
+    codes: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    mask: Mask
+    means: Means
+
+    @property
+    def large(self) -> NDArray[np.intp]:
+        """The groups of at least minimum size."""
+        return np.flatnonzero(self.counts >= self.settings.minimum_group_size)
+
+    @property
+    def present(self) -> NDArray[np.intp]:
+        """The groups that have samples in the split."""
+        return np.flatnonzero(self.counts)
+
+    def hessian_mask(self) -> Mapping[str, Tensor] | None:
+        """The surviving weights, for a pruned network."""
+        return self.checkpoint.mask and self.mask.parts
+
+
+@dataclass(frozen=True)
+class Part:
+    """The samples of one group that derivatives are taken on; rows int64 [n], ascending."""
+
+    group: int
+    rows: Tensor
+    batches: SampleBatches
+
+
+def make_subject(
+    checkpoint: Checkpoint,
+    dense: Checkpoint | None,
+    data: GroupedData,
+    settings: MeasureSettings,
+    name: str,
+    factory: str | None = None,
+) -> Subject:
+    """Run the network, and its dense parent, over the samples of the split.
+
+    Raises AuditError where the network, its parent and the data do not go together.
+    """
+    check_same_data(checkpoint, data)
+    rows = data.indices(settings.split)
+    batches = SampleBatches(data, rows, settings.batch_size)
+    network, other = checkpoint.model(factory), None
+    outputs = predict(network, batches)
+    parent = outputs if dense is checkpoint else None
+    if dense is not None and dense is not checkpoint:
+        check_same_data(dense, data)
+        other = dense.model(factory)
+        parent = predict(other, batches)
+    codes = data.groups[rows].numpy()
+    counts = np.bincount(codes, minlength=len(data.group_names))
+    return Subject(
+        name,
+        checkpoint,
+        data,
+        settings,
+        network,
+        other,
+        outputs,
+        parent,
+        rows,
+        codes,
+        counts,
+        measured_mask(network),
+        group_means(sample_columns(outputs, parent), codes, len(counts), settings),
+    )
+
+
+def sample_columns(outputs: Outputs, parent: Outputs | None) -> dict[str, Array]:
+    """What is a mean over samples, by metric: float64 [n]; some need the dense parent's outputs."""
+    columns = {
+        "loss": outputs.loss,
+        "accuracy": outputs.correct,
+        "boundary_closeness": outputs.closeness,
+        "boundary_margin": outputs.margin,
+        "uncertainty_share": torch.from_numpy(uncertain(outputs.confidence.numpy())),
+    }
+    if parent is not None:
+        risk = excess_risk(parent.loss.numpy(), outputs.loss.numpy())
+        columns["excess_risk"] = torch.from_numpy(risk)
+        columns["accuracy_drop"] = parent.correct - outputs.correct
+        columns["broken"] = parent.correct * (1 - outputs.correct)
+        columns["mended"] = (1 - parent.correct) * outputs.correct
+    return {name: column.numpy() for name, column in columns.items()}
+
+
+def group_means(
+    columns: Mapping[str, Array],
+    codes: NDArray[np.int64],
+    groups: int,
+    settings: MeasureSettings,
+) -> Means:
+    """The mean of every column over every group, with its interval; one resample for them all."""
+    intervals: dict[str, list[Interval]] = {}
+    continuous = [name for name in columns if name not in (*SHARES, "accuracy_drop")]
+    drawn = group_intervals(
+        np.stack([columns[name] for name in continuous], 1),
+        codes,
+        groups,
+        settings.resamples,
+        settings.seed,
+    )
+    for position, name in enumerate(continuous):
+        intervals[name] = [own[position] for own in drawn]
+    for name, column in columns.items():
+        own = [column[codes == group] for group in range(groups)]
+        if name in SHARES:
+            intervals[name] = [wilson_interval(round(part.sum()), len(part)) for part in own]
+        elif name == "accuracy_drop":
+            intervals[name] = [drop_interval(part) for part in own]
+    counts = np.bincount(codes, minlength=groups)
+    with np.errstate(invalid="ignore"):
+        values = {
+            name: np.asarray(np.bincount(codes, weights=column, minlength=groups) / counts)
+            for name, column in columns.items()
+        }
+    return Means(columns, values, intervals)
+
+
+def part_of(subject: Subject, group: int) -> Part:
+    """At most `samples_per_group` of a group: a seeded choice, the same for every model."""
+    settings = subject.settings
+    rows = subject.data.indices(settings.split, group=group)
+    if len(rows) > settings.samples_per_group:
+        generator = torch.Generator().manual_seed(settings.seed)
+        order = torch.randperm(len(rows), generator=generator)[: settings.samples_per_group]
+        rows = rows[order].sort().values
+    return Part(group, rows, SampleBatches(subject.data, rows, settings.batch_size))
