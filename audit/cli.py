@@ -19,9 +19,9 @@ from audit.errors import AuditError
 
 if TYPE_CHECKING:
     from audit.examine.settings import MeasureSettings
+    from audit.findings.results import Results
+    from audit.findings.thresholds import Threshold
     from audit.models.training import TrainingSettings
-    from audit.study.results import Results
-    from audit.study.thresholds import Threshold
 
 app = typer.Typer(
     help="Did pruning this network hurt some group, why, and how to prune it without that?",
@@ -381,7 +381,7 @@ def measure(
     pdf: Pdf = False,
 ) -> None:
     """Measure every group under one model, against its dense parent where it has one."""
-    from audit.study.compare import measure_files
+    from audit.study.checkpoints import measure_files
 
     checks = _Checks(_thresholds(fail_if), fail_if_possible, junit, github)
     settings = _measures(
@@ -427,7 +427,7 @@ def compare(
     card: Card = False,
 ) -> None:
     """Compare pruned models group by group: which harms whom, by how much, and why."""
-    from audit.study.compare import compare_files
+    from audit.study.checkpoints import compare_files
 
     checks = _Checks(_thresholds(fail_if), fail_if_possible, junit, github)
     settings = _measures(
@@ -452,7 +452,7 @@ def report(
     card: Card = False,
 ) -> None:
     """Draw the report anew from stored results; no model is needed."""
-    from audit.study.results import load_results
+    from audit.findings.results import load_results
 
     _write_reports(load_results(folder), folder, pdf, card)
 
@@ -506,7 +506,7 @@ def _make_pruned(
 ) -> None:
     from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
     from audit.prune.mask import Mask, check_rate
-    from audit.study.compare import data_of
+    from audit.study.checkpoints import data_of
     from audit.study.making import prune_model
 
     check_rate(rate)
@@ -522,7 +522,7 @@ def _make_pruned(
 
 def _thresholds(texts: list[str] | None) -> list[Threshold]:
     """Read before anything is measured, so that a misspelt one costs no time."""
-    from audit.study.thresholds import Threshold
+    from audit.findings.thresholds import Threshold
 
     return [Threshold.parse(text) for text in texts or ()]
 
@@ -539,7 +539,7 @@ class _Checks:
     def run(self, results: Results) -> None:
         """Judge, tell, and exit with 1 where one failed."""
         from audit.files import write_atomically
-        from audit.study.thresholds import github, judge, junit
+        from audit.findings.thresholds import github, judge, junit
 
         judgements = judge(results, self.thresholds)
         if self.junit_file is not None:

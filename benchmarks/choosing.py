@@ -26,8 +26,8 @@ from audit.data import load_data
 from audit.data.digits import DIGITS_TAIL, load_digits
 from audit.data.grouped import GroupedData
 from audit.data.splits import SplitSettings, split_samples
-from audit.measure import predict
 from audit.measure.fairness import METRICS, confusion_counts, fairness_differences
+from audit.measure.predictions import predict
 from audit.models.checkpoint import Checkpoint
 from audit.study.making import prune_model, train_model
 from audit.study.settings import Method, StudySettings, load_settings

@@ -29,7 +29,7 @@ from torch import nn
 
 from audit import TrainingSettings
 from audit.data import load_data
-from audit.measure import CurvatureSettings, top_eigenvalues
+from audit.measure.curvature import CurvatureSettings, top_eigenvalues
 from audit.models.zoo import Architecture, build_model
 from audit.study.making import train_model
 

@@ -19,6 +19,8 @@ import torch
 from audit.data.grouped import GroupedData
 from audit.data.splits import SplitSettings, split_samples
 
+pytest_plugins = ["tests.fakes"]
+
 torch.set_num_threads(1)
 matplotlib.use("Agg")
 

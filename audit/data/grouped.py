@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from audit import html
+from audit import display
 from audit.errors import AuditError
 
 SPLITS = ("train", "select", "test")
@@ -145,8 +145,8 @@ class GroupedData:
             f"{len(self.group_names)} groups by {self.attribute}"
         )
         sizes = self.sizes().map("{:,}".format).rename_axis(columns="samples")
-        return html.panel(
-            self.name, html.paragraph(about), html.table(sizes), html.sentences(self.notes)
+        return display.panel(
+            self.name, display.paragraph(about), display.table(sizes), display.sentences(self.notes)
         )
 
 

@@ -23,25 +23,20 @@ from audit.examine.found import (
     together,
 )
 from audit.examine.subject import Part, Subject, part_of
-from audit.measure import (
-    Attribution,
+from audit.measure.attribution import Attribution, loss_bound, one_shot, taylor_attribution
+from audit.measure.boundary import deepfool_distance, input_distance
+from audit.measure.curvature import (
     CurvatureSettings,
     Eigenvalue,
     curvature_samples,
-    gradient_norm,
     hessian_extremes,
-    input_distance,
     layer_extremes,
-    logit_slopes,
-    loss_bound,
-    mean_gradient,
-    one_shot,
     pyhessian_max_eigenvalue,
-    spectral_density,
-    taylor_attribution,
     top_eigenvalues,
 )
-from audit.measure.boundary import deepfool_distance
+from audit.measure.density import spectral_density
+from audit.measure.gradient import gradient_norm, mean_gradient
+from audit.measure.theory import logit_slopes
 
 TAYLOR = ("taylor_slope", "taylor_curvature", "taylor_buffers", "taylor_remainder")
 SLOPES = {

@@ -9,9 +9,14 @@ from numpy.typing import NDArray
 
 from audit.examine.found import Found, Row, floored, group_row, overall_row
 from audit.examine.subject import Subject
-from audit.measure import FairnessDifference, fairness_differences, wilson_interval
 from audit.measure.calibration import amplification_interval
-from audit.measure.fairness import confusion_counts, rate_counts
+from audit.measure.fairness import (
+    FairnessDifference,
+    confusion_counts,
+    fairness_differences,
+    rate_counts,
+)
+from audit.measure.uncertainty import wilson_interval
 
 
 def confusion(subject: Subject) -> NDArray[np.int64]:

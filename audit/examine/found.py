@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audit.examine.subject import Part, Subject
-from audit.measure import Eigenvalue, Interval, NoiseFloor, mean_interval
+from audit.measure.curvature import Eigenvalue
+from audit.measure.uncertainty import Interval, NoiseFloor, mean_interval
 
 Row = dict[str, Any]
 UNKNOWN = Interval(float("nan"), float("nan"))

@@ -7,10 +7,10 @@ import numpy as np
 from audit.examine.found import Found, Row, floored, overall_row
 from audit.examine.harm import accuracy_gaps
 from audit.examine.subject import Array, Subject
-from audit.measure import (
+from audit.measure.risk import fairness_violation
+from audit.measure.uncertainty import (
     NoiseFloor,
     drop_floor,
-    fairness_violation,
     gap_contrasts,
     maximum_interval,
     mean_floor,

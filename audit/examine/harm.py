@@ -6,17 +6,17 @@ import numpy as np
 
 from audit.examine.found import UNKNOWN, Found, Row, group_row, overall_row
 from audit.examine.subject import Array, Subject
-from audit.measure import (
+from audit.measure.calibration import calibration_error, calibration_floor, calibration_interval
+from audit.measure.risk import excess_accuracy_gap
+from audit.measure.uncertainty import (
     Interval,
     combined_interval,
-    excess_accuracy_gap,
     gap_contrasts,
     holm,
     mean_interval,
     rest_p_values,
     wilson_interval,
 )
-from audit.measure.calibration import calibration_error, calibration_floor, calibration_interval
 
 TESTED = ("excess_risk", "accuracy_drop")
 OVERALL = ("accuracy", "loss", "excess_risk")

@@ -19,7 +19,7 @@ from audit.examine.harm import calibration, harm
 from audit.examine.measured import ModelMeasures
 from audit.examine.settings import MeasureSettings
 from audit.examine.subject import Subject, make_subject
-from audit.measure import one_shot
+from audit.measure.attribution import one_shot
 from audit.measure.cost import multiply_adds, surviving_multiply_adds
 from audit.models.checkpoint import Checkpoint
 

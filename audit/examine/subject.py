@@ -12,16 +12,10 @@ from torch import Tensor, nn
 
 from audit.data.grouped import GroupedData
 from audit.examine.settings import MeasureSettings
-from audit.measure import (
-    Interval,
-    Outputs,
-    drop_interval,
-    excess_risk,
-    group_intervals,
-    predict,
-    wilson_interval,
-)
 from audit.measure.calibration import uncertain
+from audit.measure.predictions import Outputs, predict
+from audit.measure.risk import excess_risk
+from audit.measure.uncertainty import Interval, drop_interval, group_intervals, wilson_interval
 from audit.models.checkpoint import Checkpoint, check_same_data
 from audit.prune.mask import Mask, measured_mask
 

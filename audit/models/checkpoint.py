@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audit import html
+from audit import display
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.files import replacing, sha256
@@ -117,8 +117,8 @@ class Checkpoint:
     def _repr_html_(self) -> str:
         """What the network is and where it came from, for a notebook."""
         title = f"{self.architecture.name}, {self.provenance.method}"
-        notes = html.sentences(self.provenance.notes)
-        return html.panel(title, html.facts(_facts(self)), notes)
+        notes = display.sentences(self.provenance.notes)
+        return display.panel(title, display.facts(_facts(self)), notes)
 
 
 def make_checkpoint(

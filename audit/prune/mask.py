@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from audit import html
+from audit import display
 from audit.errors import AuditError
 
 
@@ -72,12 +72,12 @@ class Mask:
                 "weights": [f"{part.numel():,}" for part in self.parts.values()],
                 "survive": [f"{int(part.sum()):,}" for part in self.parts.values()],
                 "sparsity": [f"{share:.2%}" for share in self.layer_sparsity().values()],
-                "removed": [html.bar(share) for share in self.layer_sparsity().values()],
+                "removed": [display.bar(share) for share in self.layer_sparsity().values()],
             },
             index=pd.Index(self.parts, name="layer"),
         )
-        return html.panel(
-            f"Mask, sparsity {self.sparsity:.2%}", html.paragraph(about), html.table(layers)
+        return display.panel(
+            f"Mask, sparsity {self.sparsity:.2%}", display.paragraph(about), display.table(layers)
         )
 
     @torch.no_grad()

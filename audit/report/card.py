@@ -14,10 +14,10 @@ from jinja2 import Environment, PackageLoader
 
 from audit.errors import AuditError
 from audit.files import write_atomically
+from audit.findings.results import Results
+from audit.findings.verdict import label, percent, points
 from audit.report.evidence import GAPS, gap_table
 from audit.report.tables import Table, TableRow, group_table
-from audit.study.results import Results
-from audit.study.verdict import label, percent, points
 
 SHOWN = ("accuracy", "excess_accuracy_gap", "excess_risk")
 TASKS = {3: "image-classification", 1: "tabular-classification"}

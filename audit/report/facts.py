@@ -8,9 +8,16 @@ from typing import Any
 
 import pandas as pd
 
+from audit.findings.results import Results
+from audit.findings.verdict import (
+    BEYOND_ROUNDING,
+    harmed_groups,
+    label,
+    onset,
+    overall_table,
+    percent,
+)
 from audit.report.tables import interval, number
-from audit.study.results import Results
-from audit.study.verdict import BEYOND_ROUNDING, harmed_groups, label, onset, overall_table, percent
 
 GAP = "max_excess_accuracy_gap"
 

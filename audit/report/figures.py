@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from scipy.stats import spearmanr
 
+from audit.findings.verdict import percent
 from audit.report.tables import interval, number
-from audit.study.verdict import percent
 
 # Six of each, so that no two of six methods look alike even without colour.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#6b4c00")

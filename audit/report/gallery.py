@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from audit.findings.results import MOST_PIXELS, Results, broken
 from audit.report.tables import number
-from audit.study.gallery import MOST_PIXELS
-from audit.study.results import Results, broken
 
 PEOPLE = ("utkface", "fairface")
 NOT_PEOPLE = ("digits",)

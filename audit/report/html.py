@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader
 
 from audit.errors import AuditError
 from audit.files import replacing, write_atomically
+from audit.findings.results import Results
 from audit.report.view import DEFINITIONS, View, anchor, defined_as, make_view, on_paper
-from audit.study.results import Results
 
 
 def write_report(results: Results, folder: Path | str) -> Path:

@@ -10,12 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from audit.report import figures
-from audit.report.figures import Drawing
-from audit.report.gallery import Strip
-from audit.report.tables import Table, comparison_tables, group_table, model_table
-from audit.study.results import Results
-from audit.study.verdict import (
+from audit.findings.results import Results
+from audit.findings.verdict import (
     BEYOND_ROUNDING,
     ODDS,
     beyond_chance,
@@ -23,6 +19,10 @@ from audit.study.verdict import (
     overall_table,
     percent,
 )
+from audit.report import figures
+from audit.report.figures import Drawing
+from audit.report.gallery import Strip
+from audit.report.tables import Table, comparison_tables, group_table, model_table
 
 CAUSES = ("gradient_norm", "hessian_max_eigenvalue", "boundary_closeness", "input_distance")
 RELATIONS = (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.study.verdict import BEYOND_ROUNDING, percent
+from audit.findings.verdict import BEYOND_ROUNDING, percent
 
 GROUP_METRICS = {
     "accuracy": "accuracy",

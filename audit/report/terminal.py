@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from audit.findings.results import Results
+from audit.findings.verdict import BEYOND_ROUNDING
 from audit.report.tables import Table as Contents
 from audit.report.tables import interval, model_table, number
-from audit.study.results import Results
-from audit.study.verdict import BEYOND_ROUNDING
 
 WIDE = ("parameters left", "steps", "fairness violation ξ (nats)")
 SIDES = ("baseline", "candidate")

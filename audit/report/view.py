@@ -7,14 +7,14 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from audit.findings.results import Results
+from audit.findings.verdict import judged_models
 from audit.report.evidence import attribution_table, cause_table, exemplar_table, gap_table
 from audit.report.facts import Fact, facts
 from audit.report.gallery import strips, whose
-from audit.report.rates import prediction_tables
+from audit.report.predictions import prediction_tables
 from audit.report.sections import Section, comparison_sections, study_sections
 from audit.report.tables import Table, eigenvalue_table, layer_table, network_table, size_table
-from audit.study.results import Results
-from audit.study.verdict import judged_models
 
 DEFINITIONS = (
     (

@@ -10,14 +10,14 @@ import pandas as pd
 
 from audit.data.grouped import GroupedData
 from audit.examine.measured import ModelMeasures
+from audit.findings.causes import causes_table
+from audit.findings.comparison import comparison_table
+from audit.findings.error_rates import rates_table
+from audit.findings.exemplars import exemplar_table
+from audit.findings.results import SCHEMA_VERSION, Results
+from audit.findings.verdict import compare_verdict, study_verdict
 from audit.models.checkpoint import library_versions
-from audit.study.causes import causes_table
-from audit.study.comparison import comparison_table
-from audit.study.exemplars import exemplar_table
-from audit.study.gallery import take_pictures
-from audit.study.rates import rates_table
-from audit.study.results import SCHEMA_VERSION, Results
-from audit.study.verdict import compare_verdict, study_verdict
+from audit.study.pictures import take_pictures
 
 
 def gather(

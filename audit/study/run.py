@@ -23,13 +23,13 @@ from audit.data.grouped import GroupedData
 from audit.examine.measured import MEASURES_VERSION, ModelMeasures
 from audit.examine.measuring import measure_model
 from audit.files import sha256
+from audit.findings.results import Results
 from audit.mitigate.constraints import make_constraints
 from audit.mitigate.methods import MITIGATION_METHODS
 from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
-from audit.study.gallery import check_images
 from audit.study.gather import gather
 from audit.study.making import prune_model, train_model
-from audit.study.results import Results
+from audit.study.pictures import check_images
 from audit.study.settings import Method, StudySettings
 
 

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from audit.errors import AuditError
-from audit.measure import input_distance
-from audit.measure.boundary import deepfool_distance
+from audit.measure.boundary import deepfool_distance, input_distance
 
 
 def toy():

@@ -9,17 +9,16 @@ from torch import nn
 from torch.func import functional_call, hessian
 
 from audit.errors import AuditError
-from audit.measure import (
+from audit.measure import curvature, network
+from audit.measure.boundary import input_distance
+from audit.measure.curvature import (
     CurvatureSettings,
-    curvature,
-    gradient_norm,
+    curvature_samples,
+    curvatures_along,
     hessian_extremes,
-    input_distance,
-    mean_gradient,
-    network,
     pyhessian_max_eigenvalue,
 )
-from audit.measure.curvature import curvature_samples, curvatures_along
+from audit.measure.gradient import gradient_norm, mean_gradient
 from audit.measure.hessian import Hessian, flatten, unflatten
 from audit.measure.network import inner, trainable
 from audit.prune.magnitude import magnitude_mask

@@ -5,7 +5,7 @@ import torch
 from scipy.sparse.linalg import eigsh
 from torch import nn
 
-from audit.measure import CurvatureSettings, hessian_extremes
+from audit.measure.curvature import CurvatureSettings, hessian_extremes
 
 EXACT = CurvatureSettings(tolerance=1e-10, max_products=400, extra=400)
 

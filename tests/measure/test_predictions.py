@@ -6,14 +6,9 @@ import torch
 from torch import nn
 
 from audit.errors import AuditError
-from audit.measure import (
-    excess_accuracy_gap,
-    excess_risk,
-    fairness_violation,
-    input_distance,
-    predict,
-)
-from audit.measure.predictions import outputs
+from audit.measure.boundary import input_distance
+from audit.measure.predictions import outputs, predict
+from audit.measure.risk import excess_accuracy_gap, excess_risk, fairness_violation
 
 
 def test_outputs_by_hand():

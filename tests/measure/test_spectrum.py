@@ -7,7 +7,7 @@ from torch import nn
 from torch.func import functional_call, hessian
 
 from audit.errors import AuditError
-from audit.measure import CurvatureSettings, layer_extremes, top_eigenvalues
+from audit.measure.curvature import CurvatureSettings, layer_extremes, top_eigenvalues
 from audit.measure.density import spectral_density
 from audit.prune.magnitude import magnitude_mask
 

@@ -7,7 +7,8 @@ from scipy.optimize import minimize
 from torch import nn
 from torch.func import functional_call, hessian
 
-from audit.measure import gradient_norm, hessian_extremes
+from audit.measure.curvature import hessian_extremes
+from audit.measure.gradient import gradient_norm
 from audit.measure.theory import logit_slopes, softmax_curvature
 
 

@@ -6,9 +6,9 @@ from html import unescape
 import pandas as pd
 import pytest
 
+from audit.findings.results import load_results
 from audit.report import render, write_report
 from audit.report.gallery import whose
-from audit.study.results import load_results
 
 MODEL = "magnitude-0.98-seed0"
 PNG = b"\x89PNG \xff the bytes of a picture"

@@ -186,5 +186,5 @@ def test_the_same_results_give_the_same_page(study):
 
 
 def test_a_report_is_drawn_without_torch():
-    code = "import audit.report, audit.study.results, sys; sys.exit('torch' in sys.modules)"
+    code = "import audit.report, audit.findings.results, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

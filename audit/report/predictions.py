@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from audit.findings.results import Results, broken
+from audit.findings.verdict import shown_models
 from audit.report.tables import DASH, Cell, Table, TableRow, interval, number
-from audit.study.results import Results, broken
-from audit.study.verdict import shown_models
 
 MOST_CHANGES = 3
 

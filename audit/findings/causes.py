@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.measure import explained_shares, rank_correlation
+from audit.measure.association import explained_shares, rank_correlation
 
 CAUSES = (
     "group_size",

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from audit.columns import GROUP_COLUMNS, LAYER_COLUMNS
+from audit.findings.causes import causes_table
+from audit.findings.comparison import comparison_table
+from audit.findings.error_rates import rates_table
+from audit.findings.exemplars import exemplar_table
+from audit.findings.results import SCHEMA_VERSION, Results
+from audit.findings.verdict import compare_verdict, study_verdict
 from audit.report.evidence import GAPS
-from audit.study.causes import causes_table
-from audit.study.comparison import comparison_table
-from audit.study.exemplars import exemplar_table
-from audit.study.rates import rates_table
-from audit.study.results import SCHEMA_VERSION, Results
-from audit.study.verdict import compare_verdict, study_verdict
 
 DIGITS = tuple("0123456789")
 METHODS = (("magnitude", "none"), ("bilevel", "excess-accuracy"))

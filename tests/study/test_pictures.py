@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from audit.errors import AuditError
-from audit.study.gallery import MOST_PICTURES, MOST_PIXELS, take_pictures
+from audit.study.pictures import MOST_PICTURES, MOST_PIXELS, take_pictures
 
 
 def results_of(data, gaps, model="pruned"):

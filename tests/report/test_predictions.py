@@ -12,8 +12,8 @@ from fairlearn.metrics import (
 )
 from sklearn.metrics import precision_score
 
-from audit.report.rates import prediction_tables
-from audit.study.rates import group_rates, rates_table
+from audit.findings.error_rates import group_rates, rates_table
+from audit.report.predictions import prediction_tables
 
 MODEL = "magnitude-0.98-seed0"
 

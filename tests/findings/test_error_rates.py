@@ -12,8 +12,8 @@ from fairlearn.metrics import (
 from sklearn.metrics import precision_score
 
 import audit
-from audit.study.compare import compare_models
-from audit.study.thresholds import Threshold, judge
+from audit.findings.thresholds import Threshold, judge
+from audit.study.checkpoints import compare_models
 
 FAST = audit.MeasureSettings(curvature="none", resamples=100, samples_per_group=5)
 

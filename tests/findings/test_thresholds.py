@@ -8,8 +8,8 @@ import pytest
 
 from audit.columns import GROUP_COLUMNS
 from audit.errors import AuditError
-from audit.study.results import Results
-from audit.study.thresholds import Threshold, github, judge, junit
+from audit.findings.results import Results
+from audit.findings.thresholds import Threshold, github, judge, junit
 
 ROWS = (
     ("a", "excess_risk", 0.30, 0.20, 0.40, ""),

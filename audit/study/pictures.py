@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from audit.errors import AuditError
-from audit.study.results import broken
-from audit.study.verdict import BEYOND_ROUNDING, label
+from audit.findings.results import MOST_PIXELS, broken
+from audit.findings.verdict import BEYOND_ROUNDING, label
 
 if TYPE_CHECKING:
     from audit.data.grouped import GroupedData
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 MOST_NETWORKS = 3
 MOST_GROUPS = 3
 MOST_PICTURES = 8
-MOST_PIXELS = 48
 COLUMNS = (
     "model",
     "group",

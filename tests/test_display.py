@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import audit
-from audit import html
+from audit import display
 from audit.models import Architecture, Parent, Provenance, build_model, make_checkpoint
 
 HOSTILE = (
@@ -131,17 +131,17 @@ def test_nothing_fixes_a_colour(two_groups):
 
 
 def test_long_tables_lose_their_middle():
-    text = html.table(pd.DataFrame({"value": range(10_000)}))
+    text = display.table(pd.DataFrame({"value": range(10_000)}))
     assert len(Page(text).rows) < 60
     assert len(text) < 10_000
 
 
 def test_many_sentences_are_folded_and_none_is_lost():
-    page = Page(html.sentences([f"sentence {place}" for place in range(20)]))
+    page = Page(display.sentences([f"sentence {place}" for place in range(20)]))
     assert [text for text in page.texts if "more" in text] == ["12 more"]
     assert {f"sentence {place}" for place in range(20)} <= set(page.texts)
-    assert "details" not in Page(html.sentences(["one"])).tags
-    assert html.sentences([]) == ""
+    assert "details" not in Page(display.sentences(["one"])).tags
+    assert display.sentences([]) == ""
 
 
 def test_a_console_gets_one_line(two_groups):

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from audit.errors import AuditError
+from audit.findings.results import load_results
 from audit.report import render
-from audit.study.results import load_results
 
 
 def test_results_come_back_as_they_were_with_the_order_of_groups(fake, tmp_path):

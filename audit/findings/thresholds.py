@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from audit.errors import AuditError
-from audit.study.results import Results
+from audit.findings.results import Results
 
 FORM = re.compile(r"\s*(max|min|any|overall)\s+(\w+)\s*([<>])\s*(-?\d*\.?\d+(?:e-?\d+)?)\s*", re.I)
 WORDS = (

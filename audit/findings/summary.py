@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from audit.study.verdict import Row, label, percent, points
+from audit.findings.verdict import Row, label, percent, points
 
 GAP = "max_excess_accuracy_gap"
 

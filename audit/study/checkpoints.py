@@ -13,10 +13,10 @@ from audit.examine.measured import ModelMeasures
 from audit.examine.measuring import measure_model
 from audit.examine.settings import MeasureSettings
 from audit.files import sha256
+from audit.findings.results import Results
 from audit.models.checkpoint import Checkpoint, load_checkpoint, parent_path
-from audit.study.gallery import check_images
 from audit.study.gather import gather
-from audit.study.results import Results
+from audit.study.pictures import check_images
 
 
 def compare_models(

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from audit.study.verdict import _odds, _points, beyond_chance, compare_verdict, study_verdict
+from audit.findings.verdict import _odds, _points, beyond_chance, compare_verdict, study_verdict
 
 ODDS = "equalized_odds_difference"
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")

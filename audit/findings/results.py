@@ -9,14 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from audit import html
+from audit import display
 from audit.columns import LAYER_COLUMNS
 from audit.errors import AuditError
 from audit.files import replacing, write_atomically
-from audit.study.summary import summary
+from audit.findings.summary import summary
 
 SCHEMA_VERSION = 3
 GALLERY = "gallery.parquet"
+MOST_PIXELS = 48
+"""The longer side of a picture in the gallery."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ class Results:
     def _repr_html_(self) -> str:
         """The verdict and one small table, for a notebook."""
         verdict = self.record["verdict"]
-        found = html.sentences(verdict["sentences"])
-        return html.panel(verdict["headline"], found, html.table(summary(self.record)))
+        found = display.sentences(verdict["sentences"])
+        return display.panel(verdict["headline"], found, display.table(summary(self.record)))
 
 
 def load_results(folder: Path | str) -> Results:

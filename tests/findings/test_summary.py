@@ -5,7 +5,7 @@ from html import escape
 import numpy as np
 import pytest
 
-from audit.study.summary import summary
+from audit.findings.summary import summary
 
 
 def test_a_study_has_a_row_per_method_and_rate(fake):

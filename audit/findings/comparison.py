@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from audit.measure import (
+from audit.measure.uncertainty import (
     Interval,
     combined_interval,
     drop_interval,
