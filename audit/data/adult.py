@@ -13,6 +13,7 @@ import torch
 
 from audit.data.attributes import Attribute, make_groups, strata
 from audit.data.grouped import GroupedData
+from audit.data.identity import content_digests
 from audit.data.splits import SplitSettings, split_samples
 from audit.errors import AuditError
 
@@ -77,6 +78,10 @@ def load_adult(
             + [f"test-{row:05d}" for row in range(len(parts["test"]))]
         ),
         splits=split_samples(strata(labels, groups.codes), split, test=test),
+        contents=content_digests(
+            "\x1f".join(map(str, row)).encode()
+            for row in table[[*NUMERIC, *CATEGORICAL]].itertuples(index=False)
+        ),
         notes=(
             *groups.notes,
             "UCI Adult: US census of 1994; sex and race as the census recorded them. Both stay "

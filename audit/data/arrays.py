@@ -10,64 +10,123 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from audit.data.attributes import strata
-from audit.data.grouped import GroupedData
-from audit.data.splits import SplitSettings, split_samples
+from audit.data.attributes import (
+    MISSING,
+    Attribute,
+    declared,
+    from_column,
+    strata,
+)
+from audit.data.grouped import SPLITS, GroupedData
+from audit.data.notes import noted
+from audit.data.scaling import Scaling, make_scaling
+from audit.data.splits import SplitSettings, firsts, split_samples
 from audit.errors import AuditError
 
 
 def from_arrays(
     inputs: Any,
-    labels: Sequence[Any] | np.ndarray | Tensor,
-    groups: Sequence[Any] | np.ndarray | Tensor,
+    labels: Any,
+    groups: Any,
     *,
     name: str = "data",
     attribute: str = "group",
     classes: Sequence[str] | None = None,
     group_names: Sequence[str] | None = None,
     samples: Sequence[str] | None = None,
+    units: Any = None,
+    missing: Sequence[str] = (),
+    scaling: Scaling | str | None = None,
     split: SplitSettings | None = None,
     splits: Mapping[str, Any] | None = None,
 ) -> GroupedData:
     """Data from arrays: inputs [n, ...], and labels and groups [n] as numbers or text.
 
-    Names are the sorted values, unless `classes` or `group_names` declare them, which may name
-    more than occur. `splits` gives the positions (or a mask) of train, select and test where they
-    are fixed; otherwise `split` says how to divide. Raises AuditError where a value is missing or
-    not among the declared names, or where the arrays do not fit together.
+    Names are the sorted values (numbers as numbers), unless `classes` or `group_names` declare
+    them, which may name more than occur; numbers that are none of the declared names are positions
+    among them. What is missing is alike in every container (see `from_column`; `missing` declares
+    words for it): a missing label is refused, a missing group is the group (missing).
+
+    scaling  "image" where inputs are images of 0 to 255 that the network takes as [-1, 1], or a
+             Scaling; without one, numbers are fed to the network as they are
+    units    the person (or other unit) of each sample: those of one stay in one split
+    splits   the positions (or a mask) of train, select and test where they are fixed; those that
+             are left out are empty. Otherwise `split` says how to divide.
+
+    Raises AuditError where a label is missing, a value is not among the declared names, or the
+    arrays do not fit together.
 
     >>> data = from_arrays(np.eye(40), ["no", "yes"] * 20, ["a"] * 20 + ["b"] * 20)
     >>> data.group_names, data.classes
     (('a', 'b'), ('no', 'yes'))
     """
     tensor = _inputs(inputs)
-    label_codes, class_names = _codes(labels, classes, "label")
-    group_codes, names = _codes(groups, group_names, "group")
-    ids = (
-        [f"{row:06d}" for row in range(len(tensor))]
-        if samples is None
-        else [str(i) for i in samples]
-    )
-    if not 0 < len(tensor) == len(label_codes) == len(group_codes):
+    own = _attribute(labels, "label", missing)
+    if own.missing:
+        raise AuditError(f"{own.missing:,} samples have no label; give them one, or drop them")
+    found_labels = _coded(own, classes, "label")
+    found_groups = _coded(_attribute(groups, "group", missing), group_names, "group")
+    if not 0 < len(tensor) == len(found_labels.codes) == len(found_groups.codes):
         raise AuditError(
-            f"found {len(tensor)} inputs, {len(label_codes)} labels, {len(group_codes)} groups; "
-            "expected one of each per sample, and at least one"
+            f"found {len(tensor)} inputs, {len(found_labels.codes)} labels, "
+            f"{len(found_groups.codes)} groups; expected one of each per sample, and at least one"
         )
+    label_codes, group_codes = (
+        torch.from_numpy(found.codes.astype(np.int64)) for found in (found_labels, found_groups)
+    )
+    numbers = None if units is None else from_column(units).codes.astype(np.int64)
     if splits is None:
-        found = split_samples(strata(label_codes, group_codes), split or SplitSettings())
+        first = None if numbers is None else firsts(numbers)
+        found = split_samples(strata(label_codes, group_codes), split or SplitSettings(), first)
     else:
-        found = {key: _positions(rows) for key, rows in splits.items()}
-    return GroupedData(
-        name, tensor, label_codes, group_codes, class_names, names, attribute, np.array(ids), found
+        empty = {part: torch.empty(0, dtype=torch.int64) for part in SPLITS}
+        found = empty | {part: _positions(rows) for part, rows in splits.items()}
+    rule = make_scaling(scaling)
+    return noted(
+        GroupedData(
+            name=name,
+            inputs=tensor,
+            labels=label_codes,
+            groups=group_codes,
+            classes=found_labels.names,
+            group_names=found_groups.names,
+            attribute=attribute,
+            samples=_ids(samples, len(tensor)),
+            splits=found,
+            notes=_unscaled(tensor, rule),
+            scaling=rule,
+            units=None if numbers is None else torch.from_numpy(numbers),
+        )
     )
 
 
 def _inputs(values: Any) -> Tensor:
     try:
-        tensor = torch.as_tensor(values)
+        numbers = values.to_numpy() if isinstance(values, pd.DataFrame | pd.Series) else values
+        tensor = torch.as_tensor(numbers)
     except (TypeError, ValueError, RuntimeError) as error:
         raise AuditError(f"found inputs that are not an array of numbers: {error}") from error
     return tensor if tensor.dtype == torch.uint8 else tensor.float()
+
+
+def _unscaled(inputs: Tensor, scaling: Scaling | None) -> tuple[str, ...]:
+    """A note where inputs are of the form of images and nobody said how they are scaled."""
+    if scaling is not None or inputs.dtype != torch.uint8 or inputs.ndim != 4:
+        return ()
+    return (
+        "The inputs look like images (whole numbers of one byte, four dimensions) and were not "
+        "declared so: the network is fed their 0 to 255 as they are; scaling='image' makes them "
+        "[-1, 1].",
+    )
+
+
+def _ids(samples: Sequence[str] | None, number: int) -> np.ndarray:
+    if samples is None:
+        return np.array([f"{row:06d}" for row in range(number)])
+    found = from_column(samples)
+    if found.missing:
+        raise AuditError(f"{found.missing:,} samples have no id; expected one of its own for each")
+    return np.asarray(np.array(found.names)[found.codes])
 
 
 def _positions(rows: Any) -> Tensor:
@@ -77,22 +136,21 @@ def _positions(rows: Any) -> Tensor:
     )
 
 
-def _codes(
-    values: Sequence[Any] | np.ndarray | Tensor, names: Sequence[str] | None, what: str
-) -> tuple[Tensor, tuple[str, ...]]:
-    """Positions of the values among their names, and the names."""
-    found = np.asarray(values)
-    if found.ndim != 1:
-        raise AuditError(f"found {what}s of shape {found.shape}; expected one per sample")
-    missing = int(pd.isna(found).sum())
-    if missing:
-        raise AuditError(f"{missing:,} samples have no {what}; name a value for it, or drop them")
-    declared = [str(name) for name in (np.unique(found) if names is None else names)]
-    if names is not None and np.issubdtype(found.dtype, np.integer):
-        return torch.from_numpy(found.astype(np.int64)), tuple(declared)
-    position = {name: code for code, name in enumerate(declared)}
-    unknown = {str(value) for value in found} - set(position)
-    if unknown:
-        raise AuditError(f"found {what} '{min(unknown)}'; expected one of {', '.join(declared)}")
-    codes = [position[str(value)] for value in found]
-    return torch.tensor(codes, dtype=torch.int64), tuple(declared)
+def _attribute(values: Any, what: str, missing: Sequence[str]) -> Attribute:
+    shape = getattr(values, "shape", None)
+    if shape is not None and len(shape) != 1:
+        raise AuditError(f"found {what}s of shape {tuple(shape)}; expected one per sample")
+    return from_column(values, missing)
+
+
+def _coded(found: Attribute, names: Sequence[str] | None, what: str) -> Attribute:
+    """The values by their declared names; whole numbers that are no names are positions there."""
+    if names is None:
+        return found
+    wanted = tuple(str(name) for name in names)
+    known = [name for name in found.names if name != MISSING]
+    positions = {str(place): name for place, name in enumerate(wanted)}
+    positions |= {"False": wanted[0], "True": wanted[-1]} if len(wanted) == 2 else {}
+    if any(name not in wanted for name in known) and all(name in positions for name in known):
+        found = Attribute(tuple(positions.get(name, name) for name in found.names), found.codes)
+    return declared(found, wanted, what)

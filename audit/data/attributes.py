@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import product
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +19,7 @@ from audit.errors import AuditError
 MISSING = "(missing)"
 WHOLE = 2.0**53
 """From here on not every whole number is a float."""
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,12 @@ class Attribute:
 
     names: tuple[str, ...]
     codes: np.ndarray
+
+    @property
+    def missing(self) -> int:
+        """How many samples have no value."""
+        found = self.names.index(MISSING) if MISSING in self.names else -1
+        return int((self.codes == found).sum())
 
 
 @dataclass(frozen=True)
@@ -39,16 +49,78 @@ class Groups:
     notes: tuple[str, ...] = ()
 
 
-def from_column(column: pd.Series) -> Attribute:
-    """The values of a column, ordered as text; an empty one is (missing), a number 2.0 is 2."""
-    known = column.dropna()
-    whole = pd.api.types.is_float_dtype(column) and bool(
-        ((known % 1 == 0) & (known.abs() < WHOLE)).all()
-    )
-    values = column.astype("Int64") if whole else column
-    text = values.astype("string").fillna("").replace("", MISSING)
-    names, codes = np.unique(text.to_numpy(dtype=str), return_inverse=True)
-    return Attribute(tuple(names.tolist()), codes)
+def from_column(values: Any, missing: Collection[str] = ()) -> Attribute:
+    """The values of a column, list or array: numbers ordered as numbers, others as text.
+
+    What is missing is alike in every container: None, NaN, NaT, NA, empty and blank text, and the
+    words of `missing`; it is the value (missing). A column of whole numbers that was stored as 2.0
+    reads as 2; text is kept as it stands, codes as 01 too. An ordered categorical keeps its order.
+
+    >>> from_column(["10", "9", None, " "]).names
+    ('(missing)', '9', '10')
+    """
+    column = _series(values)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return _from_categories(column, missing)
+    empty = column.isna().to_numpy(dtype=bool)
+    known = column[~empty]
+    found = np.full(len(column), MISSING, dtype=object)
+    found[~empty] = _texts(known)
+    found[_blank(found, missing)] = MISSING
+    names, codes = np.unique(found.astype(str), return_inverse=True)
+    return _ordered(Attribute(tuple(names.tolist()), codes), in_order(names.tolist()))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names as numbers where all are numbers, else as text; (missing) comes first."""
+    known = sorted(set(names) - {MISSING})
+    if all(NUMBER.fullmatch(name) for name in known):
+        known.sort(key=Decimal)
+    return [MISSING, *known] if MISSING in set(names) else known
+
+
+def declared(attribute: Attribute, names: Sequence[str], what: str) -> Attribute:
+    """The attribute with its names in this order, which may name more than occur.
+
+    Raises AuditError where a value is not among them.
+    """
+    unknown = [name for name in attribute.names if name not in set(names)]
+    if unknown:
+        raise AuditError(f"found {what} '{unknown[0]}'; expected one of {', '.join(names)}")
+    return _ordered(attribute, names)
+
+
+def renamed(attribute: Attribute, names: Mapping[str, str]) -> Attribute:
+    """The attribute with other names for its values; values of one new name become one."""
+    new = [names.get(name, name) for name in attribute.names]
+    merged = in_order(new) if set(new) - set(names.values()) else list(dict.fromkeys(new))
+    position = {name: code for code, name in enumerate(merged)}
+    codes = np.array([position[name] for name in new], dtype=np.int64)[attribute.codes]
+    return Attribute(tuple(merged), codes)
+
+
+def in_bands(column: Any, edges: Sequence[float], what: str) -> Attribute:
+    """A column of numbers in bands with these edges, each from its edge up to below the next.
+
+    Raises AuditError where the edges do not ascend, or a value is no number.
+
+    >>> in_bands([17, 40, 65, None], [18, 65], "age").names
+    ('(missing)', 'under 18', '18 to under 65', '65 and over')
+    """
+    if not edges or any(low >= high for low, high in pairwise(edges)):
+        raise AuditError(f"found the edges {list(edges)} of '{what}'; expected ascending numbers")
+    texts = from_column(column)
+    wrong = [name for name in texts.names if name != MISSING and not NUMBER.fullmatch(name)]
+    if wrong:
+        raise AuditError(f"found '{wrong[0]}' in '{what}', which is divided by numbers")
+    shown = [f"{edge:g}" for edge in edges]
+    middle = [f"{low} to under {high}" for low, high in pairwise(shown)]
+    bands = [f"under {shown[0]}", *middle, f"{shown[-1]} and over"]
+    values = [np.nan if name == MISSING else float(name) for name in texts.names]
+    places = np.where(np.isnan(values), 0, 1 + np.digitize(values, edges))
+    if texts.missing:
+        return Attribute((MISSING, *bands), places[texts.codes])
+    return Attribute(tuple(bands), places[texts.codes] - 1)
 
 
 def choose(attributes: Mapping[str, Attribute], name: str, what: str) -> Attribute:
@@ -58,16 +130,26 @@ def choose(attributes: Mapping[str, Attribute], name: str, what: str) -> Attribu
     return attributes[name]
 
 
-def make_groups(attributes: Mapping[str, Attribute], names: str) -> Groups:
-    """The groups of one attribute, or of several separated by commas and crossed.
+def without_missing(attribute: Attribute, what: str) -> Attribute:
+    """The attribute itself; AuditError where a sample has no value."""
+    if attribute.missing:
+        raise AuditError(
+            f"{what} is empty in {attribute.missing:,} rows; expected a label in every row: fill "
+            "them in, or remove these rows"
+        )
+    return attribute
+
+
+def make_groups(attributes: Mapping[str, Attribute], names: str | Sequence[str]) -> Groups:
+    """The groups of one attribute, or of several (separated by commas) crossed.
 
     Crossed groups are those combinations that occur, in declared order. Raises AuditError where a
     name is unknown or stands twice.
     """
-    wanted = [name.strip() for name in names.split(",")]
+    wanted = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
     chosen = [choose(attributes, name, "group attribute") for name in wanted]
     if len(set(wanted)) != len(wanted):
-        raise AuditError(f"found group '{names}'; each attribute may be crossed in once")
+        raise AuditError(f"found group '{','.join(wanted)}'; each attribute may be crossed in once")
     if len(chosen) == 1:
         return Groups(wanted[0], chosen[0].names, _tensor(chosen[0].codes))
     sizes = [len(attribute.names) for attribute in chosen]
@@ -87,6 +169,56 @@ def make_groups(attributes: Mapping[str, Attribute], names: str) -> Groups:
 def strata(labels: Tensor, groups: Tensor) -> np.ndarray:
     """One number per group × label, int [n], for stratified splits."""
     return (groups * (int(labels.max()) + 1) + labels).numpy()
+
+
+def _series(values: Any) -> pd.Series:
+    """Any container as a column of the narrowest type that holds it; never through text."""
+    if isinstance(values, pd.Series):
+        column = values.reset_index(drop=True)
+    elif isinstance(values, Tensor):
+        column = pd.Series(values.detach().cpu().numpy())
+    elif isinstance(values, np.ndarray) and values.dtype.kind in "US":
+        # numpy writes NaN so, where it makes text of a list that has one.
+        column = pd.Series(values.astype(str), dtype=object).where(values.astype(str) != "nan")
+    elif isinstance(values, np.ndarray | pd.Index | pd.api.extensions.ExtensionArray):
+        column = pd.Series(values)
+    else:
+        own = [value.item() if isinstance(value, Tensor) else value for value in values]
+        column = pd.Series(own, dtype=object)
+    return column.infer_objects() if column.dtype == object else column
+
+
+def _texts(known: pd.Series) -> np.ndarray:
+    """Every value as text, object [n]."""
+    if pd.api.types.is_float_dtype(known) and len(known):
+        numbers = known.to_numpy(dtype=float)
+        if np.isfinite(numbers).all() and ((numbers % 1 == 0) & (np.abs(numbers) < WHOLE)).all():
+            known = pd.Series(numbers.astype(np.int64))
+    return np.array([_text(value) for value in known.tolist()], dtype=object)
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _blank(texts: np.ndarray, missing: Collection[str]) -> np.ndarray:
+    values = {text for text in set(texts.tolist()) if not text.strip() or text.strip() in missing}
+    return np.isin(texts.astype(str), sorted(values)) if values else np.zeros(len(texts), bool)
+
+
+def _from_categories(column: pd.Series, missing: Collection[str]) -> Attribute:
+    dtype = column.dtype
+    found = from_column(column.astype(object), missing)
+    if not (isinstance(dtype, pd.CategoricalDtype) and dtype.ordered):
+        return found
+    order = [str(name) for name in _texts(pd.Series(dtype.categories)) if name in found.names]
+    return _ordered(found, [MISSING, *order] if MISSING in found.names else order)
+
+
+def _ordered(attribute: Attribute, names: Sequence[str]) -> Attribute:
+    position = {name: code for code, name in enumerate(names)}
+    places = np.array([position[name] for name in attribute.names], dtype=np.int64)
+    return replace(attribute, names=tuple(names), codes=places[attribute.codes])
 
 
 def _tensor(codes: np.ndarray) -> Tensor:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from audit.data.attributes import Attribute, choose, make_groups, strata
 from audit.data.grouped import GroupedData
-from audit.data.images import IMAGE_ENDINGS, read_images
+from audit.data.images import IMAGE_ENDINGS, image_rules, read_images
 from audit.data.splits import SplitSettings, split_samples
 from audit.errors import AuditError
 
@@ -25,9 +26,9 @@ def load_utkface(
     folder: str | Path,
     target: str = "ethnicity",
     group: str = "ethnicity",
-    size: int = 32,
     most: int | None = None,
     split: SplitSettings | None = None,
+    **settings: Any,
 ) -> GroupedData:
     """UTKFace as uint8 images [n, 3, size, size] with ethnicity, gender and age.
 
@@ -36,27 +37,32 @@ def load_utkface(
     group    the protected attribute, or several crossed: "gender,age"
     most     a seeded choice of that many images
 
-    Images with the same bytes are kept in one split. Raises AuditError where the folder or its
-    images are missing, no name carries labels, an image cannot be read, or a setting is unknown
-    or out of its range.
+    Other settings are those of ImageSettings and Scaling. Images with the same bytes are kept in
+    one split. Raises AuditError where the folder or its images are missing, no name carries labels,
+    an image cannot be read, or a setting is unknown or out of its range.
     """
     folder, split = Path(folder), split or SplitSettings()
-    for name, number in {"size": size, "most": most}.items():
-        if number is not None and number < 1:
-            raise AuditError(f"found {name}={number}; expected 1 or more")
+    if most is not None and most < 1:
+        raise AuditError(f"found most={most}; expected 1 or more")
+    scaling, image_settings = image_rules(settings)
     files, unlabelled = _files(folder)
     if most is not None and most < len(files):
         chosen = np.random.default_rng(split.seed).permutation(len(files))[:most]
         files = [files[row] for row in np.sort(chosen)]
     attributes = _attributes(files)
+    for name, wanted in {"target": [target], "group attribute": group.split(",")}.items():
+        for one in wanted:
+            choose(attributes, one.strip(), name)
+    images = read_images(files, image_settings)
+    files, repeats = [files[row] for row in images.read], images.repeats
+    attributes = _attributes(files)
     labels = choose(attributes, target, "target")
     groups = make_groups(attributes, group)
-    images, repeats = read_images(files, size)
     codes = torch.from_numpy(labels.codes.astype(np.int64))
     notes = [*groups.notes, *_notes(unlabelled, repeats, attributes)]
     return GroupedData(
         name="UTKFace",
-        inputs=torch.from_numpy(images),
+        inputs=torch.from_numpy(images.values),
         labels=codes,
         groups=groups.codes,
         classes=labels.names,
@@ -64,7 +70,9 @@ def load_utkface(
         attribute=groups.attribute,
         samples=np.array([file.name for file in files]),
         splits=split_samples(strata(codes, groups.codes), split, repeats),
-        notes=tuple(notes),
+        notes=(*notes, *images.notes),
+        scaling=scaling,
+        contents=images.contents,
     )
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
-from audit.data.attributes import Attribute, choose, from_column, make_groups, strata
+from audit.data.asked import Asked, attributes_of, classes_of, listed, units_of
+from audit.data.attributes import Attribute, Groups, choose, make_groups, strata
+from audit.data.columns import typed
 from audit.data.grouped import GroupedData
-from audit.data.images import read_images
-from audit.data.splits import SplitSettings, given_splits, split_samples
+from audit.data.images import image_rules, read_images
+from audit.data.reading import Table, read_table
+from audit.data.splits import SplitSettings, firsts, given_splits, split_samples
 from audit.errors import AuditError
 
 FAIRFACE: Mapping[str, tuple[str, ...]] = {
@@ -35,112 +41,168 @@ def load_images(
     target: str,
     group: str,
     labels: str = "labels.csv",
-    size: int = 32,
+    files: str = "file",
+    missing: str = "",
+    positive: str = "",
+    classes: str = "",
+    names: Mapping[str, str] | None = None,
+    bins: Mapping[str, str] | None = None,
+    unit: str = "",
     split: SplitSettings | None = None,
+    **settings: Any,
 ) -> GroupedData:
-    """A folder of images with a CSV file of their labels, as uint8 [n, 3, size, size].
+    """A folder of images with a table of their labels, as uint8 [n, 3, size, size].
 
-    labels   the CSV file in the folder: a column `file` with paths under the folder, and a column
-             for every attribute; values are ordered as text, an empty one is the value (missing)
-    target   the column to predict
-    group    the column of the protected attribute, or several crossed: "sex,region"
+    labels   the table in the folder, with a column (`files`) of paths under the folder, and a
+             column for every attribute: CSV of any separator and encoding, Parquet or Arrow
+    target   the column to predict; an empty value is refused
+    group    the column of the protected attribute, or several crossed: "sex,region"; an empty
+             value is the group (missing)
+    missing, positive, classes, names, bins, unit   as for tables (load_table)
 
-    A column `split` of train, select and test is used as it stands; without it the split is seeded.
-    Raises AuditError where a file, column or image is missing or cannot be read.
+    Other settings are those of ImageSettings and Scaling (size, fit, background, white, unreadable,
+    mean, spread). A column `split` of train, select and test is used as it stands; without it the
+    split is seeded. Raises AuditError where a file, column or image is missing or cannot be read.
     """
     folder, split = Path(folder), split or SplitSettings()
-    table = _read_table(folder / labels)
-    attributes = {
-        str(name): from_column(table[name]) for name in table.columns.difference(["file", "split"])
-    }
-    notes = (f"Labels as '{labels}' has them.",)
-    return _load(folder.name, folder, table, attributes, target, group, size, split, notes)
+    read = _read_table(folder / labels, files)
+    table = typed(read.rows, listed(missing))
+    asked = Asked.of(table, target, group, unit=unit, drop=files, names=names, bins=bins)
+    attributes = attributes_of(table, asked, listed(missing))
+    return _load(
+        Labelled(
+            folder.name,
+            [_path(folder, str(file)) for file in read.rows[asked.drop[0]]],
+            read.rows[asked.drop[0]].to_numpy(dtype=str),
+            classes_of(attributes[asked.target], asked.target, classes, positive),
+            make_groups(attributes, asked.group),
+            notes=(*read.notes, f"Labels as '{labels}' has them."),
+            units=units_of(table, asked),
+            splits=given_splits(table["split"]) if asked.split else None,
+        ),
+        split,
+        settings,
+    )
 
 
 def load_fairface(
     folder: str | Path,
     target: str = "gender",
     group: str = "race",
-    size: int = 32,
     most: int | None = None,
     split: SplitSettings | None = None,
+    **settings: Any,
 ) -> GroupedData:
     """FairFace with its label files as published, as uint8 [n, 3, size, size].
 
     target, group   race (7 values), gender (2) or age (9 bands); groups may be crossed
     most            a seeded choice of that many training images
 
-    The published validation part is the test split. Raises AuditError where a file is missing or
-    an image cannot be read.
+    Other settings are those of ImageSettings and Scaling. The published validation part is the
+    test split. Raises AuditError where a file is missing or an image cannot be read.
     """
     folder, split = Path(folder), split or SplitSettings()
-    parts = [_read_table(folder / f"fairface_label_{part}.csv") for part in ("train", "val")]
+    parts = [_read_table(folder / f"fairface_label_{part}.csv").rows for part in ("train", "val")]
     if most is not None and most < len(parts[0]):
         parts[0] = parts[0].sample(most, random_state=split.seed).sort_index()
     table = pd.concat(parts, ignore_index=True)
     attributes = {name: _declared(table, name, names) for name, names in FAIRFACE.items()}
-    notes = (
-        "FairFace: gender, race and age are estimates by annotators, not what the people said of "
-        "themselves. Its published validation part is the test split.",
+    return _load(
+        Labelled(
+            "FairFace",
+            [folder / file for file in table["file"]],
+            table["file"].to_numpy(dtype=str),
+            choose(attributes, target, "target"),
+            make_groups(attributes, group),
+            notes=(
+                "FairFace: gender, race and age are estimates by annotators, not what the people "
+                "said of themselves. Its published validation part is the test split.",
+            ),
+            test=np.arange(len(table)) >= len(parts[0]),
+        ),
+        split,
+        settings,
     )
-    test = np.arange(len(table)) >= len(parts[0])
-    return _load("FairFace", folder, table, attributes, target, group, size, split, notes, test)
 
 
-def _load(
-    name: str,
-    folder: Path,
-    table: pd.DataFrame,
-    attributes: Mapping[str, Attribute],
-    target: str,
-    group: str,
-    size: int,
-    split: SplitSettings,
-    notes: tuple[str, ...],
-    test: np.ndarray | None = None,
-) -> GroupedData:
-    if size < 1:
-        raise AuditError(f"found size={size}; expected 1 or more")
-    chosen = choose(attributes, target, "target")
-    groups = make_groups(attributes, group)
-    codes = torch.from_numpy(chosen.codes.astype(np.int64))
-    images, repeats = read_images([folder / file for file in table["file"]], size)
+@dataclass(frozen=True)
+class Labelled:
+    """Image files with all that is known of them before they are read.
+
+    test    bool [n], where the owner of the images has published the test part
+    splits  where all three are fixed, as positions
+    """
+
+    name: str
+    files: Sequence[Path]
+    samples: np.ndarray
+    labels: Attribute
+    groups: Groups
+    notes: tuple[str, ...] = ()
+    units: np.ndarray | None = None
+    test: np.ndarray | None = None
+    splits: Mapping[str, Tensor] | None = None
+
+
+def _load(own: Labelled, split: SplitSettings, settings: Mapping[str, Any]) -> GroupedData:
+    """The images with their labels; those that repeat another's bytes stay in its split."""
+    scaling, image_settings = image_rules(settings)
+    images = read_images(own.files, image_settings)
+    rows = images.read
+    codes = torch.from_numpy(own.labels.codes.astype(np.int64))[rows]
+    groups = own.groups.codes[rows]
+    test = None if own.test is None else own.test[rows]
+    repeats = images.repeats
     if test is not None:
         repeats = np.where(test[repeats] == test, repeats, np.arange(len(repeats)))
-    splits = (
-        given_splits(table["split"])
-        if "split" in table
-        else split_samples(strata(codes, groups.codes), split, repeats, test)
-    )
+    units = None if own.units is None else own.units[rows]
+    if own.splits is None:
+        together = repeats if units is None else firsts(units)
+        splits = split_samples(strata(codes, groups), split, together, test)
+    else:
+        splits = {
+            name: torch.from_numpy(np.flatnonzero(np.isin(rows, given.numpy())))
+            for name, given in own.splits.items()
+        }
     return GroupedData(
-        name=name,
-        inputs=torch.from_numpy(images),
+        name=own.name,
+        inputs=torch.from_numpy(images.values),
         labels=codes,
-        groups=groups.codes,
-        classes=chosen.names,
-        group_names=groups.names,
-        attribute=groups.attribute,
-        samples=table["file"].to_numpy(dtype=str),
+        groups=groups,
+        classes=own.labels.names,
+        group_names=own.groups.names,
+        attribute=own.groups.attribute,
+        samples=own.samples[rows],
         splits=splits,
-        notes=(*groups.notes, *notes),
+        notes=(*own.groups.notes, *own.notes, *images.notes),
+        scaling=scaling,
+        units=None if units is None else torch.from_numpy(units),
+        contents=images.contents,
     )
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _path(folder: Path, name: str) -> Path:
+    """Where an image lies; a path that Windows wrote is read as one."""
+    found = folder / name
+    return found if "\\" not in name or found.exists() else folder / name.replace("\\", "/")
+
+
+def _read_table(path: Path, files: str = "file") -> Table:
     if not path.is_file():
         raise AuditError(f"there is no file '{path}'; expected a CSV file of the images' labels")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        cause = " ".join(str(error).split())
-        raise AuditError(f"'{path}' cannot be read as CSV: {cause}") from error
-    if "file" not in table or table.empty:
-        found = ", ".join(map(str, table.columns)) or "none"
+    found = read_table(path)
+    table = found.rows
+    if files not in table:
         raise AuditError(
-            f"'{path}' has {len(table)} rows with the columns {found}; expected rows with a column "
-            "'file' and one for every attribute"
+            f"'{path}' has {len(table)} rows with the columns {', '.join(table.columns)}; expected "
+            f"rows with a column '{files}' and one for every attribute (files= names another)"
         )
-    return table
+    twice = table[files][table[files].duplicated()]
+    if len(twice):
+        raise AuditError(
+            f"'{path}' has the file '{twice.iloc[0]}' in two rows; expected one a file"
+        )
+    return found
 
 
 def _declared(table: pd.DataFrame, name: str, names: tuple[str, ...]) -> Attribute:

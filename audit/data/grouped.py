@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from audit import display
+from audit.data.columns import Column, Prepared
+from audit.data.scaling import Scaling
 from audit.errors import AuditError
 
 SPLITS = ("train", "select", "test")
@@ -30,7 +32,8 @@ class Batch(NamedTuple):
 class GroupedData:
     """Labelled samples of a declared, ordered list of protected groups, with their splits (M §1).
 
-    inputs   float32 [n, ...], or uint8 images [n, channels, height, width] (read as [-1, 1])
+    inputs   float32 [n, ...], or uint8: images [n, channels, height, width] where `scaling` says
+             how their 0 to 255 become inputs, and plain numbers where there is none
     labels   int64 [n], positions in `classes`
     groups   int64 [n], positions in `group_names`; the order of `group_names` is the order of
              every array over groups
@@ -38,7 +41,11 @@ class GroupedData:
     splits   train, select and test: int64 positions; a sample is in at most one of them
     spec     the settings that load the same data again; empty for data made in Python
     notes    what was left out or handled differently, and why, in sentences
+    units    int64 [n], the person (or other unit) of each sample, where it has several
+    contents uint8 [n, 16], a digest of each sample's source, where inputs depend on other samples
+    columns  what was made of each column of a table; `preparation` makes inputs of them again
 
+    Only the test split must have samples: train and select are not asked of one who only measures.
     Raises AuditError where the parts do not fit together.
     """
 
@@ -53,6 +60,11 @@ class GroupedData:
     splits: Mapping[str, Tensor]
     spec: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    scaling: Scaling | None = None
+    units: Tensor | None = None
+    contents: np.ndarray | None = None
+    columns: tuple[Column, ...] = ()
+    preparation: tuple[Prepared, ...] = ()
 
     def __post_init__(self) -> None:
         _check_lengths(self)
@@ -86,8 +98,10 @@ class GroupedData:
     def batch(self, indices: Tensor, device: torch.device | str = "cpu") -> Batch:
         """The samples at these positions, as float inputs on the device."""
         inputs = self.inputs[indices].to(device)
-        if inputs.dtype == torch.uint8:
-            inputs = inputs.float().div_(127.5).sub_(1.0)
+        if self.scaling is not None:
+            inputs = self.scaling(inputs)
+        elif inputs.dtype == torch.uint8:
+            inputs = inputs.float()
         return Batch(
             inputs,
             self.labels[indices].to(device),
@@ -101,6 +115,22 @@ class GroupedData:
         """The samples at these positions in order; the last batch may be smaller."""
         for start in range(0, len(indices), batch_size):
             yield self.batch(indices[start : start + batch_size], device)
+
+    def take(self, rows: Tensor) -> GroupedData:
+        """The samples at these positions, in this order; splits keep those that are among them."""
+        new = torch.full((len(self),), -1, dtype=torch.int64)
+        new[rows] = torch.arange(len(rows))
+        places = {name: new[own] for name, own in self.splits.items()}
+        return replace(
+            self,
+            inputs=self.inputs[rows],
+            labels=self.labels[rows],
+            groups=self.groups[rows],
+            samples=self.samples[rows.numpy()],
+            splits={name: own[own >= 0].sort().values for name, own in places.items()},
+            units=None if self.units is None else self.units[rows],
+            contents=None if self.contents is None else self.contents[rows.numpy()],
+        )
 
     def split_ids(self) -> dict[str, list[str]]:
         """The splits as sample ids, as a checkpoint stores them."""
@@ -157,13 +187,19 @@ def _check_lengths(data: GroupedData) -> None:
         "groups": len(data.groups),
         "samples": len(data.samples),
     }
+    for name, optional in {"units": data.units, "contents": data.contents}.items():
+        if optional is not None:
+            lengths[name] = len(optional)
     if len(set(lengths.values())) != 1:
         found = ", ".join(f"{length} {name}" for name, length in lengths.items())
         raise AuditError(f"{data.name}: found {found}; expected one of each per sample")
     if len(data.labels) == 0:
         raise AuditError(f"{data.name}: found no samples")
     if len(np.unique(data.samples)) != len(data.samples):
-        raise AuditError(f"{data.name}: found repeated sample ids; each sample needs its own")
+        twice = pd.Series(data.samples).loc[lambda ids: ids.duplicated()].iloc[0]
+        raise AuditError(
+            f"{data.name}: found repeated sample ids (for instance '{twice}'); each needs its own"
+        )
     if data.inputs.is_floating_point() and not torch.isfinite(data.inputs).all():
         raise AuditError(f"{data.name}: found inputs that are not finite (NaN or infinity)")
 
@@ -197,6 +233,5 @@ def _check_splits(data: GroupedData) -> None:
         raise AuditError(
             f"{data.name}: a sample stands in two splits, or twice in one; each may stand once"
         )
-    for name in ("train", "test"):
-        if len(data.splits[name]) == 0:
-            raise AuditError(f"{data.name}: the split '{name}' has no samples")
+    if len(data.splits["test"]) == 0:
+        raise AuditError(f"{data.name}: the split 'test' has no samples")

@@ -3,46 +3,261 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
+from audit.data.scaling import Scaling
 from audit.errors import AuditError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+FITS = ("stretch", "crop", "pad")
+UNREADABLE = ("refuse", "skip")
+DEEP = 65535.0
 
 
-def read_images(files: list[Path], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [n, 3, size, size], and int [n]: for each the first one with the same bytes.
+@dataclass(frozen=True)
+class ImageSettings:
+    """How image files become pixels of 0 to 255: turned upright, made red, green and blue.
 
-    Raises AuditError where an image cannot be read.
+    size        pixels a side
+    fit         stretch to a square, crop its middle, or pad it with the background
+    background  what lies behind transparent pixels: a colour's name or #rrggbb
+    white       what is white in images of more than 8 bits a pixel: 65535 for 16 bits and 1 for
+                floats, unless given (4095 for 12 bits)
+    unreadable  refuse an image that cannot be read, or skip it; those skipped are counted
+
+    Raises AuditError where a setting is unknown or out of its range.
     """
-    images = np.empty((len(files), 3, size, size), dtype=np.uint8)
+
+    size: int = 32
+    fit: str = "stretch"
+    background: str = "white"
+    white: float | None = None
+    unreadable: str = "refuse"
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise AuditError(f"found size={self.size}; expected 1 or more")
+        for name, known in {"fit": FITS, "unreadable": UNREADABLE}.items():
+            if getattr(self, name) not in known:
+                raise AuditError(
+                    f"found {name}={getattr(self, name)}; expected one of {', '.join(known)}"
+                )
+        if self.white is not None and not self.white > 0:
+            raise AuditError(f"found white={self.white:g}; expected a number above 0")
+        self.colour()
+
+    def colour(self) -> tuple[int, ...]:
+        """The background as red, green and blue."""
+        from PIL import ImageColor
+
+        try:
+            return ImageColor.getrgb(self.background)[:3]
+        except ValueError as error:
+            raise AuditError(
+                f"found background={self.background}; expected a colour such as white or #808080"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """One image, uint8 [3, size, size], the digest of its file, and what was done to it."""
+
+    values: np.ndarray
+    digest: bytes
+    done: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images that were read: uint8 [n, 3, size, size], and uint8 [n, 16] digests of their files.
+
+    read   int [n], positions among the files that were asked for; the others could not be read
+    notes  what was done to some of them, and which were skipped, in sentences
+    """
+
+    values: np.ndarray
+    contents: np.ndarray
+    read: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    @property
+    def repeats(self) -> np.ndarray:
+        """For each image the first one with the same bytes, int [n]."""
+        first: dict[bytes, int] = {}
+        return np.array(
+            [first.setdefault(own.tobytes(), row) for row, own in enumerate(self.contents)]
+        )
+
+
+DONE = {
+    "turned": "{n:,} images were turned upright, as their files say (EXIF).",
+    "transparent": "{n:,} images have transparent parts, which were laid on {background}.",
+    "deep": "{n:,} images have more than 8 bits a pixel; white is {white}.",
+    "dim": "All {n:,} images of more than 8 bits stay below a tenth of white; if they hold fewer "
+    "bits than their files, say what is white (white=4095 for 12 bits).",
+}
+
+
+def read_images(files: Sequence[Path], settings: ImageSettings) -> Images:
+    """The images of these files, several read at a time.
+
+    Raises AuditError where one cannot be read and is not to be skipped.
+    """
+    found: list[Pixels] = []
+    read, skipped = [], []
     with ThreadPoolExecutor() as pool:
-        read = pool.map(lambda file: _read_image(file, size), files)
-        digests = []
-        for row, (pixels, digest) in enumerate(
-            tqdm(read, "reading images", total=len(files), delay=2, leave=False, unit="image")
-        ):
-            images[row] = pixels
-            digests.append(digest)
-    first: dict[bytes, int] = {}
-    return images, np.array([first.setdefault(d, row) for row, d in enumerate(digests)])
+        each = pool.map(lambda file: _read_or_skip(file, settings), files)
+        bar = tqdm(each, "reading images", len(files), delay=2, leave=False, unit="image")
+        values = np.empty((len(files), 3, settings.size, settings.size), dtype=np.uint8)
+        for row, one in enumerate(bar):
+            if isinstance(one, str):
+                skipped.append(one)
+                continue
+            values[len(found)] = one.values
+            found.append(Pixels(values[:0], one.digest, one.done))
+            read.append(row)
+    if not found:
+        raise AuditError(f"none of {len(files):,} images can be read (for instance {skipped[0]})")
+    contents = np.frombuffer(b"".join(one.digest for one in found), np.uint8)
+    return Images(
+        values[: len(found)],
+        contents.reshape(len(found), -1),
+        np.array(read, dtype=np.int64),
+        (*_done(found, settings), *_skipped(skipped, len(files))),
+    )
 
 
-def _read_image(path: Path, size: int) -> tuple[np.ndarray, bytes]:
+def read_image(path: Path, settings: ImageSettings) -> Pixels:
+    """One image; AuditError names it where it cannot be read."""
     from PIL import Image
 
     try:
         content = path.read_bytes()
         with Image.open(BytesIO(content)) as image:
-            pixels = image.convert("RGB")
-            if pixels.size != (size, size):
-                # Large originals shrink by a whole factor first: much faster, as good to see.
-                pixels = pixels.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise AuditError(f"the image '{path}' cannot be read; remove or replace it") from error
-    return np.asarray(pixels).transpose(2, 0, 1), hashlib.sha256(content).digest()
+            pixels, done = _upright(image, settings)
+            values = np.asarray(_fitted(pixels, settings)).transpose(2, 0, 1)
+    except AuditError as error:
+        raise AuditError(f"the image '{path}' cannot be read: {error}") from error
+    except Exception as error:  # Pillow's plugins raise whatever a broken file makes them raise.
+        cause = " ".join(str(error).split())[:120] or type(error).__name__
+        raise AuditError(
+            f"the image '{path}' cannot be read; remove or replace it, or give unreadable=skip "
+            f"({cause})"
+        ) from error
+    return Pixels(values, hashlib.blake2b(content, digest_size=16).digest(), frozenset(done))
+
+
+def _read_or_skip(path: Path, settings: ImageSettings) -> Pixels | str:
+    try:
+        return read_image(path, settings)
+    except AuditError:
+        if settings.unreadable == "skip":
+            return f"'{path}'"
+        raise
+
+
+def _upright(image: Image, settings: ImageSettings) -> tuple[Image, set[str]]:
+    """The image upright, in 8 bits of red, green and blue, on the background; what was done."""
+    from PIL import ImageOps
+
+    done = set()
+    if image.getexif().get(0x0112, 1) not in (0, 1):
+        image = ImageOps.exif_transpose(image)
+        done.add("turned")
+    if image.mode.startswith("I") or image.mode == "F":
+        image, dim = _shallow(image, settings)
+        done |= {"deep", "dim"} if dim else {"deep"}
+    if image.has_transparency_data:
+        image, transparent = _laid_on(image, settings.colour())
+        done |= {"transparent"} if transparent else set()
+    return image.convert("RGB"), done
+
+
+def _shallow(image: Image, settings: ImageSettings) -> tuple[Image, bool]:
+    """An image of whole numbers or floats in 8 bits, and whether nearly all of it is black."""
+    from PIL import Image
+
+    values = np.asarray(image, dtype=np.float64)
+    white = settings.white or (1.0 if image.mode == "F" else DEEP)
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > white:
+        raise AuditError(
+            f"found numbers from {values.min():g} to {values.max():g}, expected 0 to {white:g}; "
+            "say what is white with white="
+        )
+    eight = np.round(values * (255.0 / white)).astype(np.uint8)
+    return Image.fromarray(eight), bool(values.max() < white / 10)
+
+
+def _laid_on(image: Image, background: tuple[int, ...]) -> tuple[Image, bool]:
+    """The image on a background, and whether any of it was transparent."""
+    from PIL import Image
+
+    seen = image.convert("RGBA")
+    alpha = seen.getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        return image, False
+    laid = Image.new("RGB", seen.size, background)
+    laid.paste(seen, mask=alpha)
+    return laid, True
+
+
+def _fitted(pixels: Image, settings: ImageSettings) -> Image:
+    """The image as a square of the size that was asked for."""
+    from PIL import Image, ImageOps
+
+    size, method = (settings.size, settings.size), Image.Resampling.BILINEAR
+    if pixels.size == size:
+        return pixels
+    if settings.fit == "crop":
+        return ImageOps.fit(pixels, size, method)
+    if settings.fit == "pad":
+        return ImageOps.pad(pixels, size, method, color=settings.colour())
+    # Large originals shrink by a whole factor first: much faster, as good to see.
+    return pixels.resize(size, method, reducing_gap=3.0)
+
+
+def _done(found: Sequence[Pixels], settings: ImageSettings) -> list[str]:
+    counts = {what: sum(what in one.done for one in found) for what in DONE}
+    if counts["dim"] < counts["deep"]:
+        # Some are bright: the others are dark pictures, not pictures of fewer bits.
+        counts["dim"] = 0
+    white = "65535, or 1 of floats" if settings.white is None else f"{settings.white:g}"
+    return [
+        text.format(n=counts[what], background=settings.background, white=white)
+        for what, text in DONE.items()
+        if counts[what]
+    ]
+
+
+def _skipped(files: Sequence[str], total: int) -> list[str]:
+    if not files:
+        return []
+    return [
+        f"{len(files):,} of {total:,} images could not be read and were left out, as asked (for "
+        f"instance {files[0]})."
+    ]
+
+
+def image_rules(settings: Mapping[str, Any]) -> tuple[Scaling, ImageSettings]:
+    """How pixels become inputs, and files pixels; mean and spread are of pixels of 0 to 1."""
+    own = dict(settings)
+    rule = {name: _numbers(name, own.pop(name)) for name in ("mean", "spread") if name in own}
+    return Scaling(**rule), ImageSettings(**own)
+
+
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in str(value).split(","))
+    except ValueError as error:
+        raise AuditError(f"found {name}={value}; expected numbers, as in 0.5,0.5,0.5") from error

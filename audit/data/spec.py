@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from audit.data.adult import load_adult
 from audit.data.digits import load_digits
 from audit.data.faces import load_utkface
 from audit.data.folder import load_fairface, load_images
 from audit.data.grouped import GroupedData
+from audit.data.identity import whole_digest
+from audit.data.notes import noted
 from audit.data.splits import SplitSettings
 from audit.data.table import load_table
 from audit.errors import AuditError
@@ -24,36 +27,65 @@ LOADERS = {
     "table": load_table,
     "adult": load_adult,
 }
+IMAGE_KEYS: dict[str, type] = {
+    "size": int,
+    "fit": str,
+    "background": str,
+    "white": float,
+    "unreadable": str,
+    "mean": str,
+    "spread": str,
+}
+LABEL_KEYS: dict[str, type] = {
+    "target": str,
+    "group": str,
+    "missing": str,
+    "positive": str,
+    "classes": str,
+    "unit": str,
+}
 KEYS: dict[str, dict[str, type]] = {
     "digits": {},
-    "utkface": {"folder": str, "target": str, "group": str, "size": int, "most": int},
-    "fairface": {"folder": str, "target": str, "group": str, "size": int, "most": int},
-    "images": {"folder": str, "target": str, "group": str, "labels": str, "size": int},
+    "utkface": {"folder": str, "target": str, "group": str, "most": int} | IMAGE_KEYS,
+    "fairface": {"folder": str, "target": str, "group": str, "most": int} | IMAGE_KEYS,
+    "images": {"folder": str, "labels": str, "files": str} | LABEL_KEYS | IMAGE_KEYS,
     "table": {
         "file": str,
-        "target": str,
-        "group": str,
         "categories": str,
+        "numeric": str,
         "drop": str,
+        "id": str,
         "most": int,
-    },
+        "scale": str,
+        "decimal": str,
+        "separator": str,
+        "encoding": str,
+    }
+    | LABEL_KEYS,
     "adult": {"folder": str, "group": str},
 }
+OF_A_COLUMN = ("names", "bins")
+"""Settings of one column, named after a colon: names:SEX=1:male,2:female and bins:AGE=25,40."""
+OUTSIDE_QUOTES = r'(?=(?:[^"]*"[^"]*")*[^"]*$)'
 OWN_LABELS = ("images", "table")
 """Datasets whose target and group the user names, because nothing is known of them."""
 SPLIT_KEYS: dict[str, type] = {"test": float, "select": float, "least_select": int, "seed": int}
 
 
-def load_data(spec: str | Mapping[str, Any]) -> GroupedData:
+def load_data(
+    spec: str | Mapping[str, Any], preparation: Sequence[Mapping[str, Any]] = ()
+) -> GroupedData:
     """The data of a spec: `digits`, `utkface:FOLDER?target=…&group=…&size=32`, `table:FILE.csv?…`.
 
     A mapping has the keys `dataset`, `folder` (`file` for a table) and the same names. Every
-    dataset also takes the keys of SplitSettings: test, select, least_select, seed. The data carries
-    the spec that loads it again, splits included. Raises AuditError where a name is unknown or a
-    value is not of its type.
+    dataset also takes the keys of SplitSettings: test, select, least_select, seed; and `digest`,
+    which refuses data that are not those it was taken of, in that order. `preparation` makes the
+    inputs of a table as those of a checkpoint were made. The data carries the spec that loads it
+    again, splits included. Raises AuditError where a name is unknown or a value is not of its type.
     """
     settings = parse_spec(spec) if isinstance(spec, str) else dict(spec)
     dataset = str(settings.pop("dataset", ""))
+    digest = settings.pop("digest", "")
     if dataset not in LOADERS:
         raise AuditError(f"found dataset '{dataset}'; expected one of {', '.join(LOADERS)}")
     known = KEYS[dataset] | SPLIT_KEYS
@@ -69,27 +101,63 @@ def load_data(spec: str | Mapping[str, Any]) -> GroupedData:
     loader = LOADERS[dataset]
     default = SplitSettings(test=0.5) if dataset == "digits" else SplitSettings()
     split = replace(default, **{k: values[k] for k in SPLIT_KEYS if k in values})
-    arguments = {key: value for key, value in values.items() if key not in SPLIT_KEYS}
+    arguments = _arguments(values)
+    if dataset == "table":
+        arguments["preparation"] = preparation
     data: GroupedData = loader(**arguments, split=split)  # type: ignore[operator]
-    return replace(data, spec={"dataset": dataset} | values)
+    data = noted(replace(data, spec={"dataset": dataset} | values))
+    if digest and whole_digest(data) != digest:
+        raise AuditError(
+            f"{data.name} has changed since its digest {digest} was taken, or stands in another "
+            "order; give the data as it was, or leave the digest out to begin anew"
+        )
+    return data
 
 
 def parse_spec(text: str) -> dict[str, Any]:
-    """The settings of a spec in text form.
+    """The settings of a spec in text form; what holds an '&' or '=' of its own is quoted.
 
     >>> parse_spec("utkface:faces?target=gender&size=32")
     {'dataset': 'utkface', 'folder': 'faces', 'target': 'gender', 'size': '32'}
+    >>> parse_spec('table:a.csv?target=y&group="R&D"')["group"]
+    '"R&D"'
     """
-    place, _, query = text.partition("?")
+    # A '?' that no key follows is one of the file's name.
+    begin = re.search(r"\?(?=\w+(:[^=&]*|:\"[^\"]*\")?=)", text)
+    place, query = (text[: begin.start()], text[begin.end() :]) if begin else _halves(text)
     dataset, _, folder = place.partition(":")
     settings: dict[str, Any] = {"dataset": dataset}
     if folder:
         settings[_place(dataset)] = folder
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
-    except ValueError as error:
-        raise AuditError(f"found '{query}'; expected key=value pairs joined by '&'") from error
+    pairs = [_pair(part, query) for part in re.split(f"&{OUTSIDE_QUOTES}", query)] if query else []
     return settings | dict(pairs)
+
+
+def _halves(text: str) -> tuple[str, str]:
+    place, _, query = text.partition("?")
+    return place, query
+
+
+def _pair(part: str, query: str) -> tuple[str, str]:
+    key, *value = re.split(f"={OUTSIDE_QUOTES}", part, maxsplit=1)
+    if not value or not key:
+        raise AuditError(
+            f"found '{query}'; expected key=value pairs joined by '&' (a value with an '&' of its "
+            'own is quoted: group="R&D")'
+        )
+    return unquote(key), unquote(value[0])
+
+
+def _arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as a loader takes them: those of one column are gathered by their kind."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        kind, colon, column = key.partition(":")
+        if colon:
+            found.setdefault(kind, {})[column.strip('"')] = value
+        elif key not in SPLIT_KEYS:
+            found[key] = value
+    return found
 
 
 def _place(dataset: str) -> str:
@@ -98,6 +166,8 @@ def _place(dataset: str) -> str:
 
 
 def _value(key: str, value: Any, known: Mapping[str, type], dataset: str) -> Any:
+    if key.partition(":")[0] in OF_A_COLUMN and ":" in key and dataset in OWN_LABELS:
+        return str(value)
     if key not in known:
         raise AuditError(f"'{dataset}' has no setting '{key}'; it has {', '.join(known)}")
     try:

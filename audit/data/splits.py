@@ -31,8 +31,8 @@ class SplitSettings:
 
     def __post_init__(self) -> None:
         # Written so that NaN fails too.
-        if not 0 <= self.test < 1:
-            raise AuditError(f"found test={self.test}; expected a share from 0 to below 1")
+        if not 0 <= self.test <= 1:
+            raise AuditError(f"found test={self.test}; expected a share from 0 to 1")
         if not 0 <= self.select < 1:
             raise AuditError(f"found select={self.select}; expected a share from 0 to below 1")
         if self.least_select < 0 or self.seed < 0:
@@ -77,6 +77,12 @@ def split_samples(
     }
 
 
+def firsts(units: np.ndarray) -> np.ndarray:
+    """For each sample the first of its unit, int [n]: what keeps a unit's samples together."""
+    _, first, codes = np.unique(units, return_index=True, return_inverse=True)
+    return first[codes]
+
+
 def select_size(available: int, settings: SplitSettings) -> int:
     """How many of a stratum's training samples go to the select split (see SplitSettings)."""
     if settings.select <= 0:
@@ -90,7 +96,7 @@ def given_splits(column: pd.Series) -> dict[str, Tensor]:
 
     Raises AuditError where a value is not train, select or test.
     """
-    names = column.astype("string").fillna("").to_numpy(dtype=str)
+    names = column.astype("string").fillna("").str.strip().to_numpy(dtype=str)
     unknown = set(names) - set(SPLITS)
     if unknown:
         raise AuditError(f"found split '{min(unknown)}'; expected {', '.join(SPLITS)}")

@@ -1,22 +1,45 @@
-"""A user's own table: a CSV or Parquet file of numbers and categories."""
+"""A user's own table: a CSV, Parquet or Arrow file of numbers and categories."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from audit.data.attributes import MISSING, Attribute, from_column, make_groups, strata
+from audit.data.asked import (
+    Asked,
+    attributes_of,
+    check_values,
+    classes_of,
+    ids_of,
+    listed,
+    units_of,
+)
+from audit.data.attributes import from_column, make_groups, strata
+from audit.data.columns import (
+    Column,
+    Prepared,
+    as_numbers,
+    described,
+    is_number,
+    learn,
+    numbers_of,
+    prepared_from,
+    typed,
+)
 from audit.data.grouped import GroupedData
-from audit.data.splits import SplitSettings, given_splits, split_samples
+from audit.data.identity import content_digests
+from audit.data.notes import identifying, leaking, repeated_in_test
+from audit.data.reading import read_table
+from audit.data.splits import SplitSettings, firsts, given_splits, split_samples
 from audit.errors import AuditError
 
-MOST_VALUES = 1000
-"""The most values that a category, a target or a group attribute may have; nor may there be more
-than one for every two rows, or it would tell who a sample is and not what."""
+SCALES = ("standard", "none")
 
 
 def load_table(
@@ -26,147 +49,185 @@ def load_table(
     categories: str = "",
     drop: str = "",
     most: int | None = None,
+    numeric: str = "",
+    id: str = "",
+    unit: str = "",
+    missing: str = "",
+    positive: str = "",
+    classes: str = "",
+    names: Mapping[str, str] | None = None,
+    bins: Mapping[str, str] | None = None,
+    scale: str = "standard",
+    decimal: str = "",
+    separator: str = "",
+    encoding: str = "",
     split: SplitSettings | None = None,
+    preparation: Sequence[Mapping[str, Any]] = (),
 ) -> GroupedData:
-    """A CSV or Parquet file as float32 [n, d]: numbers standardised, categories one-hot.
+    """A CSV, Parquet or Arrow file as float32 [n, d]: numbers standardised, categories one-hot.
 
-    target      the column to predict; its values are the classes, ordered as text
+    target      the column to predict; its values are the classes, numbers in their order and
+                others as text, unless `classes` declares them or `positive` says which is the last
     group       the column of the protected attribute, or several crossed: "sex,region"
     categories  columns whose numbers are codes: "occupation,region"; text is always a category
+    numeric     columns whose text is numbers all the same, codes such as 007 among them
     drop        columns that are no inputs; a target or group may be among them
     most        a seeded choice of that many rows
+    id          the column of the samples' ids; unit: of the persons, whose rows stay in one split
+    missing     what stands for no value, in every column: "NA,?"; blank text always does
+    names       names for the values of a target or group: {"SEX": "1:male,2:female"}
+    bins        the edges of the bands of a target or group of numbers: {"AGE": "25,40,60"}
+    scale       standard, or none for a network that takes the numbers as they stand
+    decimal, separator, encoding   of a CSV file, where they are not to be found
+    preparation what made the inputs before (GroupedData.preparation); then it is used again
 
-    The protected attributes stay among the inputs unless dropped. A column `split` of train, select
-    and test is used as it stands, unless dropped; without it the split is seeded. An empty value is
-    a category of its own; an empty number is the mean; an empty target is refused. Mean and spread
-    know nothing of the test split. Raises AuditError where the file or a column is missing, or a
-    column cannot be used as it is asked.
+    A name that holds a comma is quoted: 'group="sex, legal"'. The protected attributes stay among
+    the inputs unless dropped. A column `split` of train, select and test is used as it stands,
+    unless dropped; without it the split is seeded. An empty value is a category of its own; an
+    empty number is the mean; an empty target is refused. Mean and spread know nothing of the test
+    split. Raises AuditError where the file or a column is missing, or a column cannot be used as it
+    is asked.
     """
     file, split = Path(file), split or SplitSettings()
-    table = _read(file)
+    read = read_table(file, separator, encoding)
+    if scale not in SCALES:
+        raise AuditError(f"found scale '{scale}'; expected {' or '.join(SCALES)}")
+    absent = tuple(listed(missing))
+    table = typed(read.rows, absent, decimal)
     if most is not None:
         if most < 1:
             raise AuditError(f"found most={most}; expected 1 or more")
         table = table.sample(min(most, len(table)), random_state=split.seed).sort_index()
-    named = {"group": group, "categories": categories, "drop": drop}
-    columns = {role: _columns(table, role, text) for role, text in named.items()}
-    fixed = "split" in table and "split" not in columns["drop"]
-    labels = _labels(table, target)
-    groups = make_groups({name: _attribute(table, name) for name in columns["group"]}, group)
-    codes = torch.from_numpy(labels.codes.astype(np.int64))
-    splits = (
-        given_splits(table["split"]) if fixed else split_samples(strata(codes, groups.codes), split)
+    asked = Asked.of(
+        table,
+        target,
+        group,
+        categories=categories,
+        numeric=numeric,
+        drop=drop,
+        id=id,
+        unit=unit,
+        names=names,
+        bins=bins,
     )
-    inputs = table.drop(columns=[target, *columns["drop"], *(["split"] if fixed else [])])
+    attributes = attributes_of(table, asked, absent)
+    for name, attribute in attributes.items():
+        check_values(name, len(attribute.names), len(table))
+    labels = classes_of(attributes[asked.target], asked.target, classes, positive)
+    groups = make_groups(attributes, asked.group)
+    codes = torch.from_numpy(labels.codes.astype(np.int64))
+    units = units_of(table, asked)
+    splits = (
+        given_splits(table["split"])
+        if asked.split
+        else split_samples(
+            strata(codes, groups.codes), split, None if units is None else firsts(units)
+        )
+    )
+    inputs, marks = _inputs(table, asked, absent)
     if inputs.columns.empty:
-        raise AuditError(f"'{file}' has no column left to predict '{target}' from")
+        raise AuditError(f"'{file}' has no column left to predict '{asked.target}' from")
     test = np.isin(np.arange(len(table)), splits["test"].numpy())
-    return GroupedData(
+    prepared = _prepared(inputs, asked, ~test, scale, prepared_from(preparation))
+    found = {one.name: one for one in prepared}
+    features = np.hstack([found[name].inputs(inputs[name]) for name in found])
+    data = GroupedData(
         name=file.stem,
-        inputs=torch.from_numpy(_features(inputs, columns["categories"], ~test)),
+        inputs=torch.from_numpy(features),
         labels=codes,
         groups=groups.codes,
         classes=labels.names,
         group_names=groups.names,
         attribute=groups.attribute,
-        samples=np.array([f"row-{row:06d}" for row in table.index]),
+        samples=ids_of(table, asked),
         splits=splits,
-        notes=(*groups.notes, *_notes(columns, inputs)),
+        notes=(*read.notes, *groups.notes),
+        units=None if units is None else torch.from_numpy(units),
+        contents=_contents(inputs, prepared),
+        columns=tuple(_described(table, asked, inputs, found)),
+        preparation=tuple(prepared),
+    )
+    return replace(data, notes=(*data.notes, *_notes(data, inputs, asked, marks)))
+
+
+def _inputs(
+    table: pd.DataFrame, asked: Asked, missing: Collection[str]
+) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]]]:
+    """The columns that the network sees, and the marks of missing values in those of numbers."""
+    kept: dict[str, pd.Series] = {}
+    marks: dict[str, tuple[str, ...]] = {}
+    for name in table.columns:
+        if name in asked.no_inputs:
+            continue
+        column = table[name]
+        if name not in asked.categories:
+            column, found = as_numbers(column, name in asked.numeric)
+            marks |= {name: found} if found else {}
+        kept[name] = column
+    return pd.DataFrame(kept, index=table.index), marks
+
+
+def _prepared(
+    inputs: pd.DataFrame, asked: Asked, known: np.ndarray, scale: str, before: list[Prepared]
+) -> list[Prepared]:
+    """How each column becomes inputs; as before, where that is given."""
+    if before:
+        gone = [one.name for one in before if one.name not in inputs]
+        if gone:
+            raise AuditError(f"the column '{gone[0]}', an input of the network, is not there")
+        return before
+    found = []
+    for name in inputs:
+        column = inputs[name]
+        category = name in asked.categories or not is_number(column)
+        if category:
+            check_values(str(name), len(from_column(column).names), len(inputs))
+        found.append(learn(column, category, known, scale == "standard"))
+    return found
+
+
+def _contents(inputs: pd.DataFrame, prepared: Sequence[Prepared]) -> np.ndarray:
+    """A digest a row of what its columns hold, whatever the other rows hold."""
+    kinds = {one.name: one.kind for one in sorted(prepared, key=lambda one: one.name)}
+    numbers = [numbers_of(inputs[name]) for name, kind in kinds.items() if kind == "number"]
+    matrix = np.stack(numbers, axis=1) if numbers else np.empty((len(inputs), 0))
+    # One zero, and one NaN.
+    matrix = np.where(np.isnan(matrix), np.nan, matrix + 0.0)
+    texts = [from_column(inputs[name]) for name, kind in kinds.items() if kind != "number"]
+    words = [np.array(text.names, dtype=object)[text.codes] for text in texts]
+    rows = zip(*words, strict=True) if words else ((),) * len(inputs)
+    return content_digests(
+        own.tobytes() + "\x1f".join(row).encode(errors="surrogatepass")
+        for own, row in zip(matrix, rows, strict=True)
     )
 
 
-def _read(file: Path) -> pd.DataFrame:
-    """The rows of the file; columns of numbers are numbers, all others are text."""
-    if not file.is_file():
-        raise AuditError(f"there is no file '{file}'; expected a table in .csv or .parquet")
-    try:
-        if file.suffix == ".parquet":
-            table = pd.read_parquet(file).reset_index(drop=True)
-        else:
-            with warnings.catch_warnings():
-                # Rows longer than the header lose their end, or shift every column.
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                table = pd.read_csv(file, keep_default_na=False, na_values=[""], index_col=False)
-    except (OSError, ValueError, pd.errors.ParserWarning) as error:
-        cause = " ".join(str(error).split())
-        raise AuditError(f"'{file}' cannot be read as a table: {cause}") from error
-    if table.empty:
-        raise AuditError(f"'{file}' has no rows; expected a table with a row a sample")
-    return table.set_axis([str(name) for name in table.columns], axis=1)
-
-
-def _columns(table: pd.DataFrame, role: str, text: str) -> list[str]:
-    """The columns that a setting names; AuditError where the table lacks one."""
-    found = [name.strip() for name in text.split(",") if name.strip()]
-    for name in found:
-        if name not in table:
-            raise AuditError(f"found {role} '{name}'; expected one of {', '.join(table.columns)}")
-    return found
-
-
-def _labels(table: pd.DataFrame, target: str) -> Attribute:
-    """The labels of the target; AuditError where it is no column, or empty in some row."""
-    found = _columns(table, "target", target)
-    if found != [target]:
-        raise AuditError(
-            f"found target '{target}'; expected one of the columns {', '.join(table.columns)}"
-        )
-    attribute = _attribute(table, target)
-    if MISSING in attribute.names:
-        empty = int((attribute.codes == attribute.names.index(MISSING)).sum())
-        raise AuditError(
-            f"the target '{target}' is empty in {empty} rows; expected a label in every row: fill "
-            "them in, or remove these rows"
-        )
-    return attribute
-
-
-def _attribute(table: pd.DataFrame, name: str) -> Attribute:
-    found = from_column(table[name])
-    most = min(MOST_VALUES, len(table) // 2)
-    if len(found.names) > most:
-        raise AuditError(
-            f"the column '{name}' has {len(found.names)} values in {len(table)} rows; expected at "
-            f"most {most} to tell apart: divide it into bands, or drop it"
-        )
-    return found
-
-
-def _features(table: pd.DataFrame, categories: list[str], known: np.ndarray) -> np.ndarray:
-    """The inputs, column by column; `known` are the rows that the standardisation may use."""
-    parts = []
+def _described(
+    table: pd.DataFrame, asked: Asked, inputs: pd.DataFrame, prepared: Mapping[str, Prepared]
+) -> list[Column]:
+    found = []
     for name in table.columns:
-        column = table[name]
-        if _is_category(column, categories):
-            attribute = _attribute(table, name)
-            parts.append(np.eye(len(attribute.names), dtype=np.float32)[attribute.codes])
-        else:
-            numbers = column.to_numpy(dtype=float, na_value=np.nan)
-            parts.append(_standardised(name, numbers, known)[:, None])
-    return np.hstack(parts).astype(np.float32)
+        used = name in inputs and name in prepared
+        column = inputs[name] if used else table[name]
+        found.append(described(column, asked.roles(name), prepared[name] if used else None))
+    return found
 
 
-def _is_category(column: pd.Series, categories: list[str]) -> bool:
-    return column.name in categories or not pd.api.types.is_numeric_dtype(column)
-
-
-def _standardised(name: str, values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Mean 0 and spread 1 over the known rows; an empty value is the mean."""
-    if np.isinf(values).any():
-        raise AuditError(f"the column '{name}' has an infinite number; expected finite ones")
-    rows = values[known & ~np.isnan(values)]
-    if not len(rows):
-        raise AuditError(f"the column '{name}' has no number outside the test split; drop it")
-    # Not by the spread itself, which rounding keeps above zero where all are alike.
-    spread = rows.std() if np.ptp(rows) > 0 else 1.0
-    return np.where(np.isnan(values), 0.0, (values - rows.mean()) / spread)
-
-
-def _notes(columns: dict[str, list[str]], inputs: pd.DataFrame) -> list[str]:
-    """What became one-hot, and whether the network sees the protected attributes."""
-    one_hot = [str(name) for name in inputs if _is_category(inputs[name], columns["categories"])]
-    seen = [name for name in columns["group"] if name in inputs]
+def _notes(
+    data: GroupedData, inputs: pd.DataFrame, asked: Asked, marks: Mapping[str, tuple[str, ...]]
+) -> list[str]:
+    """What became of the columns, and what is to be known of them before their network is."""
+    one_hot = [one.name for one in data.preparation if one.kind == "category"]
+    seen = [name for name in asked.group if name in inputs]
+    read = [
+        f"{', '.join(repr(mark) for mark in found)} in the numbers of '{name}' was read as missing."
+        for name, found in marks.items()
+    ]
     return [
+        *read,
+        *identifying(inputs, data.preparation),
+        *leaking(inputs, data),
+        *repeated_in_test(data),
         f"One-hot inputs: {', '.join(one_hot) or 'none'}; the other columns are numbers.",
         f"Among the inputs: {', '.join(seen)}, and whatever else stands for them."
         if seen

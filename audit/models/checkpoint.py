@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from audit import display
 from audit.data.grouped import GroupedData
+from audit.data.identity import identity
 from audit.errors import AuditError
 from audit.files import replacing, sha256
 from audit.models.zoo import Architecture, build_model
@@ -59,7 +60,8 @@ class Checkpoint:
 
     state    parameters and buffers by name
     mask     True where a prunable weight survives; None for a dense network
-    data     the settings that load its data; `splits` are the sample ids of each split
+    data     the settings that load its data; `splits` are the sample ids of each split, and
+             `samples` what these hold (audit.data.identity)
     """
 
     architecture: Architecture
@@ -72,6 +74,7 @@ class Checkpoint:
     group_names: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    samples: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:
@@ -140,6 +143,7 @@ def make_checkpoint(
         data.group_names,
         data.classes,
         library_versions(),
+        identity(data),
     )
 
 
@@ -272,6 +276,7 @@ def _from_plain(content: Mapping[str, Any]) -> Checkpoint:
         tuple(content["group_names"]),
         tuple(content["classes"]),
         content["versions"],
+        content.get("samples", {}),
     )
 
 

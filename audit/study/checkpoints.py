@@ -8,6 +8,7 @@ from pathlib import Path
 
 from audit.data import load_data
 from audit.data.grouped import GroupedData
+from audit.data.identity import recognise
 from audit.errors import AuditError
 from audit.examine.measured import ModelMeasures
 from audit.examine.measuring import measure_model
@@ -100,16 +101,18 @@ def data_of(checkpoint: Checkpoint, path: Path, spec: str | None = None) -> Grou
     """The data that a checkpoint was made with, on the very same splits.
 
     `spec` says where the data lies now. Raises AuditError where the checkpoint names no data, or
-    samples of its splits are gone.
+    samples of its splits are gone, have changed, or have another label or group.
     """
     if spec is None and not checkpoint.data:
         raise AuditError(f"'{path}' does not say what data it was made with; give it by --data")
     try:
-        data = load_data(spec if spec is not None else checkpoint.data)
+        known = checkpoint.samples
+        asked = {key: value for key, value in checkpoint.data.items() if key != "digest"}
+        data = load_data(asked if spec is None else spec, known.get("preparation", ()))
     except AuditError as error:
         hint = "" if spec is not None else f" ('{path}' was made with it; --data says where it is)"
         raise AuditError(f"{error}{hint}") from error
-    return data.with_splits(checkpoint.splits)
+    return recognise(data, checkpoint.splits, known)
 
 
 def _measure_all(

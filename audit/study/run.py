@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from audit.data import load_data
 from audit.data.grouped import GroupedData
+from audit.data.identity import whole_digest
 from audit.examine.measured import MEASURES_VERSION, ModelMeasures
 from audit.examine.measuring import measure_model
 from audit.files import sha256
@@ -69,7 +70,8 @@ def run_study(
     data = load_data(settings.data)
     if gallery:
         check_images(data)
-    settings = replace(settings, data=dict(data.spec))
+    # Cells are of these very samples: with others, or in another order, they are made anew.
+    settings = replace(settings, data=dict(data.spec) | {"digest": whole_digest(data)})
     workers = workers or (cpu_count() if settings.training.device == "cpu" else 1)
     dense = [Cell(seed) for seed in settings.seeds]
     pruned = [

@@ -37,7 +37,7 @@ def test_batches_keep_the_order_and_scale_images(two_groups):
     assert torch.equal(torch.cat([batch.indices for batch in batches]), rows)
     assert len(batches[-1].labels) == len(rows) % 33
     images = torch.tensor([0, 255], dtype=torch.uint8).repeat(20).view(40, 1, 1, 1)
-    data = from_arrays(images, [0, 1] * 20, ["a"] * 40)
+    data = from_arrays(images, [0, 1] * 20, ["a"] * 40, scaling="image")
     assert data.batch(torch.tensor([0, 1])).inputs.flatten().tolist() == [-1.0, 1.0]
 
 

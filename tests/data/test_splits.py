@@ -50,7 +50,7 @@ def test_a_published_test_part_is_kept_whatever_the_seed():
     ("settings", "message"),
     [
         ({"test": -0.1}, r"found test=-0\.1; expected a share"),
-        ({"test": 1.0}, r"found test=1\.0; expected a share"),
+        ({"test": 1.1}, r"found test=1\.1; expected a share"),
         ({"test": float("nan")}, "found test=nan"),
         ({"select": -0.1}, r"found select=-0\.1; expected a share"),
         ({"select": 1.5}, r"found select=1\.5; expected a share"),
@@ -69,7 +69,6 @@ def test_shares_out_of_range(settings, message):
         ({"train": [0, 1], "select": [], "test": [40]}, "positions from 0 to 40; expected 0 to 39"),
         ({"train": [0, -1], "select": [], "test": [1]}, "positions from -1 to 1; expected 0 to 39"),
         ({"train": [0, 0], "select": [], "test": [1]}, "twice in one"),
-        ({"train": [0], "test": [1]}, "the split 'select' is missing"),
         ({"train": [0], "select": [], "test": []}, "the split 'test' has no samples"),
         ({"train": [0], "select": [], "test": [1], "dev": [2]}, "found a split 'dev'"),
     ],
@@ -77,6 +76,25 @@ def test_shares_out_of_range(settings, message):
 def test_given_splits_that_do_not_fit(splits, message):
     with pytest.raises(AuditError, match=message):
         from_arrays(np.eye(40), LABELS, GROUPS, splits=splits)
+
+
+def test_an_auditor_has_test_samples_only():
+    data = from_arrays(np.eye(40), LABELS, GROUPS, splits={"test": range(40)})
+    assert [len(data.indices(name)) for name in ("train", "select", "test")] == [0, 0, 40]
+    assert (
+        len(from_arrays(np.eye(40), LABELS, GROUPS, split=SplitSettings(test=1)).splits["test"])
+        == 40
+    )
+
+
+def test_samples_of_one_person_stay_in_one_split():
+    people = np.arange(400) // 4
+    data = from_arrays(np.eye(400), [0, 1] * 200, ["a", "a", "b", "b"] * 100, units=people)
+    splits = [set(people[data.indices(name)]) for name in ("train", "select", "test")]
+    assert sum(map(len, splits)) == 100
+    assert set.union(*splits) == set(range(100))
+    assert data.units is not None
+    assert data.units.tolist() == people.tolist()
 
 
 def test_splits_may_be_given_as_masks():
@@ -92,7 +110,7 @@ def test_splits_may_be_given_as_masks():
     ("inputs", "labels", "groups", "message"),
     [
         ([], [], [], "0 inputs, 0 labels, 0 groups"),
-        (np.eye(40), LABELS, [*GROUPS[:-1], None], "1 samples have no group"),
+        (np.eye(40), LABELS, GROUPS[:-1], "40 labels, 39 groups"),
         (np.eye(40), pd.Series([0.0, np.nan] * 20), GROUPS, "20 samples have no label"),
         (np.eye(40), np.zeros((40, 2)), GROUPS, r"labels of shape \(40, 2\)"),
         ([["text"]] * 40, LABELS, GROUPS, "not an array of numbers"),

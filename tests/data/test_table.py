@@ -100,7 +100,6 @@ def test_hostile_names_are_kept_as_text(tmp_path):
     ("settings", "message"),
     [
         ({"target": "income,age"}, "found target 'income,age'; expected one of the columns"),
-        ({"target": " income"}, "found target ' income'"),
         ({"target": ""}, "found target ''"),
         ({"target": "wage"}, "found target 'wage'; expected one of age, sex, region, income"),
         ({"group": "sex,race"}, "found group 'race'"),
@@ -174,13 +173,10 @@ def test_a_column_that_is_constant_outside_the_test_split_stays_small(tmp_path):
 def test_codes_beyond_whole_floats_are_text(tmp_path):
     table = people().assign(more=np.where(np.arange(80) % 2, 1e20, 2.0))
     data = load_table(write(tmp_path, table, "people.parquet"), "income", "more")
-    assert data.group_names == ("1e+20", "2.0")
+    assert data.group_names == ("2.0", "1e+20")
 
 
 def test_columns_that_became_categories_are_named(tmp_path):
-    table = people()
-    table["age"] = table["age"].astype(str)
-    table.loc[2, "age"] = "?"
-    table["age"] = table["age"].where(table.index < 3, "20")
+    table = people().assign(region=lambda own: own["region"].map("zone {}".format))
     data = load_table(write(tmp_path, table), "income", "sex")
-    assert data.notes[-2] == "One-hot inputs: age, sex; the other columns are numbers."
+    assert data.notes[-2] == "One-hot inputs: sex, region; the other columns are numbers."

@@ -1,0 +1,194 @@
+"""What a person should know of data before an audit of it: said in sentences, decided nowhere."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from audit.data.attributes import MISSING, NUMBER, from_column
+from audit.data.columns import MARKS, Prepared, numbers_of
+from audit.data.grouped import GroupedData
+
+LEAST_IN_GROUP = 30
+"""Fewer test samples than that and a group is shown, but kept out of verdicts (methods.md §2)."""
+DECIDES = 0.9
+"""A column that removes this share of the errors of always saying the commonest class."""
+BINS, MOST_ROWS, LEAST_ROWS, SURELY = 32, 50_000, 50, 1000
+
+
+def noted(data: GroupedData) -> GroupedData:
+    """The data, with notes on names that look alike or stand for nothing, and on small groups."""
+    found = [
+        *looks("group", data.group_names),
+        *looks("class", data.classes),
+        *_missing_groups(data),
+        *_small_groups(data),
+        *_divided_units(data),
+    ]
+    new = [note for note in found if note not in data.notes]
+    return replace(data, notes=(*data.notes, *new))
+
+
+def looks(what: str, names: Sequence[str]) -> list[str]:
+    """Notes on names that look alike, and on those that read like a missing value.
+
+    >>> looks("group", ["F", "F ", "M"])
+    ["These groups look alike, and are audited as different: 'F' and 'F '; if they are one, \
+name them so in the data or with names:."]
+    """
+    alike: dict[Any, list[str]] = defaultdict(list)
+    for part_names in names:
+        alike[tuple(_plain(part) for part in part_names.split(" × "))].append(part_names)
+    same = [" and ".join(map(_shown, own)) for own in alike.values() if len(own) > 1]
+    words = {"?", "??", "unknown", "unspecified", "not available", "missing", "n.a.", "n/k", "nk"}
+    empty = [
+        name
+        for name in names
+        for part in name.split(" × ")
+        if part.strip() in MARKS or part.strip().casefold() in words
+    ]
+    plural = f"{what}es" if what == "class" else f"{what}s"
+    notes = []
+    if same:
+        notes.append(
+            f"These {plural} look alike, and are audited as different: {'; '.join(same)}; if they "
+            "are one, name them so in the data or with names:."
+        )
+    if empty:
+        notes.append(
+            f"These {plural} read like a missing value, and are audited as values: "
+            f"{', '.join(map(_shown, dict.fromkeys(empty)))}; if they are none, declare missing=."
+        )
+    return notes
+
+
+def identifying(inputs: pd.DataFrame, prepared: Iterable[Prepared]) -> list[str]:
+    """A note on columns of numbers that are another whole number in every row."""
+    found = [one.name for one in prepared if one.kind == "number" and _identifies(inputs[one.name])]
+    if not found:
+        return []
+    return [
+        f"Every row has another whole number in {', '.join(map(_shown, found))}: it tells who a "
+        "sample is and not what; declare it with id=, or drop= it."
+    ]
+
+
+def leaking(inputs: pd.DataFrame, data: GroupedData) -> list[str]:
+    """A note on columns that nearly decide the target alone: learnt on train, tried on the others.
+
+    For each column, the commonest class of each value (of each of 32 quantile bins of numbers)
+    among the train samples is predicted for the others.
+    """
+    train, rest = data.indices("train").numpy(), data.indices("select", "test").numpy()
+    if len(train) < LEAST_ROWS or len(rest) < LEAST_ROWS:
+        return []
+    generator = np.random.default_rng(0)
+    train, rest = (
+        np.sort(generator.permutation(rows)[:MOST_ROWS]) if len(rows) > MOST_ROWS else rows
+        for rows in (train, rest)
+    )
+    labels = data.labels.numpy()
+    common = np.bincount(labels[train]).argmax()
+    errors = float((labels[rest] != common).mean())
+    found = {}
+    for one in data.preparation:
+        codes = _coded(inputs[one.name], one, train)
+        counts = np.zeros((int(codes.max()) + 1, len(data.classes)))
+        np.add.at(counts, (codes[train], labels[train]), 1.0)
+        counts[counts.sum(1) == 0, common] = 1.0
+        wrong = float((counts.argmax(1)[codes[rest]] != labels[rest]).mean())
+        if wrong <= (1.0 - DECIDES) * errors:
+            found[one.name] = 1.0 - wrong
+    return [
+        f"The column {_shown(name)} alone decides the target in {share:.1%} of the rows it was not "
+        "fitted to: perhaps it was written down after the outcome; if so, drop= it."
+        for name, share in found.items()
+    ]
+
+
+def repeated_in_test(data: GroupedData) -> list[str]:
+    """A note on test samples whose very inputs stand among the train samples too."""
+    if data.contents is None:
+        return []
+    own = data.contents.view(np.dtype((np.void, data.contents.shape[1])))[:, 0]
+    test = own[data.splits["test"].numpy()]
+    seen = int(np.isin(test, own[data.splits["train"].numpy()]).sum())
+    if not seen:
+        return []
+    return [
+        f"{seen:,} of the {len(test):,} test samples have the same inputs as a train sample; if "
+        "they are of the same persons, keep these together with unit=."
+    ]
+
+
+def _missing_groups(data: GroupedData) -> list[str]:
+    parts = {MISSING: "group"} if MISSING in data.group_names else {}
+    counts = {name: int((data.groups == data.group_names.index(name)).sum()) for name in parts}
+    return [f"{n:,} samples have no group: they are the group {MISSING}." for n in counts.values()]
+
+
+def _small_groups(data: GroupedData) -> list[str]:
+    """A note where most groups have too few test samples to be judged."""
+    sizes = data.sizes()["test"]
+    small = int((sizes < LEAST_IN_GROUP).sum())
+    if small * 2 <= len(sizes):
+        return []
+    return [
+        f"{small} of the {len(sizes)} groups have fewer than {LEAST_IN_GROUP} test samples, too "
+        "few to be judged: merge some (names:), divide numbers into wider bands (bins:), or give "
+        "more test samples."
+    ]
+
+
+def _divided_units(data: GroupedData) -> list[str]:
+    if data.units is None:
+        return []
+    test = set(data.units[data.splits["test"]].tolist())
+    shared = test & set(data.units[data.indices("train", "select")].tolist())
+    if not shared:
+        return []
+    return [
+        f"{len(shared):,} of the {len(test):,} units in the test split have samples in train or "
+        "select too, as the data divides them: what is measured is too good."
+    ]
+
+
+def _plain(name: str) -> Any:
+    """What a name looks like: without case, blanks, accents' spelling and invisible letters."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    text = text.replace("’", "'").replace("‘", "'").replace("–", "-").replace("—", "-")
+    text = " ".join(text.replace("_", " ").replace("-", " ").split()) or text
+    text = unicodedata.normalize("NFC", text)
+    return Decimal(text).normalize() if NUMBER.fullmatch(text) else text
+
+
+def _shown(name: str) -> str:
+    return repr(name)
+
+
+def _identifies(column: pd.Series) -> bool:
+    values = numbers_of(column)
+    known = values[~np.isnan(values)]
+    if len(known) < LEAST_ROWS or (known % 1 != 0).any() or len(np.unique(known)) < len(known):
+        return False
+    # In few rows amounts of money may all differ; numbers that were given out lie close together.
+    return len(known) >= SURELY or bool(np.ptp(known) < 10 * len(known))
+
+
+def _coded(column: pd.Series, prepared: Prepared, train: np.ndarray) -> np.ndarray:
+    if prepared.kind != "number":
+        return from_column(column).codes
+    values = numbers_of(column)
+    known = values[train][~np.isnan(values[train])]
+    few = np.unique(known)
+    if len(few) > BINS:
+        few = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))
+    return np.where(np.isnan(values), len(few) + 1, np.searchsorted(few, values))

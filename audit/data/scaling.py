@@ -1,0 +1,60 @@
+"""How the numbers of an image become the inputs of a network: declared, never guessed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from audit.errors import AuditError
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Images of 0 to 255 as (x / 255 − mean) / spread, one of each a channel or one for all.
+
+    The default gives [-1, 1]. Raises AuditError where a spread is not above zero.
+    """
+
+    mean: tuple[float, ...] = (0.5,)
+    spread: tuple[float, ...] = (0.5,)
+
+    def __post_init__(self) -> None:
+        if not all(value > 0 for value in self.spread) or not self.mean:
+            raise AuditError(f"found mean={self.mean}, spread={self.spread}; expected spreads > 0")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """float [n, channels, height, width] of images uint8 or float of 0 to 255."""
+        shape = (-1, *[1] * (images.ndim - 2))
+        inputs = images.float()
+        spread = inputs.new_tensor(self.spread).view(shape) * 255.0
+        shift = inputs.new_tensor(
+            [m / s for m, s in zip(*_as_long(self.mean, self.spread), strict=True)]
+        )
+        return inputs.div(spread).sub_(shift.view(shape))
+
+
+IMAGES = Scaling()
+IMAGENET = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+NAMED = {"image": IMAGES, "imagenet": IMAGENET}
+
+
+def make_scaling(scaling: Scaling | str | None) -> Scaling | None:
+    """The rule of that name: image is [-1, 1], imagenet has that set's mean and spread."""
+    if not isinstance(scaling, str):
+        return scaling
+    if scaling == "none":
+        return None
+    if scaling not in NAMED:
+        raise AuditError(f"found scaling '{scaling}'; expected none, {', '.join(NAMED)}")
+    return NAMED[scaling]
+
+
+def _as_long(
+    mean: tuple[float, ...], spread: tuple[float, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    longest = max(len(mean), len(spread))
+    return (
+        mean if len(mean) == longest else mean * longest,
+        spread if len(spread) == longest else spread * longest,
+    )

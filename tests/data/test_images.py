@@ -1,0 +1,202 @@
+"""Image files: every depth, mode and orientation gives the picture that a viewer shows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from audit.data import load_data
+from audit.data.images import ImageSettings, read_image, read_images
+from audit.errors import AuditError
+
+SIZE = 64
+RAMP = np.tile(np.linspace(0, 1, SIZE), (SIZE, 1))
+RAMP[:20] = 0  # A dark band above: it shows which way is up.
+GREY = (RAMP * 255).astype(np.uint8)
+RGB = np.stack([GREY] * 3, axis=-1)
+
+
+def pictures():
+    """Every way to store the ramp, and how far from it the pixels may be."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    return {
+        "rgb.png": (Image.fromarray(RGB), {}, 0),
+        "grey.png": (Image.fromarray(GREY), {}, 0),
+        "16 bits.png": (Image.fromarray((RAMP * 65535).astype(np.uint16)), {}, 1),
+        "16 bits.tiff": (Image.fromarray((RAMP * 65535).astype(np.uint16)), {}, 1),
+        "16 bits, other end.tiff": (Image.fromarray((RAMP * 65535).astype(">u2")), {}, 1),
+        "32 bits.tiff": (Image.fromarray((RAMP * 65535).astype(np.int32)), {}, 1),
+        "float.tiff": (Image.fromarray(RAMP.astype(np.float32)), {}, 1),
+        "opaque.png": (Image.fromarray(np.dstack([RGB, np.full_like(GREY, 255)])), {}, 0),
+        "cmyk.jpg": (Image.fromarray(RGB).convert("CMYK"), {"quality": 95}, 6),
+        "YCbCr.tiff": (Image.fromarray(RGB).convert("YCbCr"), {"compression": "tiff_lzw"}, 3),
+        "palette.png": (Image.fromarray(RGB).quantize(64), {}, 8),
+        "palette.gif": (Image.fromarray(RGB).quantize(64), {}, 8),
+        "grey.webp": (Image.fromarray(RGB), {"lossless": True}, 0),
+        "turned.jpg": (Image.fromarray(np.rot90(RGB).copy()), {"exif": turned, "quality": 95}, 8),
+        "turned.png": (Image.fromarray(np.rot90(RGB).copy()), {"exif": turned}, 0),
+    }
+
+
+@pytest.mark.parametrize("name", pictures())
+def test_every_file_shows_the_same_picture(tmp_path, name):
+    image, settings, most = pictures()[name]
+    image.save(tmp_path / name, **settings)
+    values = read_image(tmp_path / name, ImageSettings(size=SIZE)).values.astype(int)
+    assert values.shape == (3, SIZE, SIZE)
+    assert np.abs(values - GREY).max() <= most
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize(("background", "level"), [("white", 255), ("black", 0), ("#808080", 128)])
+def test_what_is_transparent_shows_the_background(tmp_path, mode, background, level):
+    ink = np.zeros((8, 8, 4), np.uint8)
+    ink[:4, :, 3] = 255
+    image = Image.fromarray(ink).convert(mode) if mode != "P" else Image.fromarray(ink).quantize(4)
+    image.save(tmp_path / "ink.png")
+    found = read_image(tmp_path / "ink.png", ImageSettings(size=8, background=background))
+    assert (found.values[:, :4] == 0).all()
+    assert (found.values[:, 4:] == level).all()
+    assert found.done == {"transparent"}
+
+
+def test_half_transparent_pixels_are_mixed(tmp_path):
+    Image.fromarray(np.full((4, 4, 4), (200, 0, 0, 128), np.uint8)).save(tmp_path / "half.png")
+    found = read_image(tmp_path / "half.png", ImageSettings(size=4)).values[:, 0, 0]
+    np.testing.assert_allclose(found, [227, 127, 127], atol=1)
+
+
+def test_white_is_declared_for_images_of_other_depths(tmp_path):
+    Image.fromarray((RAMP * 4095).astype(np.uint16)).save(tmp_path / "12.png")
+    found = read_image(tmp_path / "12.png", ImageSettings(size=SIZE, white=4095)).values.astype(int)
+    assert np.abs(found - GREY).max() <= 1
+    images = read_images([tmp_path / "12.png"] * 2, ImageSettings(size=SIZE))
+    assert "All 2 images of more than 8 bits stay below a tenth of white" in images.notes[-1]
+    with pytest.raises(AuditError, match="found numbers from 0 to 4095, expected 0 to 255"):
+        read_image(tmp_path / "12.png", ImageSettings(white=255))
+    Image.fromarray((RAMP * 300).astype(np.float32)).save(tmp_path / "300.tiff")
+    with pytest.raises(AuditError, match=r"300\.tiff' cannot be read: found numbers from 0 to 300"):
+        read_image(tmp_path / "300.tiff", ImageSettings())
+
+
+def test_fits_stretch_crop_and_pad(tmp_path):
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    means = {
+        fit: read_image(tmp_path / "wide.png", ImageSettings(size=10, fit=fit)).values.mean()
+        for fit in ("stretch", "crop", "pad")
+    }
+    assert means["crop"] == 255
+    assert means["stretch"] == pytest.approx(85, abs=3)
+    assert means["pad"] == pytest.approx((85 * 3 + 255 * 7) / 10, abs=9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": 0}, "found size=0"),
+        ({"fit": "squeeze"}, "found fit=squeeze; expected one of stretch, crop, pad"),
+        ({"background": "clear"}, "found background=clear; expected a colour"),
+        ({"white": 0}, "found white=0"),
+        ({"unreadable": "ignore"}, "found unreadable=ignore"),
+    ],
+)
+def test_settings_of_images_that_cannot_be(settings, message):
+    with pytest.raises(AuditError, match=message):
+        ImageSettings(**settings)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(40):
+        name = f"{number}.png"
+        Image.fromarray(generator.integers(0, 255, (8, 8, 3), np.uint8)).save(tmp_path / name)
+        rows.append({"file": name, "y": "ab"[number % 2], "g": "pq"[number // 2 % 2]})
+    pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
+    return tmp_path
+
+
+def labels(folder, **columns):
+    table = pd.read_csv(folder / "labels.csv").assign(**columns)
+    table.to_csv(folder / "labels.csv", index=False)
+    return table
+
+
+def test_unreadable_images_are_named_and_left_out_on_request(folder):
+    (folder / "7.png").write_bytes((folder / "7.png").read_bytes()[:60])
+    (folder / "9.png").write_bytes(b"")
+    with pytest.raises(AuditError, match=r"7\.png' cannot be read.*unreadable=skip"):
+        load_data(f"images:{folder}?target=y&group=g&size=8")
+    data = load_data(f"images:{folder}?target=y&group=g&size=8&unreadable=skip")
+    assert len(data) == 38
+    assert "7.png" not in data.samples
+    assert any("2 of 40 images could not be read and were left out" in note for note in data.notes)
+    assert data.labels.tolist() == [n % 2 for n in range(40) if n not in (7, 9)]
+    assert sum(len(rows) for rows in data.splits.values()) == 38
+
+
+def test_a_blank_target_is_refused_and_a_blank_group_is_one(folder):
+    labels(folder, y=[" " if number == 3 else "ab"[number % 2] for number in range(40)])
+    with pytest.raises(AuditError, match="the target 'y' is empty in 1 rows"):
+        load_data(f"images:{folder}?target=y&group=g&size=8")
+    labels(folder, y=["ab"[n % 2] for n in range(40)], g=[None] * 20 + ["p"] * 20)
+    data = load_data(f"images:{folder}?target=y&group=g&size=8")
+    assert data.group_names == ("(missing)", "p")
+
+
+def test_label_files_as_people_have_them(folder):
+    table = pd.read_csv(folder / "labels.csv")
+    plain = load_data(f"images:{folder}?target=y&group=g&size=8")
+    table.to_csv(folder / "other.txt", sep=";", encoding="utf-16", index=False)
+    table.rename(columns={"file": "image path"}).to_parquet(folder / "labels.pq")
+    for own in ("labels=other.txt", "labels=labels.pq&files=image path"):
+        data = load_data(f"images:{folder}?target=y&group=g&size=8&{own}")
+        assert torch.equal(data.inputs, plain.inputs)
+        assert data.split_ids() == plain.split_ids()
+    with pytest.raises(
+        AuditError, match=r"a column 'file' and one for every .*files= names another"
+    ):
+        load_data(f"images:{folder}?target=y&group=g&labels=labels.pq")
+    pd.concat([table, table]).to_csv(folder / "labels.csv", index=False)
+    with pytest.raises(AuditError, match=r"has the file '0\.png' in two rows"):
+        load_data(f"images:{folder}?target=y&group=g")
+
+
+def test_paths_of_windows_and_whole_paths(folder):
+    (folder / "part").mkdir()
+    for number in range(40):
+        (folder / f"{number}.png").rename(folder / "part" / f"{number}.png")
+    for prefix in ("part\\", str(folder / "part") + "/"):
+        labels(folder, file=[f"{prefix}{number}.png" for number in range(40)])
+        assert len(load_data(f"images:{folder}?target=y&group=g&size=8")) == 40
+
+
+def test_mean_and_spread_are_declared_and_kept(folder):
+    spec = f"images:{folder}?target=y&group=g&size=8&mean=0.4,0.5,0.6&spread=0.2"
+    data = load_data(spec)
+    rows = torch.arange(3)
+    expected = (
+        data.inputs[rows].double() / 255 - torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)
+    ) / 0.2
+    torch.testing.assert_close(data.batch(rows).inputs.double(), expected, atol=1e-5, rtol=1e-5)
+    assert load_data(data.spec).scaling == data.scaling
+
+
+def test_only_what_is_declared_an_image_is_scaled(folder):
+    from audit.data import from_arrays
+
+    table = np.random.default_rng(0).integers(0, 2, (40, 5)).astype(np.uint8)
+    for kind in ("uint8", "bool", "int64", "float32"):
+        data = from_arrays(table.astype(kind), [0, 1] * 20, ["a", "b"] * 20)
+        assert data.batch(torch.arange(40)).inputs.tolist() == table.tolist()
+    images = load_data(f"images:{folder}?target=y&group=g&size=8")
+    found = images.batch(torch.arange(40)).inputs
+    assert torch.equal(found, images.inputs.float() / 127.5 - 1)
+    undeclared = from_arrays(images.inputs, [0, 1] * 20, ["a", "b"] * 20)
+    assert "were not declared so" in undeclared.notes[0]
+    assert torch.equal(undeclared.batch(torch.arange(40)).inputs, images.inputs.float())
