@@ -18,7 +18,7 @@ from audit.models import (
     make_checkpoint,
     save_checkpoint,
 )
-from audit.study.compare import data_of
+from audit.study.checkpoints import data_of
 
 
 def write(path, table):
