@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from audit.errors import AuditError
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its name only if all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """A temporary path beside `path`, which takes its name only if all went well.
+
+    Raises AuditError where the system does not let it be written.
+    """
+    temporary = _partial(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        raise _refused(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -27,7 +36,66 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def check_file(path: Path) -> None:
+    """Raise AuditError unless a file can be written at `path`; nothing is left behind.
+
+    A trial and not a look at permissions, which say little for root and on shared disks.
+    """
+    try:
+        if path.is_dir():
+            raise AuditError(f"'{path}' is a folder; expected the name of a file to write")
+        if path.exists() and not path.is_file():
+            raise AuditError(f"'{path}' is no regular file; give the name of a file to write")
+        _try_writing(path.parent, (_partial(path).name,))
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def check_folder(folder: Path, files: Iterable[str] = ()) -> None:
+    """Raise AuditError unless these files can be written in the folder; nothing is left behind."""
+    try:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise AuditError(f"'{folder}' is no folder; give the name of a folder to write to")
+        _try_writing(folder, ())
+    except OSError as error:
+        raise _refused(folder, error) from error
+    for name in files:
+        check_file(folder / name)
+
+
+def check_readable(*paths: Path) -> None:
+    """Raise AuditError where a file is missing or cannot be opened."""
+    for path in paths:
+        try:
+            path.open("rb").close()
+        except FileNotFoundError as error:
+            raise AuditError(f"there is no file '{path}'") from error
+        except IsADirectoryError as error:
+            raise AuditError(f"'{path}' is a folder; expected a file") from error
+        except OSError as error:
+            raise AuditError(f"cannot read '{path}': {error.strerror or error}") from error
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def _try_writing(folder: Path, names: tuple[str, ...]) -> None:
+    """Write a file without a name where the folder is, or where it would be made."""
+    there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    if not there.is_dir():
+        raise AuditError(f"'{there}' is no folder; '{folder}' cannot be made in it")
+    for name in (*folder.relative_to(there).parts, *names):
+        (there / name).is_symlink()  # a name that is too long raises here
+    with tempfile.TemporaryFile(dir=there) as trial:
+        trial.write(b"\0")
+
+
+def _refused(path: Path, error: OSError) -> AuditError:
+    return AuditError(f"cannot write '{path}': {error.strerror or error}")

@@ -21,7 +21,6 @@ It is named on the command line and in a study as `your.module:MostLoss`.
 
 from __future__ import annotations
 
-import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ import torch
 from torch import Tensor
 
 from audit.errors import AuditError
+from audit.imports import imported
 from audit.mitigate.statistics import GroupStatistics
 
 POWER_STEPS = 8
@@ -283,13 +283,7 @@ def _named(name: str) -> type[Constraint]:
 
 
 def _imported(name: str) -> type[Constraint]:
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise AuditError(
-            f"constraint '{name}' cannot be imported ({error}); expected package.module:Class"
-        ) from error
+    found = imported(name, "constraint")
     if not (isinstance(found, type) and issubclass(found, Constraint)):
         raise AuditError(f"'{name}' is no constraint; expected a class derived from Constraint")
     return found

@@ -76,10 +76,9 @@ class Checkpoint:
     versions: Mapping[str, str] = field(default_factory=dict)
     samples: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def parameters(self) -> int:
-        """How many trainable parameters the network has, removed ones included."""
-        return sum(parameter.numel() for parameter in self.model().parameters())
+    def count_parameters(self, factory: str | None = None) -> int:
+        """How many parameters the network has, removed ones included; `factory` as in `model`."""
+        return sum(parameter.numel() for parameter in self.model(factory).parameters())
 
     def model(self, factory: str | None = None) -> nn.Module:
         """The network, in evaluation mode, on the CPU.
@@ -151,11 +150,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path | str) -> str:
     """Write a checkpoint, whole or not at all; return its SHA-256."""
     path = Path(path)
     content = {"format": FORMAT, "schema_version": SCHEMA_VERSION} | _plain(asdict(checkpoint))
-    try:
-        with replacing(path) as temporary:
-            torch.save(content, temporary)
-    except OSError as error:
-        raise AuditError(f"cannot write '{path}': {error.strerror or error}") from error
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
     return sha256(path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.errors import AuditError
+from audit.imports import imported
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,25 @@ class Architecture:
 def build_model(architecture: Architecture, seed: int = 0) -> nn.Module:
     """A freshly initialised network; the same seed gives the same weights.
 
-    Raises AuditError where the name or an argument is unknown, or the input shape does not fit.
+    Raises AuditError where the name or an argument is unknown, the input shape does not fit, or the
+    function raises or gives no module.
     """
-    builder = _imported(architecture.name) if not architecture.in_zoo else _zoo(architecture.name)
+    name = architecture.name
+    builder = _zoo(name) if architecture.in_zoo else imported(name, "model")
+    shape, classes = architecture.input_shape, architecture.classes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return builder(
-                architecture.input_shape, architecture.classes, **dict(architecture.arguments)
-            )
-        except TypeError as error:
-            raise AuditError(f"model '{architecture.name}' cannot be built: {error}") from error
+            network = builder(shape, classes, **dict(architecture.arguments))
+        except AuditError:
+            raise
+        except (Exception, SystemExit) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise AuditError(f"model '{name}' cannot be built: {reason}") from error
+    if not isinstance(network, nn.Module):
+        found = type(network).__name__
+        raise AuditError(f"model '{name}' gave a {found}; expected a torch.nn.Module")
+    return network
 
 
 def _zoo(name: str) -> Callable[..., nn.Module]:
@@ -55,17 +63,6 @@ def _zoo(name: str) -> Callable[..., nn.Module]:
             f"found model '{name}'; expected one of {', '.join(ZOO)}, or package.module:function"
         )
     return ZOO[name]
-
-
-def _imported(name: str) -> Callable[..., nn.Module]:
-    module, _, function = name.partition(":")
-    try:
-        builder: Callable[..., nn.Module] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise AuditError(
-            f"model '{name}' cannot be imported ({error}); expected package.module:function"
-        ) from error
-    return builder
 
 
 def mlp(input_shape: tuple[int, ...], classes: int, width: int = 64, depth: int = 2) -> nn.Module:

@@ -44,14 +44,21 @@ def _write_html(view: View, folder: Path) -> Path:
     return path
 
 
-def _write_pdf(view: View, folder: Path) -> Path:
+def check_pdf() -> None:
+    """Raise AuditError where a PDF cannot be drawn here."""
     try:
-        from weasyprint import HTML
+        import weasyprint  # noqa: F401
     except OSError as error:
         raise AuditError(
             "a PDF needs the library Pango, which was not found; install it "
             "(Debian: apt-get install libpangoft2-1.0-0; macOS: brew install pango)"
         ) from error
+
+
+def _write_pdf(view: View, folder: Path) -> Path:
+    check_pdf()
+    from weasyprint import HTML
+
     path = folder / "report.pdf"
     page = HTML(string=_page(view, printed=True))
     with replacing(path) as temporary:

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from audit import cli
+from audit.commands.options import ConstraintName, MitigationMethod
 from audit.errors import AuditError
 from audit.mitigate import CONSTRAINTS, MITIGATION_METHODS, make_constraints
 from audit.models import TrainingSettings, load_checkpoint
@@ -22,8 +23,8 @@ def test_the_examples_run(module):
 
 
 def test_the_command_line_knows_every_constraint_and_method():
-    assert list(cli.ConstraintName) == ["none", *CONSTRAINTS]
-    assert list(cli.MitigationMethod) == list(MITIGATION_METHODS)
+    assert list(ConstraintName) == ["none", *CONSTRAINTS]
+    assert list(MitigationMethod) == list(MITIGATION_METHODS)
     for method in MITIGATION_METHODS.values():
         assert make_constraints(method.constraint)
 

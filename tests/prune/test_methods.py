@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from audit.cli import PruningMethod
+from audit.commands.options import PruningMethod
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.mitigate.methods import mitigate

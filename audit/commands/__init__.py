@@ -1,0 +1,1 @@
+"""One command a file, thin: torch and the rest are imported inside them."""

@@ -1,0 +1,85 @@
+"""`audit compare`: pruned networks side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audit.commands.delivery import Delivery, deliver, make_checks
+from audit.commands.exits import command_line, keeping
+from audit.commands.options import (
+    Card,
+    Checkpoint,
+    Curvature,
+    CurvatureBy,
+    Data,
+    DeepFool,
+    Density,
+    FailIf,
+    FailIfPossible,
+    Gallery,
+    GitHub,
+    Json,
+    JUnit,
+    Layers,
+    Model,
+    Pdf,
+    Samples,
+    Theory,
+    Top,
+)
+from audit.files import check_readable
+
+
+def compare(
+    baseline: Checkpoint,
+    fair: Annotated[
+        list[Path], typer.Argument(help="Others of the same data, each compared with BASELINE.")
+    ],
+    dense: Annotated[
+        Path | None, typer.Option(help="Their dense parent, if not where the checkpoints say.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="[default: reports/<BASELINE>-<FAIR>]")] = None,
+    curvature: CurvatureBy = Curvature.lanczos,
+    samples_per_group: Samples = 500,
+    top_eigenvalues: Top = 1,
+    layer_curvature: Layers = False,
+    spectral_density: Density = False,
+    theory: Theory = False,
+    deepfool: DeepFool = False,
+    data: Data = None,
+    model: Model = None,
+    fail_if: FailIf = None,
+    fail_if_possible: FailIfPossible = False,
+    junit: JUnit = None,
+    github: GitHub = False,
+    gallery: Gallery = False,
+    json: Json = False,
+    pdf: Pdf = False,
+    card: Card = False,
+) -> None:
+    """Compare pruned models group by group: which harms whom, by how much, and why."""
+    check_readable(baseline, *fair, *([] if dense is None else [dense]))
+    stems = "-".join(path.stem for path in (baseline, *fair))
+    to = Delivery(out or Path("reports") / stems, json, gallery, pdf, card)
+    to.check()
+    checks = make_checks(fail_if, fail_if_possible, junit, github)
+    from audit.examine.settings import MeasureSettings
+    from audit.study.checkpoints import compare_files
+
+    settings = MeasureSettings(
+        curvature=curvature.value,
+        samples_per_group=samples_per_group,
+        top_eigenvalues=top_eigenvalues,
+        layer_curvature=layer_curvature,
+        spectral_density=spectral_density,
+        theory=theory,
+        deepfool=deepfool,
+    )
+    with keeping(f"nothing was written to '{to.folder}'"):
+        results = compare_files(
+            baseline, fair, dense, data, model, settings, command_line(), gallery
+        )
+    deliver(results, to, checks)

@@ -1,0 +1,138 @@
+"""How results leave a command: every file first, then words, then the thresholds' verdict."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from audit.commands.exits import THRESHOLD_FAILED
+from audit.errors import AuditError
+from audit.files import check_file, check_folder, write_atomically
+
+if TYPE_CHECKING:
+    from audit.findings.results import Results
+    from audit.findings.thresholds import Judgement, Threshold
+
+TABLES = ("results.json", "groups.parquet", "layers.parquet", "samples.parquet")
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Where results go, and in which forms."""
+
+    folder: Path
+    json: bool = False
+    gallery: bool = False
+    pdf: bool = False
+    card: bool = False
+
+    def check(self) -> None:
+        """Raise AuditError where one of its files cannot be written, before work starts."""
+        names = (
+            *TABLES,
+            "report.html",
+            *(("gallery.parquet",) if self.gallery else ()),
+            *(("report.pdf",) if self.pdf else ()),
+            *(("model_card.md",) if self.card else ()),
+        )
+        check_folder(self.folder, names)
+        if self.pdf:
+            from audit.report.html import check_pdf
+
+            check_pdf()
+
+
+@dataclass(frozen=True)
+class Checks:
+    """The thresholds of a command, and how their outcome is told."""
+
+    thresholds: Sequence[Threshold]
+    if_possible: bool
+    junit_file: Path | None
+    github: bool
+
+    def judge(self, results: Results) -> list[Judgement]:
+        """What became of every threshold; written as JUnit XML where that was asked for."""
+        from audit.findings.thresholds import judge, junit
+
+        judgements = judge(results, self.thresholds)
+        if self.junit_file is not None:
+            write_atomically(self.junit_file, junit(judgements, self.if_possible))
+        return judgements
+
+    def tell(self, judgements: Sequence[Judgement]) -> None:
+        """Say it, and exit with 1 where one failed."""
+        from audit.findings.thresholds import github
+
+        for line in github(judgements, self.if_possible) if self.github else ():
+            print(line)
+        failed = [one for one in judgements if one.failed(self.if_possible)]
+        for one in failed:
+            print(f"failed: {one.sentence()}", file=sys.stderr)
+        if failed:
+            raise typer.Exit(THRESHOLD_FAILED)
+
+
+def make_checks(
+    texts: Sequence[str] | None, if_possible: bool, junit: Path | None, github: bool
+) -> Checks:
+    """Read before anything is measured, so that a misspelt threshold costs no time."""
+    if junit is not None:
+        check_file(junit)
+    if not texts:
+        return Checks((), if_possible, junit, github)
+    from audit.findings.thresholds import Threshold
+
+    return Checks([Threshold.parse(text) for text in texts], if_possible, junit, github)
+
+
+def deliver(results: Results, to: Delivery, checks: Checks | None = None) -> None:
+    """Write every file, then say the finding or print the record, then judge the thresholds."""
+    results.save(to.folder)
+    reports = write_reports(results, to)
+    unjudged: AuditError | None = None
+    judgements: list[Judgement] = []
+    try:
+        judgements = [] if checks is None else checks.judge(results)
+    except AuditError as error:
+        unjudged = error  # the finding is told all the same
+    _say(results, to, reports)
+    if unjudged is not None:
+        raise unjudged
+    if checks is not None:
+        checks.tell(judgements)
+
+
+def write_reports(results: Results, to: Delivery) -> list[Path]:
+    """The card, the page and the PDF, those that were asked for; the paths written."""
+    from audit.report import write_card, write_report
+    from audit.report import write_reports as write_pages
+
+    cards = [write_card(results, to.folder)] if to.card else []
+    pages = write_pages(results, to.folder) if to.pdf else [write_report(results, to.folder)]
+    return [*cards, *pages]
+
+
+def _say(results: Results, to: Delivery, reports: Sequence[Path]) -> None:
+    from rich.console import Console
+
+    from audit.report import print_findings
+    from audit.report.gallery import whose
+
+    if not results.gallery.empty:
+        found = whose(results.record["data"], len(results.gallery))
+        print(" ".join(found), file=sys.stderr)
+    if to.json:
+        # Escaped, so that every alphabet of a terminal or a pipe can hold it.
+        print(json.dumps(results.record, indent=1))
+        return
+    print_findings(results, Console())
+    print(f"numbers: {to.folder / 'results.json'} and the tables beside it")
+    for path in reports:
+        print(f"report: {path}")

@@ -1,0 +1,58 @@
+"""What `audit prune` and `audit mitigate` share: a dense file in, a pruned file out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit.commands.exits import keeping
+from audit.errors import AuditError
+from audit.files import check_file, check_readable
+
+if TYPE_CHECKING:
+    from audit.models.training import TrainingSettings
+    from audit.study.settings import Method
+
+
+def training_settings(
+    epochs: int, seed: int, batch_size: int, learning_rate: float, device: str | None
+) -> TrainingSettings:
+    """How a network is trained, as the options of a command say it."""
+    from audit.models.training import TrainingSettings, checked_device
+
+    device = checked_device(device)
+    return TrainingSettings(epochs, batch_size, learning_rate, seed=seed, device=device)
+
+
+def check_paths(dense: Path, out: Path) -> None:
+    """Raise AuditError where the dense file is missing or OUT cannot be written beside it."""
+    check_readable(dense)
+    check_file(out)
+    if out.exists() and out.samefile(dense):
+        raise AuditError(f"'{out}' is the network that is read; give another name with --out")
+
+
+def make_pruned(
+    dense: Path,
+    method: Method,
+    rate: float,
+    settings: TrainingSettings,
+    out: Path,
+    data: str | None,
+    model: str | None,
+) -> None:
+    """Prune the dense checkpoint, write the result, and say what it is."""
+    from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
+    from audit.prune.mask import check_rate
+    from audit.study.checkpoints import data_of
+    from audit.study.making import prune_model
+
+    check_rate(rate)
+    with keeping(f"'{out}' was not written"):
+        checkpoint = load_checkpoint(dense)
+        samples = data_of(checkpoint, dense, data)
+        parent = parent_of(dense, out)
+        pruned = prune_model(checkpoint, samples, method, rate, settings, parent, model)
+    save_checkpoint(pruned, out)
+    sparsity = pruned.sparsity or 0.0
+    print(f"wrote {out}: {method.label}, {sparsity:.2%} of the prunable weights removed")

@@ -1,0 +1,79 @@
+"""`audit measure`: every group under one network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audit.commands.delivery import Delivery, deliver, make_checks
+from audit.commands.exits import command_line, keeping
+from audit.commands.options import (
+    Card,
+    Curvature,
+    CurvatureBy,
+    Data,
+    DeepFool,
+    Density,
+    FailIf,
+    FailIfPossible,
+    Gallery,
+    GitHub,
+    Json,
+    JUnit,
+    Layers,
+    MeasuredModel,
+    Model,
+    Pdf,
+    Samples,
+    Theory,
+    Top,
+)
+from audit.files import check_readable
+
+
+def measure(
+    model_file: MeasuredModel,
+    dense: Annotated[
+        Path | None, typer.Option(help="Its dense parent, if not where the checkpoint says.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="[default: reports/<name of MODEL>]")] = None,
+    curvature: CurvatureBy = Curvature.lanczos,
+    samples_per_group: Samples = 500,
+    top_eigenvalues: Top = 1,
+    layer_curvature: Layers = False,
+    spectral_density: Density = False,
+    theory: Theory = False,
+    deepfool: DeepFool = False,
+    data: Data = None,
+    model: Model = None,
+    fail_if: FailIf = None,
+    fail_if_possible: FailIfPossible = False,
+    junit: JUnit = None,
+    github: GitHub = False,
+    gallery: Gallery = False,
+    json: Json = False,
+    pdf: Pdf = False,
+    card: Card = False,
+) -> None:
+    """Measure every group under one model, against its dense parent where it has one."""
+    check_readable(model_file, *([] if dense is None else [dense]))
+    to = Delivery(out or Path("reports") / model_file.stem, json, gallery, pdf, card)
+    to.check()
+    checks = make_checks(fail_if, fail_if_possible, junit, github)
+    from audit.examine.settings import MeasureSettings
+    from audit.study.checkpoints import measure_files
+
+    settings = MeasureSettings(
+        curvature=curvature.value,
+        samples_per_group=samples_per_group,
+        top_eigenvalues=top_eigenvalues,
+        layer_curvature=layer_curvature,
+        spectral_density=spectral_density,
+        theory=theory,
+        deepfool=deepfool,
+    )
+    with keeping(f"nothing was written to '{to.folder}'"):
+        results = measure_files(model_file, dense, data, model, settings, command_line(), gallery)
+    deliver(results, to, checks)

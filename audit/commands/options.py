@@ -1,0 +1,137 @@
+"""Options that several commands share, each told once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class PruningMethod(StrEnum):
+    """Methods of `audit prune`, those of audit.prune.PRUNING_METHODS."""
+
+    magnitude = "magnitude"
+    magnitude_layerwise = "magnitude-layerwise"
+    magnitude_2of4 = "magnitude-2of4"
+    gradual = "gradual"
+    lottery_ticket = "lottery-ticket"
+    snip = "snip"
+    grasp = "grasp"
+    synflow = "synflow"
+    l1_filter = "l1-filter"
+    l2_filter = "l2-filter"
+    fpgm = "fpgm"
+    fairgrape = "fairgrape"
+    fairprune = "fairprune"
+    random = "random"
+
+
+class MitigationMethod(StrEnum):
+    """Methods of `audit mitigate`, those of audit.mitigate.MITIGATION_METHODS."""
+
+    bilevel = "bilevel"
+    lagrangian_dual = "lagrangian-dual"
+    lagrangian_dual_before = "lagrangian-dual-before"
+    lagrangian_dual_both = "lagrangian-dual-both"
+    prune_then_fair = "prune-then-fair"
+    fair_then_prune = "fair-then-prune"
+    gradual_excess_accuracy = "gradual-excess-accuracy"
+
+
+class ConstraintName(StrEnum):
+    """Constraints of `audit mitigate`, those of audit.mitigate.CONSTRAINTS."""
+
+    none = "none"
+    group_loss = "group-loss"
+    excess_loss = "excess-loss"
+    excess_accuracy = "excess-accuracy"
+    equal_accuracy = "equal-accuracy"
+    demographic_parity = "demographic-parity"
+    equalised_odds = "equalised-odds"
+    worst_group = "worst-group"
+    gradient_curvature = "gradient-curvature"
+
+
+class Curvature(StrEnum):
+    """What computes the Hessian's eigenvalues."""
+
+    lanczos = "lanczos"
+    pyhessian = "pyhessian"
+    none = "none"
+
+
+Checkpoint = Annotated[Path, typer.Argument(help="A checkpoint file.")]
+MeasuredModel = Annotated[Path, typer.Argument(metavar="MODEL", help="A checkpoint file.")]
+OutCheckpoint = Annotated[Path, typer.Option("--out", help="Checkpoint to write.")]
+Rate = Annotated[float, typer.Option(help="Share of the prunable weights to remove.")]
+Epochs = Annotated[int, typer.Option(help="Passes over the training samples.", min=1)]
+FineTuning = Annotated[
+    int, typer.Option("--epochs", help="Passes over the training samples; 0: one-shot.", min=0)
+]
+Seed = Annotated[int, typer.Option(help="Fixes initial weights, batches and resamples.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Samples a step.", min=1)]
+LearningRate = Annotated[float, typer.Option("--learning-rate", help="At the start; falls to 0.")]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1 … [default: cuda where there is one]")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(help="Where the data lies now, if not where the checkpoint says (a SPEC)."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(help="package.module:function that builds the network, if it is your own."),
+]
+
+CurvatureBy = Annotated[Curvature, typer.Option("--curvature", help="What computes λ_max.")]
+Samples = Annotated[
+    int,
+    typer.Option(
+        "--samples-per-group", help="Most samples of a group for gradients and curvature.", min=1
+    ),
+]
+Top = Annotated[
+    int, typer.Option("--top-eigenvalues", help="How many of the largest eigenvalues.", min=1)
+]
+Layers = Annotated[
+    bool, typer.Option("--layer-curvature", help="Eigenvalues of every layer's own block too.")
+]
+Density = Annotated[
+    bool, typer.Option("--spectral-density", help="The density of the whole spectrum too (slow).")
+]
+Theory = Annotated[
+    bool, typer.Option("--theory", help="The bounds of theorems 1 and 2 and proposition 2 too.")
+]
+DeepFool = Annotated[bool, typer.Option("--deepfool", help="The iterated input distance too.")]
+
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if",
+        metavar="THRESHOLD",
+        help="Exit with 1 where it holds beyond the interval; such as "
+        "'max excess_accuracy_gap > 0.02'. May be given several times.",
+    ),
+]
+FailIfPossible = Annotated[
+    bool, typer.Option("--fail-if-possible", help="Fail where the interval does not exclude it.")
+]
+JUnit = Annotated[
+    Path | None, typer.Option("--junit", help="Write the thresholds' outcome as JUnit XML.")
+]
+GitHub = Annotated[
+    bool, typer.Option("--github", help="Print the thresholds' outcome as GitHub annotations.")
+]
+
+Json = Annotated[bool, typer.Option("--json", help="Print results.json to standard output.")]
+Pdf = Annotated[bool, typer.Option("--pdf", help="Write report.pdf too (needs the library Pango).")]
+Card = Annotated[bool, typer.Option("--card", help="Write model_card.md for the last network too.")]
+Gallery = Annotated[
+    bool,
+    typer.Option(
+        "--gallery",
+        help="Show the images that pruning broke; the report and gallery.parquet then hold them.",
+    ),
+]

@@ -1,0 +1,45 @@
+"""`audit prune`: a dense network, pruned and trained on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from audit.commands.making import check_paths, make_pruned, training_settings
+from audit.commands.options import (
+    BatchSize,
+    Checkpoint,
+    Data,
+    Device,
+    FineTuning,
+    LearningRate,
+    Model,
+    OutCheckpoint,
+    PruningMethod,
+    Rate,
+    Seed,
+)
+
+
+def prune(
+    dense: Checkpoint,
+    out: OutCheckpoint,
+    rate: Rate,
+    method: Annotated[
+        PruningMethod, typer.Option(help="How to choose what goes.")
+    ] = PruningMethod.magnitude,
+    epochs: FineTuning = 20,
+    seed: Seed = 0,
+    batch_size: BatchSize = 64,
+    learning_rate: LearningRate = 0.05,
+    device: Device = None,
+    data: Data = None,
+    model: Model = None,
+) -> None:
+    """Prune a dense network and train what survives, in as many steps whatever the method."""
+    check_paths(dense, out)
+    from audit.study.settings import Method
+
+    settings = training_settings(epochs, seed, batch_size, learning_rate, device)
+    make_pruned(dense, Method(method.value), rate, settings, out, data, model)

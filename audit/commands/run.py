@@ -1,0 +1,59 @@
+"""`audit run`: a study from its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audit.commands.delivery import Delivery, deliver
+from audit.commands.exits import command_line, keeping
+from audit.commands.options import Device, Gallery, Json, Pdf
+from audit.files import check_folder
+
+if TYPE_CHECKING:
+    from audit.study.settings import StudySettings
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="A study in TOML; 'audit init' writes one.")],
+    out: Annotated[Path | None, typer.Option(help="[default: reports/<name of CONFIG>]")] = None,
+    workers: Annotated[
+        int, typer.Option(help="Cells at a time; 0: one a core (one in all on a GPU).", min=0)
+    ] = 0,
+    threads: Annotated[
+        int,
+        typer.Option(
+            help="Threads a cell; fixed, a seed gives the same networks. 0: the cores shared out.",
+            min=0,
+        ),
+    ] = 0,
+    device: Device = None,
+    gallery: Gallery = False,
+    json: Json = False,
+    pdf: Pdf = False,
+) -> None:
+    """Run a study: data × model × methods × rates × seeds → measures → report.
+
+    Finished cells are kept under OUT: a stopped study goes on where it was.
+    """
+    to = Delivery(out or Path("reports") / config.stem, json, gallery, pdf)
+    to.check()
+    from audit.models.training import checked_device
+    from audit.study.settings import load_settings, on_device
+
+    settings = on_device(load_settings(config), checked_device(device))
+    run_and_deliver(settings, to, workers, threads)
+
+
+def run_and_deliver(settings: StudySettings, to: Delivery, workers: int, threads: int) -> None:
+    """Run the study in the folder that its results go to."""
+    for part in ("models", "cells"):
+        check_folder(to.folder / part)
+    from audit.study.run import run_study
+
+    kept = f"finished cells are kept under '{to.folder}': the same command goes on from there"
+    with keeping(kept):
+        results = run_study(settings, to.folder, workers, command_line(), to.gallery, threads)
+    deliver(results, to)

@@ -1,0 +1,45 @@
+"""`audit train`: a dense network."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from audit.commands.exits import keeping
+from audit.commands.making import training_settings
+from audit.commands.options import BatchSize, Device, Epochs, LearningRate, OutCheckpoint, Seed
+from audit.files import check_file
+
+DATA_HELP = (
+    "digits | utkface:FOLDER?target=ethnicity&group=ethnicity&size=32 | adult:FOLDER?group=sex,race"
+    " | table:FILE.csv?target=income&group=sex"
+)
+
+
+def train(
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    model: Annotated[
+        str, typer.Option(help="mlp, convnet, resnet10, resnet18, or package.module:function.")
+    ],
+    out: OutCheckpoint,
+    width: Annotated[int | None, typer.Option(help="Width of the model.", min=1)] = None,
+    epochs: Epochs = 30,
+    seed: Seed = 0,
+    batch_size: BatchSize = 64,
+    learning_rate: LearningRate = 0.05,
+    device: Device = None,
+) -> None:
+    """Train a dense network on the train split of the data."""
+    check_file(out)
+    from audit.data import load_data
+    from audit.models.checkpoint import save_checkpoint
+    from audit.study.making import train_model
+
+    settings = training_settings(epochs, seed, batch_size, learning_rate, device)
+    arguments = {} if width is None else {"width": width}
+    with keeping(f"'{out}' was not written"):
+        checkpoint = train_model(load_data(data), model, settings, arguments)
+    save_checkpoint(checkpoint, out)
+    count = checkpoint.count_parameters(model)
+    print(f"wrote {out}: {model}, {count:,} parameters, dense")
