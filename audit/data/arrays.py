@@ -106,6 +106,9 @@ def _inputs(values: Any) -> Tensor:
         tensor = torch.as_tensor(numbers)
     except (TypeError, ValueError, RuntimeError) as error:
         raise AuditError(f"found inputs that are not an array of numbers: {error}") from error
+    if tensor.dtype in (torch.int16, torch.int32, torch.int64):
+        # They may be codes that a network looks up: it is asked what it takes.
+        return tensor.long()
     return tensor if tensor.dtype == torch.uint8 else tensor.float()
 
 

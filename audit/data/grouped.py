@@ -20,7 +20,10 @@ SPLITS = ("train", "select", "test")
 
 
 class Batch(NamedTuple):
-    """Some samples, ready for a network: float inputs, and integer labels, groups and positions."""
+    """Some samples, ready for a network: inputs, and integer labels, groups and positions.
+
+    Inputs are floating-point numbers, or integers where those of the data are.
+    """
 
     inputs: Tensor
     labels: Tensor
@@ -33,7 +36,8 @@ class GroupedData:
     """Labelled samples of a declared, ordered list of protected groups, with their splits (M §1).
 
     inputs   float32 [n, ...], or uint8: images [n, channels, height, width] where `scaling` says
-             how their 0 to 255 become inputs, and plain numbers where there is none
+             how their 0 to 255 become inputs, and plain numbers where there is none; or int64 codes,
+             which a network that takes no integers gets as float32
     labels   int64 [n], positions in `classes`
     groups   int64 [n], positions in `group_names`; the order of `group_names` is the order of
              every array over groups
@@ -96,7 +100,7 @@ class GroupedData:
         return chosen if group is None else chosen[self.groups[chosen] == group]
 
     def batch(self, indices: Tensor, device: torch.device | str = "cpu") -> Batch:
-        """The samples at these positions, as float inputs on the device."""
+        """The samples at these positions, on the device."""
         inputs = self.inputs[indices].to(device)
         if self.scaling is not None:
             inputs = self.scaling(inputs)

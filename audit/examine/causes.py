@@ -102,8 +102,8 @@ def _without_value(
 
 
 def gradient_found(subject: Subject, part: Part) -> Found:
-    """‖g_a‖ (M5)."""
-    gradient = mean_gradient(subject.network, part.batches)
+    """‖g_a‖ in the network's own coordinates: for a pruned one the surviving weights (M5)."""
+    gradient = mean_gradient(subject.network, part.batches, subject.hessian_mask())
     slopes = gradient_norm(subject.network, part.batches, gradient)
     return mean_found(subject, part, "gradient_norm", slopes.samples, slopes.value)
 

@@ -46,12 +46,11 @@ def measure_model(
     """Measure every group of a split under one network (M1-M9 and M13; M11 and M12 if asked for).
 
     `dense` is its dense parent, on the same samples; without it there is no excess risk. A dense
-    network measured for itself is its own parent. Raises AuditError where the network, its parent
-    and the data do not go together.
+    network measured for itself is its own parent, and whether it is dense is read off its weights.
+    Raises AuditError where the network, its parent and the data do not go together, the parent is
+    pruned, or a network is no function of a sample (`audit.models.admission`).
     """
     settings = settings or MeasureSettings()
-    if dense is None and checkpoint.mask is None:
-        dense = checkpoint
     subject = make_subject(checkpoint, dense, data, settings, name, factory)
     return measured(subject, examine(subject))
 
@@ -151,8 +150,24 @@ def _record(subject: Subject, found: Found) -> dict[str, Any]:
         "input_shape": list(subject.data.input_shape),
         "steps": provenance.steps,
         "settings": dict(provenance.settings),
-        "notes": [*provenance.notes, *found.notes],
+        "notes": [*_remarks(subject), *provenance.notes, *found.notes],
         "one_shot": subject.dense is not None and one_shot(subject.dense, network),
         "spectra": dict(found.spectra),
         "parent": None if provenance.parent is None else provenance.parent.sha256,
     }
+
+
+def _remarks(subject: Subject) -> list[str]:
+    """What must be known of a network before its numbers are read."""
+    made, sparsity, found = subject.checkpoint.provenance, subject.mask.sparsity, []
+    if made.rate > 0 and not subject.pruned:
+        found.append(
+            f"called pruned by '{made.method}' at rate {made.rate:.6g}, but its weights are dense: "
+            f"{sparsity:.2%} of them are zeros; was it trained on without its mask?"
+        )
+    if subject.parent is None:
+        found.append(
+            f"{sparsity:.1%} of its weights are zeros and its dense network was not given: what "
+            "its pruning has cost any group is not known"
+        )
+    return found

@@ -16,8 +16,9 @@ from audit.measure.calibration import uncertain
 from audit.measure.predictions import Outputs, predict
 from audit.measure.risk import excess_risk
 from audit.measure.uncertainty import Interval, drop_interval, group_intervals, wilson_interval
-from audit.models.checkpoint import Checkpoint, check_same_data
-from audit.prune.mask import Mask, measured_mask
+from audit.models.admission import admitted
+from audit.models.checkpoint import Checkpoint, called_pruned, check_same_data
+from audit.prune.mask import Mask, check_dense, is_pruned, measured_mask
 
 Array = NDArray[np.float64]
 
@@ -60,6 +61,7 @@ class Subject:
     rows      positions of the split's samples in `data`, int64 [n], ascending
     codes     the group of each, int64 [n]; `counts` the samples of each group, int64 [G]
     mask      read off the network's tensors
+    pruned    whether weights have been removed, by the same measurement
     """
 
     name: str
@@ -74,6 +76,7 @@ class Subject:
     codes: NDArray[np.int64]
     counts: NDArray[np.int64]
     mask: Mask
+    pruned: bool
     means: Means
 
     @property
@@ -88,7 +91,7 @@ class Subject:
 
     def hessian_mask(self) -> Mapping[str, Tensor] | None:
         """The surviving weights, for a pruned network."""
-        return self.checkpoint.mask and self.mask.parts
+        return self.mask.parts if self.pruned else None
 
 
 @dataclass(frozen=True)
@@ -110,17 +113,25 @@ def make_subject(
 ) -> Subject:
     """Run the network, and its dense parent, over the samples of the split.
 
-    Raises AuditError where the network, its parent and the data do not go together.
+    Without a dense parent, a network that is dense, and is not called pruned, is its own. Raises
+    AuditError where the network, its parent and the data do not go together, or the parent is
+    pruned.
     """
     check_same_data(checkpoint, data)
+    network, other = checkpoint.model(factory), None
+    pruned = is_pruned(network, checkpoint.mask)
+    data = admitted(network, data, settings.split)
     rows = data.indices(settings.split)
     batches = SampleBatches(data, rows, settings.batch_size)
-    network, other = checkpoint.model(factory), None
     outputs = predict(network, batches)
-    parent = outputs if dense is checkpoint else None
-    if dense is not None and dense is not checkpoint:
+    parent = None if pruned or called_pruned(checkpoint) else outputs
+    if dense is checkpoint:
+        check_dense(network, checkpoint.mask)
+    elif dense is not None:
         check_same_data(dense, data)
         other = dense.model(factory)
+        check_dense(other, dense.mask)
+        admitted(other, data, settings.split)
         parent = predict(other, batches)
     codes = data.groups[rows].numpy()
     counts = np.bincount(codes, minlength=len(data.group_names))
@@ -137,6 +148,7 @@ def make_subject(
         codes,
         counts,
         measured_mask(network),
+        pruned,
         group_means(sample_columns(outputs, parent), codes, len(counts), settings),
     )
 

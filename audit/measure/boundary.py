@@ -20,7 +20,8 @@ def input_distance(model: nn.Module, batches: Batches) -> Tensor:
     to the boundary with the class that claims it most deeply. ±∞ where the difference is flat.
 
     In evaluation mode a sample's logits depend on that sample alone, so that C − 1 backward passes
-    serve the whole batch. Raises AuditError where the inputs are not floating-point numbers.
+    serve the whole batch. Raises AuditError where the logits have no gradient by the inputs, as
+    codes that are looked up in a table have none.
     """
     found = []
     with evaluating(model):
@@ -39,7 +40,7 @@ def _batch_distance(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     distances = []
     for step in range(1, count):
         gap = own - logits.gather(1, (labels[:, None] + step) % count)[:, 0]
-        (slope,) = torch.autograd.grad(gap.sum(), inputs, retain_graph=step + 1 < count)
+        slope = _slope(gap, inputs, keep=step + 1 < count)
         distances.append(_ratio(gap.detach().double(), slope.double().flatten(1).norm(dim=1)))
     return torch.stack(distances, 1).amin(1).cpu()
 
@@ -47,6 +48,19 @@ def _batch_distance(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
 def _ratio(gap: Tensor, norm: Tensor) -> Tensor:
     """Gap/norm; a flat difference never crosses the boundary: it is ±∞ far, on the gap's side."""
     return torch.where(norm > 0, gap / norm, torch.copysign(norm + torch.inf, gap))
+
+
+def _slope(gap: Tensor, inputs: Tensor, keep: bool) -> Tensor:
+    """∇_x of every sample's gap."""
+    slope: Tensor | None = None
+    if gap.requires_grad:
+        (slope,) = torch.autograd.grad(gap.sum(), inputs, retain_graph=keep, allow_unused=True)
+    if slope is None:
+        raise AuditError(
+            "the logits have no gradient by the inputs, as codes that are looked up in a table "
+            "have none: there is no distance in input space"
+        )
+    return slope
 
 
 def _check_real(inputs: Tensor) -> None:
@@ -81,8 +95,8 @@ def deepfool_distance(model: nn.Module, batches: Batches, max_steps: int = 50) -
 
     Linear steps to the nearest boundary of the class that is predicted, 2 % too far each, until the
     prediction changes; then a bisection back along the whole way. All samples of a batch step
-    together, and those that have arrived rest. Raises AuditError where the inputs are not
-    floating-point numbers.
+    together, and those that have arrived rest. Raises AuditError where the logits have no gradient
+    by the inputs.
     """
     parts = []
     with evaluating(model):
@@ -131,7 +145,7 @@ def _linear_step(model: nn.Module, points: Tensor, predicted: Tensor) -> Tensor:
     step = torch.zeros_like(points)
     for other in range(1, count):
         gap = own - logits.gather(1, (predicted[:, None] + other) % count)[:, 0]
-        (slope,) = torch.autograd.grad(gap.sum(), points, retain_graph=other + 1 < count)
+        slope = _slope(gap, points, keep=other + 1 < count)
         norm = slope.flatten(1).norm(dim=1)
         length = torch.where(norm > 0, gap.detach() / norm, torch.inf)
         nearer = length < best

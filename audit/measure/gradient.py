@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -37,8 +38,12 @@ class GradientNorm:
     samples: Tensor
 
 
-def mean_gradient(model: nn.Module, batches: Batches) -> Parameters:
+def mean_gradient(
+    model: nn.Module, batches: Batches, mask: Mapping[str, Tensor] | None = None
+) -> Parameters:
     """∇_θ J, the gradient of the mean loss over all samples, by parameter name (M5).
+
+    mask   True where a weight survives: the slope by removed weights counts as zero
 
     A mean over samples, whatever the batches. The parameters' own `.grad` is left alone. Raises
     AuditError where there are no samples, or the gradient is not finite.
@@ -59,6 +64,9 @@ def mean_gradient(model: nn.Module, batches: Batches) -> Parameters:
             count += len(labels)
     if not all(torch.isfinite(part).all() for part in total.values()):
         raise AuditError("the gradient is not finite: were the weights trained without diverging?")
+    for name, part in (mask or {}).items():
+        if name in total:
+            total[name] *= part.to(total[name].device)
     return scaled(total, 1.0 / count)
 
 
@@ -67,7 +75,9 @@ def gradient_norm(
 ) -> GradientNorm:
     """The norm of the mean gradient over all trainable parameters (M5; Tran et al. 2022).
 
-    `gradient` is the mean gradient where it is known already.
+    `gradient` is the mean gradient where it is known already; that of a pruned network is confined
+    to its surviving weights (`mean_gradient`), for a removed channel has a batch norm of variance
+    near zero, and the slope by its weights is thousands of times the rest.
     """
     gradient = mean_gradient(model, batches) if gradient is None else gradient
     samples = directional_derivatives(model, batches, normalised(gradient))

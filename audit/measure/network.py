@@ -94,6 +94,11 @@ def class_logits(outputs: Tensor) -> Tensor:
     >>> class_logits(torch.tensor([3.0])).tolist()
     [[0.0, 3.0]]
     """
+    if not isinstance(outputs, Tensor):
+        raise AuditError(
+            f"the network gives a {type(outputs).__name__}; expected a tensor of logits "
+            "[samples, classes]"
+        )
     if outputs.dim() == 1:
         outputs = outputs[:, None]
     if outputs.dim() != 2:
@@ -125,7 +130,8 @@ def sample_losses(
     fixed |= {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
 
     def losses(parameters: Parameters) -> Tensor:
-        logits = class_logits(functional_call(model, fixed | parameters, (inputs,)))
+        # A copy made within the transform, which a first layer that works in place may write on.
+        logits = class_logits(functional_call(model, fixed | parameters, (inputs.clone(),)))
         return functional.cross_entropy(logits, labels, reduction="none")
 
     return losses

@@ -33,6 +33,7 @@ from audit.models.training import (
     batches_per_epoch,
     check_finite,
     shuffled_batches,
+    train_mode,
 )
 from audit.prune.channels import channel_groups
 from audit.prune.distillation import evaluated_logits
@@ -182,7 +183,7 @@ class _Solver:
 
     def _weight_step(self, indices: Tensor, step: int, steps: int) -> None:
         """θ ← θ − α (m⊙g_low + weight decay·θ), with momentum; the rest of the network likewise."""
-        self.model.train()
+        train_mode(self.model)
         batch = self.data.batch(indices, self.device)
         kind = self.settings.training.augmentation
         logits = self.model(augmented(batch.inputs, kind, self.varying))
@@ -197,7 +198,7 @@ class _Solver:
 
         The running statistics of batch norm are left alone: the select split must not enter them.
         """
-        self.model.train()
+        train_mode(self.model)
         batch = self.data.batch(indices, self.device)
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         logits = functional_call(self.model, buffers, (batch.inputs,))

@@ -27,6 +27,7 @@ from audit.models.training import (
     batches_per_epoch,
     check_finite,
     shuffled_batches,
+    train_mode,
 )
 from audit.prune.distillation import evaluated_logits
 from audit.prune.magnitude import magnitudes
@@ -193,7 +194,7 @@ class _Runner:
         return Solution(self.mask, self.steps, self.passes, self.readings, history, notes)
 
     def _weight_step(self, indices: Tensor, fair: bool, step: int, steps: int) -> None:
-        self.model.train()
+        train_mode(self.model)
         batch = self.data.batch(indices, self.settings.training.device)
         kind = self.settings.training.augmentation
         logits = self.model(augmented(batch.inputs, kind, self.generator))

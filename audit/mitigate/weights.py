@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audit.models.training import TrainingSettings, cosine
+from audit.models.training import TrainingSettings, cosine, trainable_parameters
 from audit.prune.mask import Mask, prunable_weights
 
 
@@ -15,6 +15,7 @@ class MaskedWeights:
     """θ and its mask: the network computes with z = m⊙θ, and what is removed keeps its θ.
 
     The optimiser is plain training's: momentum and weight decay over θ and all other parameters.
+    A frozen weight keeps its θ, and so does every other frozen parameter.
     """
 
     def __init__(self, model: nn.Module, mask: Mask, training: TrainingSettings) -> None:
@@ -22,9 +23,10 @@ class MaskedWeights:
         self.weights = prunable_weights(model)
         self.theta = {name: weight.detach().clone() for name, weight in self.weights.items()}
         prunable = {id(weight) for weight in self.weights.values()}
-        others = [p for p in model.parameters() if id(p) not in prunable]
+        others = [p for p in trainable_parameters(model) if id(p) not in prunable]
+        moved = [theta for name, theta in self.theta.items() if self.weights[name].requires_grad]
         self.optimizer = torch.optim.SGD(
-            [dict[str, Any](params=list(self.theta.values())), dict[str, Any](params=others)],
+            [dict[str, Any](params=moved), dict[str, Any](params=others)],
             lr=training.learning_rate,
             momentum=training.momentum,
             weight_decay=training.weight_decay,

@@ -10,7 +10,7 @@ import os
 import pickle
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from audit.data.grouped import GroupedData
 from audit.data.identity import identity
 from audit.errors import AuditError
 from audit.files import replacing, sha256
+from audit.models.permanent import make_permanent, permanence_note, permanent_copy
 from audit.models.zoo import Architecture, build_model
 
 FORMAT = "audit-checkpoint"
@@ -58,8 +59,9 @@ class Provenance:
 class Checkpoint:
     """A network with all that an audit of it needs.
 
-    state    parameters and buffers by name
+    state    parameters and buffers by name, the weights as the network computes with them
     mask     True where a prunable weight survives; None for a dense network
+    frozen   the parameters that its owner does not train: neither differentiated nor moved
     data     the settings that load its data; `splits` are the sample ids of each split, and
              `samples` what these hold (audit.data.identity)
     """
@@ -75,6 +77,7 @@ class Checkpoint:
     classes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     samples: Mapping[str, Any] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
 
     def count_parameters(self, factory: str | None = None) -> int:
         """How many parameters the network has, removed ones included; `factory` as in `model`."""
@@ -93,7 +96,8 @@ class Checkpoint:
                 f"the checkpoint's network is built by the function '{name}', which loading it "
                 f"would run; if you trust that code, say so with --model {name}"
             )
-        model = build_model(self.architecture)
+        model = build_model(self.architecture).eval()
+        make_permanent(model)
         try:
             model.load_state_dict(dict(self.state), strict=True)
         except RuntimeError as error:
@@ -101,7 +105,9 @@ class Checkpoint:
             raise AuditError(
                 f"the weights do not fit the architecture '{name}': {reason}"
             ) from error
-        return model.eval()
+        for path, parameter in model.named_parameters():
+            parameter.requires_grad_(path not in self.frozen)
+        return model
 
     @property
     def sparsity(self) -> float | None:
@@ -130,11 +136,17 @@ def make_checkpoint(
     provenance: Provenance,
     mask: Mapping[str, Tensor] | None = None,
 ) -> Checkpoint:
-    """The checkpoint of a network that was trained or pruned on this data."""
+    """The checkpoint of a network that was trained or pruned on this data.
+
+    Weights that the network computes anew in every pass (`audit.models.permanent`) are stored as it
+    computes with them, and the provenance says so. The model is left as it is.
+    """
+    plain, made = permanent_copy(model)
+    frozen = tuple(name for name, p in plain.named_parameters() if not p.requires_grad)
     return Checkpoint(
         architecture,
-        {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
-        provenance,
+        {name: value.detach().cpu().clone() for name, value in plain.state_dict().items()},
+        replace(provenance, notes=(*provenance.notes, *permanence_note(made))),
         mask,
         dict(data.spec),
         data.split_ids(),
@@ -143,6 +155,7 @@ def make_checkpoint(
         data.classes,
         library_versions(),
         identity(data),
+        frozen,
     )
 
 
@@ -256,6 +269,7 @@ def _from_plain(content: Mapping[str, Any]) -> Checkpoint:
             tuple(architecture["input_shape"]),
             architecture["classes"],
             architecture["arguments"],
+            architecture.get("outputs"),
         ),
         content["state"],
         Provenance(
@@ -273,6 +287,7 @@ def _from_plain(content: Mapping[str, Any]) -> Checkpoint:
         tuple(content["classes"]),
         content["versions"],
         content.get("samples", {}),
+        tuple(content.get("frozen", ())),
     )
 
 
@@ -285,6 +300,8 @@ def _facts(checkpoint: Checkpoint) -> dict[str, str]:
     facts = {
         "network": f"{architecture.name}{arguments}",
         "from, to": f"{shape} inputs, {architecture.classes} classes",
+        "outputs": architecture.outputs or "",
+        "frozen": f"{len(checkpoint.frozen)} parameters" if checkpoint.frozen else "",
         "size": f"{values:,} parameters and buffers",
         "sparsity, measured": "dense"
         if checkpoint.sparsity is None
@@ -307,6 +324,11 @@ def _check_state(checkpoint: Checkpoint, path: Path | str) -> None:
                 f"'{path}' holds weights that are not finite: {broken} of {value.numel()} in "
                 f"'{name}'; the training diverged"
             )
+
+
+def called_pruned(checkpoint: Checkpoint) -> bool:
+    """Whether the checkpoint says that weights were removed, true or not."""
+    return checkpoint.mask is not None or checkpoint.provenance.rate > 0
 
 
 def check_same_data(checkpoint: Checkpoint, data: GroupedData) -> None:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from audit.data.grouped import Batch, GroupedData
 from audit.errors import AuditError
+from audit.measure.network import class_logits
 from audit.models.augmentation import augmented, check_augmentation
 from audit.models.layout import training_layout
 
@@ -21,7 +22,7 @@ TERMS = ("distillation", "temperature", "augmentation")
 """The training settings on which methods are compared; an entry of a study may set its own."""
 
 Losses = Callable[[Tensor, Batch], Tensor]
-"""The loss [n] of every sample of a batch, in nats, from the network's outputs."""
+"""The loss [n] of every sample of a batch, in nats, from the network's logits [n, C]."""
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,12 @@ def train(
     """Train the model in place on the samples at these positions; return the steps taken.
 
     `after_step` is called after every update: a mask is kept by applying it there. The model is
-    given back in evaluation mode, on the CPU. Raises AuditError where the loss diverges.
+    given back in evaluation mode, on the CPU. Frozen parameters stay where they are. Raises
+    AuditError where all are frozen, or the loss diverges.
     """
-    model.to(settings.device).train()
+    train_mode(model.to(settings.device))
     optimizer = torch.optim.SGD(
-        model.parameters(),
+        trainable_parameters(model),
         lr=settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
@@ -160,7 +162,7 @@ def train(
             optimizer.param_groups[0]["lr"] = cosine(settings.learning_rate, step, steps)
             batch = data.batch(next(batches), settings.device)
             inputs = augmented(batch.inputs, settings.augmentation, generator)
-            loss = losses(model(inputs), batch).mean()
+            loss = losses(class_logits(model(inputs)), batch).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -169,6 +171,31 @@ def train(
     check_finite(model)
     model.to("cpu").eval()
     return steps
+
+
+def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are not frozen; raises AuditError where all are."""
+    found = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not found:
+        raise AuditError(
+            "every parameter of the network is frozen (requires_grad is False); expected at least "
+            "one to train"
+        )
+    return found
+
+
+def train_mode(model: nn.Module) -> nn.Module:
+    """The model in training mode, but for the parts that are frozen as a whole.
+
+    They stay in evaluation mode, so that no batch moves the running statistics of a frozen batch
+    norm.
+    """
+    model.train()
+    for module in model.modules():
+        own = [parameter.requires_grad for parameter in module.parameters()]
+        if own and not any(own):
+            module.eval()
+    return model
 
 
 def check_finite(model: nn.Module) -> None:

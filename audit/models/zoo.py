@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from audit.errors import AuditError
 from audit.imports import imported
+from audit.models.outputs import check_declared, read_outputs
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,21 @@ class Architecture:
     """What builds a network: a name of the zoo or `package.module:function`, and its arguments.
 
     A function of your own is called as `function(input_shape, classes, **arguments)` and returns
-    a `torch.nn.Module` that gives logits [n, classes].
+    a `torch.nn.Module`. `outputs` declares what that gives: logits [n, classes], or [n, 1] for two
+    classes, unless it is log-probabilities or probabilities. None: logits that do not look like
+    probabilities.
+
+    Raises AuditError where that is none of them.
     """
 
     name: str
     input_shape: tuple[int, ...]
     classes: int
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    outputs: str | None = None
+
+    def __post_init__(self) -> None:
+        check_declared(self.outputs)
 
     @property
     def in_zoo(self) -> bool:
@@ -34,10 +43,10 @@ class Architecture:
 
 
 def build_model(architecture: Architecture, seed: int = 0) -> nn.Module:
-    """A freshly initialised network; the same seed gives the same weights.
+    """A freshly initialised network that gives logits; the same seed gives the same weights.
 
-    Raises AuditError where the name or an argument is unknown, the input shape does not fit, or the
-    function raises or gives no module.
+    One of your own gives them by `read_outputs`. Raises AuditError where the name or an argument is
+    unknown, the input shape does not fit, or the function raises or gives no module.
     """
     name = architecture.name
     builder = _zoo(name) if architecture.in_zoo else imported(name, "model")
@@ -54,7 +63,9 @@ def build_model(architecture: Architecture, seed: int = 0) -> nn.Module:
     if not isinstance(network, nn.Module):
         found = type(network).__name__
         raise AuditError(f"model '{name}' gave a {found}; expected a torch.nn.Module")
-    return network
+    if architecture.in_zoo:
+        return network
+    return read_outputs(network, classes, architecture.outputs)
 
 
 def _zoo(name: str) -> Callable[..., nn.Module]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from audit.errors import AuditError
 from audit.measure.network import evaluating
-from audit.prune.mask import Mask, prunable_weights
+from audit.prune.mask import Mask, prunable_layers, prunable_weights
 from audit.prune.projection import ChannelGroup, Slices
 
 
@@ -20,8 +21,9 @@ def channel_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGrou
     example_input   one batch [1 or more, ...], to trace the network with
 
     Found by torch-pruning's dependency graph. Channels stay whole, and are in no group, where they
-    are the network's output, or pass through a layer that mixes them: a layer norm, an attention,
-    or a grouped convolution that is not depthwise.
+    are the network's output, pass through a layer that mixes them (a layer norm, an attention, or a
+    grouped convolution that is not depthwise), or through one that shares its weight with another
+    or is called twice in a pass.
     """
     return tuple(group for group, _ in _traced(model, example_input)[1])
 
@@ -82,10 +84,14 @@ def _traced(
         graph = torch_pruning.DependencyGraph().build_dependency(
             model, (example_input,), verbose=False
         )
-    layers = {model.get_submodule(n.rpartition(".")[0]): n for n in prunable_weights(model)}
+    names = {id(weight): name for name, weight in prunable_weights(model).items()}
+    layers: dict[nn.Module, str] = {
+        module: names[id(module.weight)] for module in prunable_layers(model).values()
+    }
+    shared = _sharing(model) | _repeated(model, example_input)
     found = []
     for traced in list(graph.get_all_groups()):
-        if _can_shrink(traced):
+        if _can_shrink(traced) and not any(item.dep.target.module in shared for item in traced):
             group = _channel_group(graph, traced, layers)
             # What no layer reads are the logits.
             if group.inputs and group.size > 1:
@@ -116,6 +122,28 @@ def _can_shrink(traced: Any) -> bool:
     )
     modules = [item.dep.target.module for item in traced]
     return all(isinstance(module, shrinkable) and not _mixes(module) for module in modules)
+
+
+def _sharing(model: nn.Module) -> set[nn.Module]:
+    """The modules that share a parameter with another one."""
+    owned = [(m, id(p)) for m in model.modules() for p in m._parameters.values() if p is not None]
+    owners = Counter(parameter for _, parameter in owned)
+    return {module for module, parameter in owned if owners[parameter] > 1}
+
+
+def _repeated(model: nn.Module, example_input: Tensor) -> set[nn.Module]:
+    """The prunable layers that a pass calls more than once."""
+    calls: Counter[nn.Module] = Counter()
+    hooks = [
+        module.register_forward_hook(lambda one, _, __: calls.update([one]))
+        for module in prunable_layers(model).values()
+    ]
+    try:
+        _logits(model, example_input)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {module for module, times in calls.items() if times > 1}
 
 
 def _mixes(module: nn.Module) -> bool:

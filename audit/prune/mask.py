@@ -14,16 +14,36 @@ from audit.errors import AuditError
 
 
 def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights of convolution and linear layers by name; biases and norms are never pruned."""
-    kinds = (nn.Linear, nn.modules.conv._ConvNd)
-    found: dict[str, nn.Parameter] = {
-        f"{name}.weight" if name else "weight": module.get_parameter("weight")
-        for name, module in model.named_modules()
-        if isinstance(module, kinds)
-    }
+    """The weights of convolution and linear layers by name; biases and norms are never pruned.
+
+    A weight that several layers share is one weight, under the name that the network's own list of
+    parameters gives it. Raises AuditError where there is none, or a layer computes its weight anew
+    in every pass.
+    """
+    layers = prunable_layers(model)
+    weights = {id(module.weight) for module in layers.values()}
+    found = {name: p for name, p in model.named_parameters() if id(p) in weights}
     if not found:
         raise AuditError("found no convolution or linear layer; there is nothing to prune")
     return found
+
+
+def prunable_layers(model: nn.Module) -> dict[str, nn.Linear | nn.modules.conv._ConvNd]:
+    """The convolution and linear layers by name; layers that share a weight are all there."""
+    kinds = (nn.Linear, nn.modules.conv._ConvNd)
+    found = {name: m for name, m in model.named_modules() if isinstance(m, kinds)}
+    for name, module in found.items():
+        if "weight" not in module._parameters:
+            raise AuditError(
+                f"the weight of layer '{name}' is computed anew in every pass; make it permanent "
+                "first (torch.nn.utils.parametrize.remove_parametrizations, "
+                "torch.nn.utils.prune.remove, or remove_weight_norm and remove_spectral_norm)"
+            )
+    return found
+
+
+PRUNED = 0.01
+"""The share of zeros among the prunable weights that makes a network pruned, whoever made it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +59,7 @@ class Mask:
         for name, part in self.parts.items():
             if part.dtype != torch.bool:
                 raise AuditError(f"mask of '{name}': found {part.dtype}; expected torch.bool")
-        if not any(part.any() for part in self.parts.values()):
+        if self.parts and not any(part.any() for part in self.parts.values()):
             raise AuditError("the mask removes every weight; lower the rate")
 
     @property
@@ -55,7 +75,7 @@ class Mask:
     @property
     def sparsity(self) -> float:
         """Share of the prunable weights that the mask removes."""
-        return 1.0 - self.survivors / self.size
+        return 1.0 - self.survivors / self.size if self.size else 0.0
 
     def layer_sparsity(self) -> dict[str, float]:
         """Share removed, layer by layer."""
@@ -154,7 +174,45 @@ def check_rate(rate: float) -> None:
 
 
 def measured_mask(model: nn.Module) -> Mask:
-    """The mask read off the tensors: what is not exactly zero survives."""
-    return Mask(
-        {name: weight.detach().cpu() != 0 for name, weight in prunable_weights(model).items()}
-    )
+    """The mask read off the tensors: what is not exactly zero survives; empty without such layers.
+
+    Raises AuditError where every weight is zero.
+    """
+    weights = prunable_weights(model) if prunable_layers(model) else {}
+    parts = {name: weight.detach().cpu() != 0 for name, weight in weights.items()}
+    if parts and not any(part.any() for part in parts.values()):
+        raise AuditError(
+            "every convolution and linear weight of the network is zero: it tells no sample from "
+            "another, and there is nothing to measure"
+        )
+    return Mask(parts)
+
+
+def measured_sparsity(model: nn.Module) -> float:
+    """Share of exact zeros among the prunable weights; 0 where the network has none."""
+    weights = prunable_weights(model).values() if prunable_layers(model) else ()
+    size = sum(weight.numel() for weight in weights)
+    return 1.0 - sum(int(weight.count_nonzero()) for weight in weights) / size if size else 0.0
+
+
+def is_pruned(model: nn.Module, mask: Mapping[str, Tensor] | None = None) -> bool:
+    """Whether weights of the network have been removed: measured, not taken from what it is called.
+
+    mask   what is said to survive; None where nobody says so
+
+    A share of zeros below PRUNED, as a few dead units leave, makes a network pruned only where a
+    mask says that they were removed.
+    """
+    sparsity = measured_sparsity(model)
+    removed = mask is not None and not all(bool(part.all()) for part in mask.values())
+    return sparsity >= PRUNED or (removed and sparsity > 0)
+
+
+def check_dense(model: nn.Module, mask: Mapping[str, Tensor] | None = None) -> None:
+    """Raise AuditError where what is to be pruned, or compared with, is pruned itself."""
+    if is_pruned(model, mask):
+        raise AuditError(
+            f"found a network that is pruned already as the dense one: "
+            f"{measured_sparsity(model):.1%} of its weights are zeros; give the network that it "
+            "was pruned from"
+        )

@@ -48,14 +48,14 @@ def grasp_scores(model: nn.Module, batches: Batches) -> Parameters:
 def of_weights(model: nn.Module, parameters: Parameters) -> Parameters:
     """The entries of the prunable weights among those of all trainable parameters.
 
-    Raises AuditError where a prunable weight is not among them.
+    Raises AuditError where a prunable weight is frozen, and so not among them.
     """
     names = prunable_weights(model)
     for name in names:
         if name not in parameters:
             raise AuditError(
-                f"'{name}' is frozen, or shared by two layers: it has no gradient of its own to "
-                "score it by; prune by magnitude instead"
+                f"'{name}' is frozen: it has no gradient to score it by; prune by magnitude "
+                "instead, or unfreeze it before the checkpoint is made"
             )
     return {name: parameters[name] for name in names}
 

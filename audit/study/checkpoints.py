@@ -15,7 +15,8 @@ from audit.examine.measuring import measure_model
 from audit.examine.settings import MeasureSettings
 from audit.files import sha256
 from audit.findings.results import Results
-from audit.models.checkpoint import Checkpoint, load_checkpoint, parent_path
+from audit.models.checkpoint import Checkpoint, called_pruned, load_checkpoint, parent_path
+from audit.prune.mask import is_pruned
 from audit.study.gather import gather
 from audit.study.pictures import check_images
 
@@ -54,7 +55,7 @@ def measure_files(
     settings = settings or MeasureSettings()
     checkpoint = load_checkpoint(model)
     parent = None
-    if checkpoint.mask is not None or dense is not None:
+    if dense is not None or _needs_parent(checkpoint, factory):
         parent = dense or parent_path(checkpoint, model)
     files = {"dense": parent} if parent is not None else {}
     files[model.stem if model.stem != "dense" else "model"] = model
@@ -87,7 +88,7 @@ def compare_files(
     for candidate in others:
         other = load_checkpoint(candidate)
         _check_pair(one, other, baseline, candidate)
-        parent = dense or _shared_parent(one, other, baseline, candidate)
+        parent = dense or _shared_parent(one, other, baseline, candidate, factory)
     samples = data_of(one, baseline, data)
     if gallery:
         check_images(samples)
@@ -156,10 +157,12 @@ def _architecture(checkpoint: Checkpoint) -> str:
     return f"{architecture.name}({settings}) for {shape} inputs"
 
 
-def _shared_parent(one: Checkpoint, other: Checkpoint, first: Path, second: Path) -> Path:
+def _shared_parent(
+    one: Checkpoint, other: Checkpoint, first: Path, second: Path, factory: str | None
+) -> Path:
     """The dense network that both were pruned from; one of the two may be it."""
     parents = [
-        path if checkpoint.mask is None else parent_path(checkpoint, path)
+        parent_path(checkpoint, path) if _needs_parent(checkpoint, factory) else path
         for checkpoint, path in ((one, first), (other, second))
     ]
     if sha256(parents[0]) != sha256(parents[1]):
@@ -168,6 +171,11 @@ def _shared_parent(one: Checkpoint, other: Checkpoint, first: Path, second: Path
             "excess risk needs one: give it with --dense DENSE.pt"
         )
     return parents[0]
+
+
+def _needs_parent(checkpoint: Checkpoint, factory: str | None) -> bool:
+    """Whether its weights are, or are called, pruned: such a network is no dense one."""
+    return called_pruned(checkpoint) or is_pruned(checkpoint.model(factory))
 
 
 def _names(baseline: Path, candidates: Sequence[Path]) -> tuple[str, ...]:

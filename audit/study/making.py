@@ -12,6 +12,7 @@ from audit.mitigate.bilevel import BilevelSettings
 from audit.mitigate.constraints import make_constraints
 from audit.mitigate.methods import MITIGATION_METHODS
 from audit.mitigate.stages import StageSettings
+from audit.models.admission import admitted
 from audit.models.checkpoint import (
     Checkpoint,
     Parent,
@@ -21,7 +22,7 @@ from audit.models.checkpoint import (
 )
 from audit.models.training import TrainingSettings, train
 from audit.models.zoo import Architecture, build_model
-from audit.prune.mask import check_rate
+from audit.prune.mask import check_dense, check_rate
 from audit.prune.methods import prune
 from audit.study.settings import Method
 
@@ -46,6 +47,7 @@ def train_model(
         )
     architecture = Architecture(model, data.input_shape, len(data.classes), arguments or {})
     network = build_model(architecture, settings.seed)
+    data = admitted(network, data, "train", trained=False)
     steps = train(network, data, data.indices("train"), settings, title="training the dense model")
     provenance = Provenance("dense", seed=settings.seed, steps=steps, settings=_stored(settings))
     return make_checkpoint(network, architecture, data, provenance)
@@ -70,11 +72,9 @@ def prune_model(
     settings = settings or TrainingSettings(epochs=20)
     check_rate(rate)
     check_same_data(dense, data)
-    if dense.mask is not None:
-        raise AuditError(
-            f"found a model already pruned by '{dense.provenance.method}'; expected a dense one"
-        )
     network = dense.model(factory)
+    check_dense(network, dense.mask)
+    data = admitted(network, data, "train", checked=settings.epochs > 0)
     if method.name in MITIGATION_METHODS:
         kind = MITIGATION_METHODS[method.name]
         constraints = make_constraints(method.constraint, method.tolerance)

@@ -14,8 +14,9 @@ from audit.errors import AuditError
 from audit.files import write_atomically
 from audit.measure.cost import Cost, cost
 from audit.models.checkpoint import Checkpoint
+from audit.models.outputs import unread_outputs
 from audit.prune.channels import shrink
-from audit.prune.mask import Mask
+from audit.prune.mask import is_pruned, measured_mask
 
 BATCH = 64
 """Samples of the batch that latency is measured with."""
@@ -55,12 +56,13 @@ def shrink_model(checkpoint: Checkpoint, factory: str | None = None) -> Shrunk:
     AuditError where the network is dense, or no channel is free to go: zeros among the weights of
     a kept channel save nothing without kernels that skip them.
     """
-    if checkpoint.mask is None:
-        raise AuditError("found a dense network; expected one that a structured method has pruned")
     model = checkpoint.model(factory)
+    if not is_pruned(model, checkpoint.mask):
+        raise AuditError("found a dense network; expected one that a structured method has pruned")
+    unread_outputs(model)
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(BATCH, *checkpoint.architecture.input_shape, generator=generator)
-    smaller = shrink(model, Mask(dict(checkpoint.mask)), example).eval()
+    smaller = shrink(model, measured_mask(model), example).eval()
     found = Shrunk(smaller, cost(model, example), cost(smaller, example))
     if found.after.parameters == found.before.parameters:
         raise AuditError(

@@ -1,0 +1,146 @@
+"""Whether a network can be measured at all: it must be a function of a sample (methods.md §2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from audit.data.grouped import GroupedData
+from audit.errors import AuditError
+from audit.measure.network import class_logits, evaluating
+from audit.models.outputs import declared_outputs
+
+SAMPLES = 64
+"""How many samples are passed through twice."""
+
+BATCH = 7
+"""The batch size of the second pass; of 64 samples it leaves a last batch of one."""
+
+AGREEMENT = 1e-4
+"""Largest difference of two passes, relative to the largest logit, that is rounding; more in half
+precision, whose own rounding is larger."""
+
+
+def admitted(
+    model: nn.Module,
+    data: GroupedData,
+    split: str = "test",
+    trained: bool = True,
+    checked: bool = True,
+) -> GroupedData:
+    """The data in the type that the network takes, where the network is fit to be measured on it.
+
+    trained   see `check_network`
+    checked   False: the type alone, where nothing is measured and no training could be in vain
+
+    Integers stay integers, as an embedding needs them, where the network takes them; else they
+    become real numbers. Raises AuditError as `check_network` does.
+    """
+    rows = data.indices(split)
+    rows = rows[torch.linspace(0, len(rows) - 1, min(SAMPLES, len(rows))).round().long()]
+    inputs = data.batch(rows).inputs
+    if not inputs.is_floating_point() and not _takes(model, inputs[:2]):
+        data, inputs = replace(data, inputs=data.inputs.float()), inputs.float()
+    if checked:
+        check_network(model, inputs, trained)
+    return data
+
+
+@torch.no_grad()
+def check_network(model: nn.Module, inputs: Tensor, trained: bool = True) -> None:
+    """Raise AuditError unless the network is a function from each of these samples to logits.
+
+    The same samples go through it again in reverse, in batches of another size: where dropout stays
+    on, batch norm uses the batch's own statistics, or a state is kept from one call to the next,
+    the outputs differ, and no number of that network means anything. Outputs that were not
+    declared must not look like probabilities.
+
+    trained  False: a single column within [0, 1] may be the logits of a network yet to be trained
+    """
+    with evaluating(model):
+        first = _logits(model, inputs)
+        _check_kind(first, declared_outputs(model), trained)
+        reverse = [_logits(model, part) for part in inputs.flip(0).split(BATCH)]
+        difference = _apart(torch.cat(reverse).flip(0), first)
+        if difference <= _tolerance(first):
+            return
+        again = _apart(_logits(model, inputs), first)
+    reason = (
+        "they depend on what else is in the batch, as with batch norm without running statistics"
+        if again <= _tolerance(first)
+        else "they depend on chance or on earlier calls, as with dropout that stays on in "
+        "evaluation mode (functional.dropout without training=self.training), noise, or a state "
+        "that is kept"
+    )
+    raise AuditError(
+        f"the network gives the same samples other logits in another order and batch size (up to "
+        f"{difference:.3g} apart): {reason}; expected a function of each sample alone"
+    )
+
+
+def _takes(model: nn.Module, inputs: Tensor) -> bool:
+    try:
+        with evaluating(model), torch.no_grad():
+            model(inputs.clone())
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The logits of a copy of the inputs, since a first layer may work in place."""
+    try:
+        found = class_logits(model(inputs.clone()))
+    except AuditError:
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise AuditError(
+            f"the network cannot read {len(inputs)} samples of shape {tuple(inputs.shape[1:])} and "
+            f"type {inputs.dtype} at once: {reason}"
+        ) from error
+    broken = int((~torch.isfinite(found)).any(1).sum())
+    if broken:
+        raise AuditError(
+            f"the model's logits are not finite for {broken} of {len(found)} samples (NaN or "
+            "infinity); were the weights trained without diverging?"
+        )
+    return found
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max())
+
+
+def _tolerance(logits: Tensor) -> float:
+    share: float = max(AGREEMENT, torch.finfo(logits.dtype).eps ** (2 / 3))
+    return share * float(logits.abs().max()) + 1e-6
+
+
+def _check_kind(logits: Tensor, declared: str | None, trained: bool) -> None:
+    """Raise AuditError where outputs look like what they were not declared to be."""
+    if declared is None and _like_probabilities(logits.double(), trained):
+        raise AuditError(
+            "every row of the network's outputs is within [0, 1], and sums to 1 where it has more "
+            "than one column, as probabilities do; declare them with --outputs probabilities "
+            "(outputs='probabilities' in Python), or, if they are logits, with --outputs logits"
+        )
+    if declared not in (None, "logits") and not _ones(logits.double().exp().sum(1)):
+        raise AuditError(
+            f"the network's outputs were declared {declared}, but those of a sample do not sum to "
+            "1; declare what they are with --outputs"
+        )
+
+
+def _like_probabilities(logits: Tensor, trained: bool) -> bool:
+    # One logit has become two, the first of them 0 (`class_logits`).
+    one_column = logits.shape[1] == 2 and not logits[:, 0].any() and bool(logits.any())
+    values = logits[:, 1:] if one_column else logits
+    within = bool(((values >= 0) & (values <= 1)).all())
+    return within and (trained if one_column else _ones(values.sum(1)))
+
+
+def _ones(sums: Tensor) -> bool:
+    return bool(((sums - 1.0).abs() <= 1e-2).all())
