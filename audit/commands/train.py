@@ -24,6 +24,10 @@ def train(
     ],
     out: OutCheckpoint,
     width: Annotated[int | None, typer.Option(help="Width of the model.", min=1)] = None,
+    outputs: Annotated[
+        str | None,
+        typer.Option(help="Of your own model: logits, log-probabilities or probabilities."),
+    ] = None,
     epochs: Epochs = 30,
     seed: Seed = 0,
     batch_size: BatchSize = 64,
@@ -39,7 +43,7 @@ def train(
     settings = training_settings(epochs, seed, batch_size, learning_rate, device)
     arguments = {} if width is None else {"width": width}
     with keeping(f"'{out}' was not written"):
-        checkpoint = train_model(load_data(data), model, settings, arguments)
+        checkpoint = train_model(load_data(data), model, settings, arguments, outputs)
     save_checkpoint(checkpoint, out)
     count = checkpoint.count_parameters(model)
     print(f"wrote {out}: {model}, {count:,} parameters, dense")

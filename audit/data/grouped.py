@@ -36,8 +36,8 @@ class GroupedData:
     """Labelled samples of a declared, ordered list of protected groups, with their splits (M §1).
 
     inputs   float32 [n, ...], or uint8: images [n, channels, height, width] where `scaling` says
-             how their 0 to 255 become inputs, and plain numbers where there is none; or int64 codes,
-             which a network that takes no integers gets as float32
+             how their 0 to 255 become inputs, and plain numbers where there is none; or int64
+             codes, which a network that takes no integers gets as float32
     labels   int64 [n], positions in `classes`
     groups   int64 [n], positions in `group_names`; the order of `group_names` is the order of
              every array over groups

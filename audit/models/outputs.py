@@ -87,9 +87,11 @@ def by_class(outputs: Any, number: int, classes: int) -> Tensor:
     named = dict(_named(outputs))
     if "logits" in named:
         named = {"logits": named["logits"]}
+    tables = [tensor for tensor in named.values() if tensor.dim() > 1]
+    # A loss beside the logits of one sample looks like one squeezed logit.
     fitting = [
         columns
-        for tensor in named.values()
+        for tensor in tables or named.values()
         if (columns := _columns(tensor, number, classes)) is not None
     ]
     if len(fitting) == 1:

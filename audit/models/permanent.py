@@ -60,6 +60,7 @@ def make_permanent(model: nn.Module) -> tuple[str, ...]:
             for part in originals:
                 # Of frozen parts torch would make a buffer, and no parameter.
                 part.requires_grad_(True)
+            _own_class(module)
             parametrize.remove_parametrizations(module, name)
             module.get_parameter(name).requires_grad_(trainable)
     return tuple(found)
@@ -92,6 +93,18 @@ def _parametrised(module: nn.Module) -> Iterator[tuple[str, str]]:
     if parametrize.is_parametrized(module):
         for name, parts in module.parametrizations.items():  # type: ignore[union-attr,operator]
             yield name, " and ".join(type(part).__name__.lstrip("_") for part in parts)
+
+
+def _own_class(module: nn.Module) -> None:
+    """Give a parametrised module a class of its own.
+
+    torch keeps the computed weight as a property of a class that is made for the module, which a
+    copy shares: removed from one, it would be gone from the other.
+    """
+    shared = type(module)
+    hidden = ("__dict__", "__weakref__")
+    own = {name: value for name, value in vars(shared).items() if name not in hidden}
+    module.__class__ = type(shared.__name__, shared.__bases__, own)
 
 
 def _originals(module: nn.Module, name: str) -> Iterator[nn.Parameter]:

@@ -32,8 +32,9 @@ def train_model(
     model: str = "convnet",
     settings: TrainingSettings | None = None,
     arguments: Mapping[str, Any] | None = None,
+    outputs: str | None = None,
 ) -> Checkpoint:
-    """Train a dense network on the train split.
+    """Train a dense network on the train split; `outputs` says what it gives (Architecture).
 
     The select split stays unseen by its weights, so that the solver's multipliers, which read
     that split, meet new data (Cotter et al. 2019).
@@ -45,10 +46,12 @@ def train_model(
             f"found distillation {settings.distillation:g} for a dense network, which has no "
             "parent to learn from; expected 0"
         )
-    architecture = Architecture(model, data.input_shape, len(data.classes), arguments or {})
+    architecture = Architecture(
+        model, data.input_shape, len(data.classes), arguments or {}, outputs
+    )
     network = build_model(architecture, settings.seed)
-    data = admitted(network, data, "train", trained=False)
-    steps = train(network, data, data.indices("train"), settings, title="training the dense model")
+    taken = admitted(network, data, "train", trained=False)
+    steps = train(network, taken, data.indices("train"), settings, title="training the dense model")
     provenance = Provenance("dense", seed=settings.seed, steps=steps, settings=_stored(settings))
     return make_checkpoint(network, architecture, data, provenance)
 
@@ -74,12 +77,12 @@ def prune_model(
     check_same_data(dense, data)
     network = dense.model(factory)
     check_dense(network, dense.mask)
-    data = admitted(network, data, "train", checked=settings.epochs > 0)
+    taken = admitted(network, data, "train", checked=settings.epochs > 0)
     if method.name in MITIGATION_METHODS:
         kind = MITIGATION_METHODS[method.name]
         constraints = make_constraints(method.constraint, method.tolerance)
         solver = kind.configured(settings, method.options)
-        solution = kind.run(network, data, rate, constraints, solver)
+        solution = kind.run(network, taken, rate, constraints, solver)
         mask, steps, notes = solution.mask, solution.steps, solution.notes
         stored = _stored(solver) | {
             "tolerance": method.tolerance,
@@ -90,7 +93,7 @@ def prune_model(
         }
     else:
         settings = replace(settings, **method.options)
-        pruned = prune(network, data, method.name, rate, settings)
+        pruned = prune(network, taken, method.name, rate, settings)
         mask, steps, notes = pruned.mask, pruned.steps, pruned.notes
         stored = _stored(settings) | {"passes": pruned.passes}
     provenance = Provenance(
