@@ -57,3 +57,14 @@ SAMPLE_COLUMNS = (
     "confidence",
     "boundary_closeness",
 )
+DENSE_COLUMNS = (
+    "dense_prediction",
+    "dense_confidence",
+    "dense_loss",
+    "dense_margin",
+    "divergence",
+)
+"""What the dense parent of a pruned network says of each sample; NaN for a network without one."""
+
+SCORE = "score_"
+"""Before the name of a class: the probability that the network gives it."""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from audit.files import write_atomically
 
-MEASURES_VERSION = 2
+MEASURES_VERSION = 3
 """Raised where what is measured changes, so that no study keeps measures of earlier code."""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audit.columns import GROUP_COLUMNS, LAYER_COLUMNS
+from audit.columns import DENSE_COLUMNS, GROUP_COLUMNS, LAYER_COLUMNS, SCORE
 from audit.data.grouped import GroupedData
 from audit.examine.causes import causes
 from audit.examine.error_rates import bias_amplification, error_rates, fairness
@@ -21,6 +21,8 @@ from audit.examine.settings import MeasureSettings
 from audit.examine.subject import Subject, make_subject
 from audit.measure.attribution import one_shot
 from audit.measure.cost import multiply_adds, surviving_multiply_adds
+from audit.measure.faithfulness import divergence
+from audit.measure.predictions import Outputs
 from audit.models.checkpoint import Checkpoint
 
 MEASURES = {
@@ -33,6 +35,8 @@ MEASURES = {
     "causes": causes,
 }
 """Functions of a subject, in the order of their rows."""
+
+ROWS_AT_ONCE = 4096
 
 
 def measure_model(
@@ -104,6 +108,7 @@ def _sample_table(subject: Subject, contributions: Sequence[Contribution]) -> pd
             "boundary_closeness": found.closeness.numpy(),
         }
         | _before(subject)
+        | _scores(subject)
         | _columns(subject, contributions)
     )
 
@@ -112,10 +117,34 @@ def _before(subject: Subject) -> dict[str, NDArray[Any]]:
     """What the dense parent of a pruned network says of each sample."""
     if subject.dense is None or subject.parent is None:
         return {}
-    return {
-        "dense_prediction": np.array(subject.data.classes)[subject.parent.prediction.numpy()],
-        "dense_confidence": subject.parent.confidence.numpy(),
-    }
+    before = subject.parent
+    columns = (
+        np.array(subject.data.classes)[before.prediction.numpy()],
+        before.confidence.numpy(),
+        before.loss.numpy(),
+        before.logit_margin.numpy(),
+        _divergence(before, subject.outputs),
+    )
+    return dict(zip(DENSE_COLUMNS, columns, strict=True))
+
+
+def _divergence(before: Outputs, after: Outputs) -> NDArray[np.float64]:
+    """In parts, since there may be many classes, and each part is held several times."""
+    pairs = zip(
+        before.log_probabilities.split(ROWS_AT_ONCE),
+        after.log_probabilities.split(ROWS_AT_ONCE),
+        strict=True,
+    )
+    parts = [divergence(one.double().numpy(), other.double().numpy()) for one, other in pairs]
+    return np.concatenate(parts)
+
+
+def _scores(subject: Subject) -> dict[str, NDArray[np.float32]]:
+    """The probability of every class, where it is asked for."""
+    if not subject.settings.scores:
+        return {}
+    found = subject.outputs.log_probabilities.exp().numpy()
+    return {SCORE + name: found[:, at] for at, name in enumerate(subject.data.classes)}
 
 
 def _columns(

@@ -38,6 +38,7 @@ class MeasureSettings:
     spectral_density     the density of the whole spectrum too: 128 Hessian products a group
     theory               the bounds of theorem 1, proposition 2 and theorem 2 too
     deepfool             the iterated input distance too
+    scores               every class's probability of every sample too, in `samples`
     without              measures that are left out, by name (OPTIONAL_MEASURES)
     """
 
@@ -53,6 +54,7 @@ class MeasureSettings:
     spectral_density: bool = False
     theory: bool = False
     deepfool: bool = False
+    scores: bool = False
     without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

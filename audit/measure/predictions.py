@@ -23,6 +23,7 @@ class Outputs:
     closeness           1 − Σ p_k² (M7), 0 far from the decision boundary
     margin              p_(1) − p_(2)
     logit_margin        z_y − max_{k≠y} z_k, negative where the sample is misclassified
+    log_probabilities   float32 [n, C], since there may be many classes
     """
 
     label: Tensor
@@ -33,6 +34,7 @@ class Outputs:
     closeness: Tensor
     margin: Tensor
     logit_margin: Tensor
+    log_probabilities: Tensor
 
 
 @torch.no_grad()
@@ -67,7 +69,8 @@ def outputs(logits: Tensor, labels: Tensor) -> Outputs:
     (0.0, -2.0)
     """
     logits = logits.double()
-    probabilities = logits.softmax(1)
+    logs = logits.log_softmax(1)
+    probabilities = logs.exp()
     ranked = probabilities.topk(2, 1).values
     own = logits.gather(1, labels[:, None])[:, 0]
     others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
@@ -81,6 +84,7 @@ def outputs(logits: Tensor, labels: Tensor) -> Outputs:
         1.0 - probabilities.square().sum(1),
         ranked[:, 0] - ranked[:, 1],
         own - others,
+        logs.float(),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 
 from audit.data import load_data
@@ -30,9 +31,14 @@ def compare_models(
     names: tuple[str, str] = ("baseline", "candidate"),
     factory: str | None = None,
 ) -> Results:
-    """Measure two networks on the same samples and put them side by side, group by group."""
+    """Measure two networks on the same samples and put them side by side, group by group.
+
+    The dense network is measured beside them, since causes are sought in it.
+    """
     settings = settings or MeasureSettings()
     models = dict(zip(names, (baseline, candidate), strict=True))
+    if dense is not baseline and dense is not candidate:
+        models = {_free("dense", names): dense} | models
     measures = [
         measure_model(model, dense, data, settings, name, factory) for name, model in models.items()
     ]
@@ -92,10 +98,11 @@ def compare_files(
     samples = data_of(one, baseline, data)
     if gallery:
         check_images(samples)
-    files = dict(zip(_names(baseline, others), (baseline, *others), strict=True))
+    compared = dict(zip(_names(baseline, others), (baseline, *others), strict=True))
+    files = _beside_parent(compared, parent)
     measures = _measure_all(files, parent, samples, settings, factory)
     record = {"measure": asdict(settings)}
-    return gather(measures, samples, record, command, tuple(files), gallery)
+    return gather(measures, samples, record, command, tuple(compared), gallery)
 
 
 def data_of(checkpoint: Checkpoint, path: Path, spec: str | None = None) -> GroupedData:
@@ -114,6 +121,22 @@ def data_of(checkpoint: Checkpoint, path: Path, spec: str | None = None) -> Grou
         hint = "" if spec is not None else f" ('{path}' was made with it; --data says where it is)"
         raise AuditError(f"{error}{hint}") from error
     return recognise(data, checkpoint.splits, known)
+
+
+def _beside_parent(compared: Mapping[str, Path], parent: Path | None) -> dict[str, Path]:
+    """The networks compared, after their dense parent where it is none of them."""
+    if parent is None or sha256(parent) in {sha256(path) for path in compared.values()}:
+        return dict(compared)
+    return {_free("dense", compared): parent, **compared}
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, or where it is taken the name and a number."""
+    places = count(2)
+    found = name
+    while found in taken:
+        found = f"{name} {next(places)}"
+    return found
 
 
 def _measure_all(

@@ -10,10 +10,12 @@ import pandas as pd
 
 from audit.data.grouped import GroupedData
 from audit.examine.measured import ModelMeasures
+from audit.findings.boundary import boundary_table
 from audit.findings.causes import causes_table
 from audit.findings.comparison import comparison_table
 from audit.findings.error_rates import rates_table
 from audit.findings.exemplars import exemplar_table
+from audit.findings.faithfulness import faithfulness_table
 from audit.findings.results import SCHEMA_VERSION, Results
 from audit.findings.verdict import compare_verdict, study_verdict
 from audit.models.checkpoint import library_versions
@@ -64,6 +66,8 @@ def gather(
         )
         record["tables"] |= {"compared": list(compared), "comparison": _records(table)}
         record["verdict"] = compare_verdict(table, overall, compared, causes, layers)
+    record["tables"]["boundary"] = _records(boundary_table(samples, groups))
+    record["tables"]["faithfulness"] = _records(faithfulness_table(samples, groups))
     record["tables"]["rates"] = _records(rates_table(samples, groups, record))
     pictures = pd.DataFrame()
     if gallery:

@@ -109,12 +109,20 @@ def test_compare_finds_everything_in_the_checkpoints(models, monkeypatch, capsys
     assert set(SAMPLE_COLUMNS) <= set(samples)
     assert set(groups["metric"]) == METRICS
     assert groups.groupby(["model", "metric"]).size().eq(10).all()
-    assert [model["sparsity"] for model in record["models"]] == pytest.approx([0.9, 0.9], abs=1e-3)
+    assert [model["name"] for model in record["models"]] == ["dense", "pruned", "fair"]
+    sparsity = [model["sparsity"] for model in record["models"]]
+    assert sparsity == pytest.approx([0.0, 0.9, 0.9], abs=1e-3)
+    assert record["tables"]["compared"] == ["pruned", "fair"]
+    for table in ("boundary", "faithfulness"):
+        rows = record["tables"][table]
+        assert {row["model"] for row in rows} == {"pruned", "fair"}
+        assert {row["group"] for row in rows} == set(map(str, range(10)))
+    assert {row["cause"] for row in record["tables"]["causes"]} > {"group_size", "gradient_norm"}
     assert record["command"].startswith("audit compare ")
     assert record["command"].endswith("--samples-per-group 20")
     page = (out / "report.html").read_text("utf-8")
     assert f"SHA-256 {sha256(models / 'dense.pt')}" in page
-    for model in record["models"]:
+    for model in record["models"][1:]:
         assert 0 < model["surviving_multiply_adds"] < 0.5 * model["multiply_adds"]
     assert len(record["tables"]["comparison"]) == 10 * len(METRICS)
     assert record["verdict"]["headline"] in page

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from audit.columns import GROUP_COLUMNS, LAYER_COLUMNS
+from audit.columns import GROUP_COLUMNS, LAYER_COLUMNS, SCORE
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.examine.causes import MEASURES as OF_GROUPS
@@ -253,3 +253,34 @@ def test_measures_are_read_back_as_they_were_written(two_groups, tmp_path):
     assert found.groups["converged"].eq(True).equals(again.groups["converged"].eq(True))
     assert found.samples.equals(again.samples.astype(found.samples.dtypes))
     assert again.overall == found.overall
+
+
+def test_what_the_dense_network_says_stands_beside_each_sample(two_groups):
+    dense, pruned = checkpoint_of(two_groups), checkpoint_of(two_groups, rate=0.5)
+    found = measure_model(pruned, dense, two_groups, QUICK, "pruned").samples
+    rows = two_groups.indices("test")
+    labels = two_groups.labels[rows]
+    before, after = (
+        one.model()(two_groups.inputs[rows]).detach().double() for one in (dense, pruned)
+    )
+    own = before.gather(1, labels[:, None])[:, 0]
+    margin = own - before.gather(1, 1 - labels[:, None])[:, 0]
+    np.testing.assert_allclose(found["dense_margin"], margin, rtol=1e-6)
+    assert ((found["dense_margin"] > 0) == (found["dense_prediction"] == found["label"])).all()
+    loss = nn.functional.cross_entropy(before, labels, reduction="none")
+    np.testing.assert_allclose(found["dense_loss"], loss, rtol=1e-6)
+    logs = [one.log_softmax(1) for one in (after, before)]
+    far = nn.functional.kl_div(*logs, reduction="none", log_target=True).sum(1)
+    np.testing.assert_allclose(found["divergence"], far, atol=1e-6)
+
+
+def test_the_scores_of_all_classes_are_kept_on_request(two_groups):
+    network = checkpoint_of(two_groups)
+    plain = measure_model(network, None, two_groups, QUICK).samples
+    found = measure_model(network, None, two_groups, replace(QUICK, scores=True)).samples
+    assert not [name for name in plain if name.startswith(SCORE)]
+    scores = found[[SCORE + name for name in two_groups.classes]]
+    np.testing.assert_allclose(scores.sum(axis=1), 1.0, rtol=1e-6)
+    said = scores.idxmax(axis=1).str.removeprefix(SCORE)
+    assert (said == found["prediction"]).all()
+    np.testing.assert_allclose(scores.max(axis=1), found["confidence"], rtol=1e-6)
