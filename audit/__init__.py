@@ -13,6 +13,7 @@ _HOMES = {
     "AuditError": "audit.errors",
     "BilevelSettings": "audit.mitigate.bilevel",
     "Constraint": "audit.mitigate.constraints",
+    "FairPruner": "audit.mitigate.pruner",
     "GroupedData": "audit.data",
     "Mask": "audit.prune.mask",
     "MeasureSettings": "audit.examine.settings",

@@ -50,6 +50,7 @@ class ConstraintName(StrEnum):
     equal_accuracy = "equal-accuracy"
     demographic_parity = "demographic-parity"
     equalised_odds = "equalised-odds"
+    no_harm = "no-harm"
     worst_group = "worst-group"
     gradient_curvature = "gradient-curvature"
 

@@ -1,10 +1,12 @@
 """Mitigation: fairness constraints, their multipliers, the bi-level solver and its baselines."""
 
-from audit.mitigate.bilevel import BilevelSettings, solve
+from audit.mitigate.bilevel import BilevelSettings
 from audit.mitigate.constraints import CONSTRAINTS, Constraint, make_constraints
 from audit.mitigate.line import LossLine, loss_on_line
 from audit.mitigate.methods import MITIGATION_METHODS, MitigationMethod, mitigate
+from audit.mitigate.pruner import FairPruner
 from audit.mitigate.solution import Solution
+from audit.mitigate.solver import solve
 from audit.mitigate.stages import StageSettings
 from audit.mitigate.statistics import GroupStatistics
 
@@ -13,6 +15,7 @@ __all__ = [
     "MITIGATION_METHODS",
     "BilevelSettings",
     "Constraint",
+    "FairPruner",
     "GroupStatistics",
     "LossLine",
     "MitigationMethod",

@@ -14,32 +14,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from tqdm import tqdm
+from torch import Tensor
 
-from audit.data.grouped import Batch, GroupedData
 from audit.errors import AuditError
 from audit.mitigate.constraints import Constraint
-from audit.mitigate.lagrangian import Lagrangian
 from audit.mitigate.options import check_options
-from audit.mitigate.solution import Solution, multiplier_samples, upper_samples
-from audit.mitigate.weights import MaskedWeights
-from audit.models.augmentation import augmented
-from audit.models.layout import training_layout
-from audit.models.training import (
-    TrainingSettings,
-    batches_per_epoch,
-    check_finite,
-    shuffled_batches,
-    train_mode,
-)
-from audit.prune.channels import channel_groups
-from audit.prune.distillation import evaluated_logits
-from audit.prune.mask import Mask, check_rate, prunable_weights
-from audit.prune.projection import ChannelGroup, pattern_of, project
-from audit.prune.schedule import cubic_rate
+from audit.models.training import TrainingSettings
+from audit.prune.mask import Mask
+from audit.prune.projection import pattern_of
 
 
 @dataclass(frozen=True)
@@ -85,171 +67,6 @@ class BilevelSettings:
 
     def __post_init__(self) -> None:
         check_options(self)
-
-
-def solve(
-    model: nn.Module,
-    data: GroupedData,
-    rate: float,
-    constraints: Sequence[Constraint],
-    settings: BilevelSettings,
-) -> Solution:
-    """Prune the dense model in place to the rate under the constraints.
-
-    The total of weight and mask steps equals the optimisation steps that fine-tuning takes with
-    the same training settings over train + select. Raises AuditError where the rate is not in
-    [0, 1) or out of the structure's reach, or the training diverges.
-    """
-    check_rate(rate)
-    check_pattern_rate(settings.structure, rate)
-    with training_layout(model, data, settings.training.device):
-        return _Solver(model, data, rate, constraints, settings).run()
-
-
-class _Solver:
-    """The state between two steps: weights θ, scores s, mask m, multipliers μ."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        data: GroupedData,
-        rate: float,
-        constraints: Sequence[Constraint],
-        settings: BilevelSettings,
-    ) -> None:
-        self.data, self.rate, self.settings = data, rate, settings
-        self.device = settings.training.device
-        self.model = model.to(self.device)
-        self.upper, notes = upper_samples(data)
-        self.notes = (*settings.training.notes, *notes)
-        rows, _ = multiplier_samples(data, settings.multiplier_split, data.indices("train"))
-        self.lagrangian = Lagrangian(
-            data,
-            evaluated_logits(model, data, self.device),
-            rows,
-            constraints,
-            settings.multiplier_step,
-            settings.multiplier_bound,
-            settings.multiplier_gain,
-            settings.training,
-        )
-        self.groups = self._channel_groups()
-        self.scores = {n: w.detach().abs() for n, w in prunable_weights(model).items()}
-        self.unit = float(torch.cat([s.flatten() for s in self.scores.values()]).mean())
-        mask = self._project(cubic_rate(rate, 0.0, settings.ramp_share))
-        self.weights = MaskedWeights(model, mask, settings.training)
-        self.lower_gradient = {n: torch.zeros_like(s) for n, s in self.scores.items()}
-        self.settled = False
-        self.passes, self.readings = 0, batches_per_epoch(len(data), settings.training.batch_size)
-        self.history: list[dict[str, object]] = []
-
-    def run(self) -> Solution:
-        training = self.settings.training
-        steps = training.steps(len(self.data.indices("train", "select")))
-        freeze = round(self.settings.mask_share * steps)
-        share = multiplier_share(self.settings.multiplier_share, self.lagrangian.constraints)
-        settle = max(freeze, round(share * steps))
-        generator = torch.Generator().manual_seed(training.seed)
-        self.varying = torch.Generator().manual_seed(training.seed)
-        lower, upper, both = (
-            shuffled_batches(rows, training.batch_size, generator)
-            for rows in (
-                self.data.indices("train"),
-                self.upper,
-                self.data.indices("train", "select"),
-            )
-        )
-        for step in tqdm(range(steps), "bi-level", leave=False, delay=2, unit="step"):
-            upper_turn = step % (self.settings.weight_steps + 1) == self.settings.weight_steps
-            if step == freeze:
-                self.weights.set_mask(self._project(self.rate))
-            if step == settle:
-                self._settle()
-            if step >= settle:
-                self._weight_step(next(both), step, steps)
-            elif step >= freeze or not upper_turn:
-                self._weight_step(next(lower), step, steps)
-                if upper_turn:
-                    self._read(next(upper), step)
-            else:
-                rate = cubic_rate(self.rate, step / steps, self.settings.ramp_share)
-                self._mask_step(next(upper), rate, step)
-        if freeze >= steps:
-            self.weights.set_mask(self._project(self.rate))
-        check_finite(self.model)
-        self.model.to("cpu").eval()
-        mask, history = self.weights.mask, tuple(self.history)
-        return Solution(mask, steps, self.passes, self.readings, history, self.notes)
-
-    def _weight_step(self, indices: Tensor, step: int, steps: int) -> None:
-        """θ ← θ − α (m⊙g_low + weight decay·θ), with momentum; the rest of the network likewise."""
-        train_mode(self.model)
-        batch = self.data.batch(indices, self.device)
-        kind = self.settings.training.augmentation
-        logits = self.model(augmented(batch.inputs, kind, self.varying))
-        self._backward(logits, batch, self.settings.fair_weights)
-        if self.settings.multiplier_split == "train" and not self.settled:
-            self.lagrangian.remember(indices, logits)
-        self.lower_gradient = {n: g.clone() for n, g in self.weights.gradients().items()}
-        self.weights.step(step, steps)
-
-    def _mask_step(self, indices: Tensor, rate: float, step: int) -> None:
-        """s ← s − β (θ⊙g_up − (1/γ) g_low⊙(m⊙g_up)); then m keeps the k largest scores.
-
-        The running statistics of batch norm are left alone: the select split must not enter them.
-        """
-        train_mode(self.model)
-        batch = self.data.batch(indices, self.device)
-        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        logits = functional_call(self.model, buffers, (batch.inputs,))
-        self._backward(logits, batch, self.settings.fair_mask)
-        if self.settings.multiplier_split == "select":
-            self.lagrangian.remember(indices, logits)
-        gradient = mask_gradient(
-            self.weights.theta,
-            self.weights.parts,
-            self.weights.gradients(),
-            self.lower_gradient,
-            self.settings.ridge,
-        )
-        scale = torch.cat([part.flatten() for part in gradient.values()]).square().mean().sqrt()
-        beta = self.settings.mask_step * self.unit / max(float(scale), 1e-12)
-        for name, part in gradient.items():
-            self.scores[name] = self.scores[name] - beta * part
-        before = self.weights.mask
-        self.weights.set_mask(self._project(rate))
-        self._ascend(step, changed=changed_share(before, self.weights.mask))
-
-    def _read(self, indices: Tensor, step: int) -> None:
-        """A step of the multipliers alone, under a frozen mask."""
-        if self.settings.multiplier_split == "select":
-            self.lagrangian.read(self.model, indices, self.device)
-            self.readings += 1
-        self._ascend(step, changed=0.0)
-
-    def _settle(self) -> None:
-        """Hold the multipliers."""
-        self.settled = True
-        self.lagrangian.settle()
-
-    def _ascend(self, step: int, **logged: float) -> None:
-        if self.lagrangian.constraints:
-            self.history.append({"step": step, **logged, **self.lagrangian.ascend()})
-
-    def _backward(self, logits: Tensor, batch: Batch, fair: bool) -> None:
-        self.model.zero_grad()
-        parameters = tuple(p for p in self.model.parameters() if p.requires_grad)
-        self.lagrangian.loss(logits, batch, parameters, fair).backward()
-        self.passes += 1
-
-    def _project(self, rate: float) -> Mask:
-        return project(self.scores, rate, self.settings.structure, self.groups)
-
-    def _channel_groups(self) -> tuple[ChannelGroup, ...] | None:
-        if self.settings.structure != "filter":
-            return None
-        example = self.data.batch(self.data.indices("train")[:2], self.device).inputs
-        return channel_groups(self.model, example)
 
 
 def multiplier_share(asked: float | None, constraints: Sequence[Constraint]) -> float:

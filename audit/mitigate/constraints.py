@@ -51,6 +51,7 @@ class Constraint(ABC):
     weight_bound     the most that all its multipliers may weigh together, beside the loss itself;
                      finite where a surrogate is no loss, and meeting it alone would be learned at
                      the price of every right prediction
+    beside           constraints that stand beside it unless they are left out by name: NAME=none
     on_batch         whether the multipliers read the batches' statistics, because the violation
                      needs a gradient, and not those of a split
     """
@@ -61,6 +62,7 @@ class Constraint(ABC):
     multiplier_gain: ClassVar[float] = 0.0
     multiplier_share: ClassVar[float] = 0.4
     weight_bound: ClassVar[float] = math.inf
+    beside: ClassVar[tuple[str, ...]] = ()
     on_batch: ClassVar[bool] = False
 
     @abstractmethod
@@ -147,10 +149,12 @@ class EqualAccuracy(Constraint):
 class DemographicParity(Constraint):
     """Groups are predicted as every class at like rates: they differ by at most τ (M4).
 
-    Held by keeping each group within τ/2 of the population, from above and from below.
+    Held by keeping each group within τ/2 of the population, from above and from below. That alone
+    can be met by predicting one class for everybody: hence `no-harm` beside it.
     """
 
     weight_bound: ClassVar[float] = 1.0
+    beside: ClassVar[tuple[str, ...]] = ("no-harm",)
 
     def surrogate(self, statistics: GroupStatistics) -> Tensor:
         """±(rate_a − rate) − τ/2 of every class and group, the population held constant."""
@@ -163,24 +167,41 @@ class EqualisedOdds(Constraint):
 
     No two groups' rates differ by more than τ: each group keeps within τ/2 of the population.
     Raising a group's true positives raises its false ones: hence the gain, and multipliers that
-    stay free for longer.
+    stay free for longer. That alone can be met by lowering everybody's: hence `no-harm` beside it.
     """
 
     multiplier_gain: ClassVar[float] = 30.0
     multiplier_share: ClassVar[float] = 0.9
     weight_bound: ClassVar[float] = 1.0
+    beside: ClassVar[tuple[str, ...]] = ("no-harm",)
 
     def surrogate(self, statistics: GroupStatistics) -> Tensor:
         """±(rate_a − rate) − τ/2: true positive rates of every class, then false ones."""
         groups = _odds(statistics.class_rates, statistics.class_counts)
-        counts = statistics.class_counts.nansum(0, keepdim=True)
-        population = _odds(statistics.overall_class_rates[None], counts)
-        return torch.cat(
-            [
-                _both_sides(own, everyone[0], self.tolerance)
-                for own, everyone in zip(groups, population, strict=True)
-            ]
-        )
+        with torch.no_grad():
+            counts = statistics.class_counts.sum(0, keepdim=True)
+            population = _odds(statistics.overall_class_rates[None], counts)
+        gaps = (groups - population).transpose(1, 2).flatten(1)
+        return torch.cat([gaps, -gaps], 1).flatten() - 0.5 * self.tolerance
+
+
+@dataclass(frozen=True)
+class NoHarm(Constraint):
+    """No group's balanced accuracy below the dense network's by more than τ (methods.md §4).
+
+    Balanced: the mean over a group's true classes of the share that it gets right. Beside a
+    constraint on rates it forbids levelling down; by class, and not rate by rate, because groups
+    along one ROC curve can have like rates only where some rates fall and others rise.
+    """
+
+    tolerance: float = 0.02
+    multiplier_gain: ClassVar[float] = 30.0
+    multiplier_share: ClassVar[float] = 0.9
+    weight_bound: ClassVar[float] = 1.0
+
+    def surrogate(self, statistics: GroupStatistics) -> Tensor:
+        """The mean over true classes of (dense recall − recall), less τ; soft on a batch."""
+        return (statistics.dense_recalls - statistics.recalls).nanmean(1) - self.tolerance
 
 
 @dataclass(frozen=True)
@@ -238,6 +259,7 @@ CONSTRAINTS: dict[str, type[Constraint]] = {
     "equal-accuracy": EqualAccuracy,
     "demographic-parity": DemographicParity,
     "equalised-odds": EqualisedOdds,
+    "no-harm": NoHarm,
     "worst-group": WorstGroup,
     "gradient-curvature": GradientCurvature,
 }
@@ -247,30 +269,51 @@ def make_constraints(text: str, tolerance: float = 0.0) -> tuple[Constraint, ...
     """The constraints of a text such as 'excess-accuracy=0.01+equalised-odds'; none of 'none'.
 
     Names are those of CONSTRAINTS, or `package.module:Class` for your own. One without a tolerance
-    has the given one. Raises AuditError where a name is unknown, stands twice, or a tolerance is
-    not a number from 0 on.
+    has its own (`no-harm`: 0.02), or else the given one. What stands beside a constraint is added,
+    unless it is named too, or left out as 'no-harm=none'. Raises AuditError where a name is
+    unknown, stands twice, or a tolerance is not a number from 0 on.
 
     >>> make_constraints("excess-accuracy=0.01+group-loss", 0.2)
     (ExcessAccuracy(tolerance=0.01), GroupLoss(tolerance=0.2))
+    >>> make_constraints("equalised-odds")
+    (EqualisedOdds(tolerance=0.0), NoHarm(tolerance=0.02))
+    >>> make_constraints("equalised-odds+no-harm=none")
+    (EqualisedOdds(tolerance=0.0),)
     """
     if text == "none":
         return ()
-    found = [_parsed(part, tolerance) for part in text.split("+")]
-    kinds = [type(constraint) for constraint in found]
-    if len(set(kinds)) != len(kinds):
+    asked = {name: value for name, _, value in (_divided(part) for part in text.split("+"))}
+    kinds = {name: _kind(name) for name in asked}
+    if len(set(kinds.values())) != len(text.split("+")):
         raise AuditError(f"found a constraint twice in '{text}'; each may stand once")
-    return tuple(found)
+    wanted = [name for name, value in asked.items() if value != "none"]
+    beside = [name for one in wanted for name in kinds[one].beside if name not in asked]
+    return (
+        *(_made(kinds[name], name, asked[name], tolerance) for name in wanted),
+        *(CONSTRAINTS[name]() for name in dict.fromkeys(beside)),
+    )
 
 
-def _parsed(part: str, tolerance: float) -> Constraint:
-    name, given, value = part.strip().partition("=")
+def _divided(part: str) -> tuple[str, str, str]:
+    """Name and tolerance of 'NAME=TOLERANCE'; an empty tolerance where none is given."""
+    name, equals, value = part.strip().partition("=")
+    if equals and not value:
+        raise AuditError(f"found no tolerance after '{name}='; expected a number, or none")
+    return name, equals, value
+
+
+def _made(kind: type[Constraint], name: str, value: str, tolerance: float) -> Constraint:
     try:
-        allowed = float(value) if given else tolerance
+        allowed = float(value) if value else kind.tolerance or tolerance
     except ValueError as error:
         raise AuditError(f"found tolerance '{value}' of {name}; expected a number") from error
     if not 0 <= allowed < math.inf:
         raise AuditError(f"found tolerance {allowed:g} of {name}; expected 0 or more")
-    return (_imported(name) if ":" in name else _named(name))(allowed)
+    return kind(allowed)
+
+
+def _kind(name: str) -> type[Constraint]:
+    return _imported(name) if ":" in name else _named(name)
 
 
 def _named(name: str) -> type[Constraint]:
@@ -298,18 +341,21 @@ def _both_sides(groups: Tensor, population: Tensor, tolerance: float) -> Tensor:
     return torch.cat([gap, -gap]) - 0.5 * tolerance
 
 
-def _odds(class_rates: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """True and false positive rates [G, C] of every class against the rest.
+def _odds(class_rates: Tensor, counts: Tensor) -> Tensor:
+    """True and false positive rates [2, G, C] of every class against the rest.
 
     class_rates  [G, C, C]: predicted as the third among those whose true class is the second
     counts       [G, C]: how many samples have that true class
     """
     right = class_rates.diagonal(dim1=1, dim2=2)
-    # A class of a group without samples adds nothing; with no sample of any other class, NaN.
-    predicted = class_rates.nan_to_num(nan=0.0) * counts[:, :, None]
-    wrong = predicted.sum(1) - predicted.diagonal(dim1=1, dim2=2)
     others = counts.sum(1, keepdim=True) - counts
-    return right, (wrong / others.clamp(min=1)).masked_fill(others == 0, math.nan)
+    # A class of a group without samples adds nothing; with no sample of any other class, NaN.
+    full = bool(counts.all())
+    predicted = (class_rates if full else class_rates.nan_to_num(nan=0.0)) * counts[:, :, None]
+    wrong = predicted.sum(1) - predicted.diagonal(dim1=1, dim2=2)
+    if full:
+        return torch.stack([right, wrong / others])
+    return torch.stack([right, (wrong / others.clamp(min=1)).masked_fill(others == 0, math.nan)])
 
 
 def _slope_and_curvature(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -3,47 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from audit.data.grouped import Batch, GroupedData
-from audit.measure.network import class_logits, evaluating
+from audit.measure.network import class_logits
 from audit.mitigate.constraints import Constraint
 from audit.mitigate.multipliers import Multipliers
-from audit.mitigate.statistics import GroupStatistics, detached, fill_absent, group_statistics
-from audit.models.training import TrainingSettings
-from audit.prune.distillation import distilled_losses
+from audit.mitigate.readings import Readings
+from audit.mitigate.statistics import (
+    GroupStatistics,
+    Reference,
+    detached,
+    fill_absent,
+    group_statistics,
+)
 
 
 class Lagrangian:
-    """(J + Σ μ_c v_c)/(1 + Σ μ_c) on a batch, and the multipliers μ that a split's violations move.
+    """(J + Σ μ_c v_c)/(1 + Σ μ_c) on a batch, and the multipliers μ that readings move.
 
-    dense  the logits [n, C] of the dense parent on every sample of the data
-    rows   the positions that the multipliers read, ascending; every sample counts with the
-           prediction last remembered of it, so that no step evaluates the whole split anew
+    readings  what the multipliers read; it holds some samples already
 
     μ_c = scale_c·ν_c, where ν is what climbs, is bounded and logged (see Constraint.scale). Step,
-    bound and gain are the constraint's own unless given; the losses are those of the training.
+    bound and gain are the constraint's own unless given.
     """
 
     def __init__(
         self,
-        data: GroupedData,
-        dense: Tensor,
-        rows: Tensor,
+        readings: Readings,
         constraints: Sequence[Constraint],
         step: float | None = None,
         bound: float | None = None,
         gain: float | None = None,
-        training: TrainingSettings | None = None,
     ) -> None:
-        self.training = training or TrainingSettings()
-        self.data, self.dense, self.rows = data, dense, rows
-        self.groups = len(data.group_names)
-        self.constraints = tuple(constraints)
-        self.seen = dense[rows].clone()
-        self.last = self.split_statistics()
+        self.readings, self.constraints = readings, tuple(constraints)
+        self.last = self.last_read = readings.statistics()
         self.scales = [constraint.scale(self.last) for constraint in self.constraints]
         self.on_batch = [torch.zeros(len(scale)) for scale in self.scales]
         self.multipliers = [
@@ -55,61 +52,51 @@ class Lagrangian:
             )
             for constraint, scale in zip(self.constraints, self.scales, strict=True)
         ]
+        self._weigh()
 
     def loss(
-        self, logits: Tensor, batch: Batch, parameters: tuple[Tensor, ...] = (), fair: bool = True
+        self,
+        losses: Tensor,
+        logits: Tensor,
+        labels: Tensor,
+        groups: Tensor,
+        dense: Reference,
+        parameters: tuple[Tensor, ...] = (),
     ) -> Tensor:
         """The Lagrangian of a batch; the multipliers share out the loss and never inflate it.
 
+        losses      [n], what the network is trained by
         parameters  those that the logits were computed with, for constraints on gradients
-        fair        False: J alone, without constraints
         """
-        logits = class_logits(logits)
-        dense = self.dense[batch.indices].to(logits.device)
-        share, temperature = self.training.distillation, self.training.temperature
-        losses = distilled_losses(logits, batch.labels, dense, share, temperature)
-        if not self.constraints or not fair:
+        if not self.constraints:
             return losses.mean()
+        number = self.readings.groups
         statistics = group_statistics(
-            logits, batch.labels, batch.groups, dense, self.groups, True, losses, parameters
+            logits, labels, groups, dense, number, True, losses, parameters
         )
         statistics = fill_absent(statistics, self.last)
         self.last = detached(statistics)
-        total, norm = losses.mean(), torch.ones((), device=logits.device)
+        total = losses.mean()
         for place, constraint in enumerate(self.constraints):
-            weights = self.weights(place).to(logits.device)
             surrogate = constraint.surrogate(statistics)
-            self.on_batch[place] = surrogate.detach().cpu()
+            if constraint.on_batch:
+                self.on_batch[place] = surrogate.detach().cpu()
             # A group without any sample has nothing to say.
+            weights = self.weights[place].to(logits.device)
             total = total + weights @ surrogate.nan_to_num(nan=0.0)
-            norm = norm + weights.sum()
-        return total / norm
-
-    def weights(self, place: int) -> Tensor:
-        """μ of a constraint: its multipliers by their scales, their sum bounded."""
-        weights = self.scales[place] * self.multipliers[place].values
-        bound = self.constraints[place].weight_bound
-        return weights * (bound / weights.sum()) if weights.sum() > bound else weights
-
-    def remember(self, indices: Tensor, logits: Tensor) -> None:
-        """Keep what the network now predicts for these samples of the rows."""
-        self.seen[torch.searchsorted(self.rows, indices)] = class_logits(logits.detach()).cpu()
-
-    def read(self, model: nn.Module, indices: Tensor, device: str) -> None:
-        """Remember what a model predicts for these samples of the rows, in evaluation mode."""
-        batch = self.data.batch(indices, device)
-        with evaluating(model), torch.no_grad():
-            self.remember(indices, model(batch.inputs))
+        return total / self.norm
 
     def ascend(self) -> dict[str, list[float]]:
         """One step of the multipliers along the true violations; returns both, for the log."""
-        statistics = self.split_statistics()
+        statistics = self.last_read = self.readings.statistics()
+        self.scales = [constraint.scale(statistics) for constraint in self.constraints]
         found = [
             self.on_batch[place] if constraint.on_batch else constraint.violation(statistics)
             for place, constraint in enumerate(self.constraints)
         ]
         for multipliers, violation in zip(self.multipliers, found, strict=True):
             multipliers.update(violation)
+        self._weigh()
         values = [multipliers.values for multipliers in self.multipliers]
         return {"violation": torch.cat(found).tolist(), "multiplier": torch.cat(values).tolist()}
 
@@ -117,10 +104,52 @@ class Lagrangian:
         """Hold every multiplier at the mean of the second half of its path."""
         for multipliers in self.multipliers:
             multipliers.settle()
+        self._weigh()
 
-    def split_statistics(self) -> GroupStatistics:
-        """The statistics of the rows as they were last seen, which count predictions."""
-        labels, groups = self.data.labels[self.rows], self.data.groups[self.rows]
-        return group_statistics(
-            self.seen, labels, groups, self.dense[self.rows], self.groups, soft=False
-        )
+    def state_dict(self) -> dict[str, Any]:
+        """Multipliers, readings, and what absent groups were last seen to be."""
+        return {
+            "multipliers": [multipliers.state_dict() for multipliers in self.multipliers],
+            "readings": self.readings.state_dict(),
+            "last": {n: v for n, v in vars(self.last).items() if n != "parameters"},
+            "scales": self.scales,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        for multipliers, own in zip(self.multipliers, state["multipliers"], strict=True):
+            multipliers.load_state_dict(own)
+        self.readings.load_state_dict(state["readings"])
+        self.last, self.scales = GroupStatistics(**state["last"]), list(state["scales"])
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """μ of every constraint: its multipliers by their scales, their sum bounded."""
+        self.weights = []
+        for constraint, scale, multipliers in zip(
+            self.constraints, self.scales, self.multipliers, strict=True
+        ):
+            weights = scale * multipliers.values
+            total = float(weights.sum())
+            bound = constraint.weight_bound
+            self.weights.append(weights * (bound / total) if total > bound else weights)
+        self.norm = 1.0 + sum(float(weights.sum()) for weights in self.weights)
+
+
+class SplitReadings:
+    """Readings of the rows of a data set, which start from what the dense parent predicts.
+
+    rows  the positions that the multipliers read, ascending
+    """
+
+    def __init__(self, data: GroupedData, dense: Reference, rows: Tensor) -> None:
+        labels, groups, own = data.labels[rows], data.groups[rows], dense.at(rows)
+        classes = dense.logits.shape[1]
+        self.readings = Readings(len(rows), len(data.group_names), classes)
+        self.readings.append(own.logits, labels, groups, own)
+        self.place = torch.full((len(data),), -1)
+        self.place[rows] = torch.arange(len(rows))
+
+    def remember(self, batch: Batch, outputs: Tensor) -> None:
+        """Keep what the network now predicts for these samples of the rows."""
+        self.readings.write(self.place[batch.indices], class_logits(outputs.detach()), batch.labels)

@@ -10,9 +10,10 @@ from torch import nn
 
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
-from audit.mitigate.bilevel import BilevelSettings, solve
+from audit.mitigate.bilevel import BilevelSettings
 from audit.mitigate.constraints import Constraint
 from audit.mitigate.solution import Solution
+from audit.mitigate.solver import solve
 from audit.mitigate.stages import Stage, StageSettings, run_stages
 from audit.models.training import TERMS, TrainingSettings, split_terms
 

@@ -1,12 +1,10 @@
-"""Lagrange multipliers of the fairness constraints, kept by cooper and bounded."""
+"""Lagrange multipliers of the fairness constraints: projected, bounded, and damped by a gain."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from cooper import Constraint as CooperConstraint
-from cooper import ConstraintState, ConstraintType
-from cooper.multipliers import DenseMultiplier
-from cooper.optim import nuPI, nuPIInitType
 from torch import Tensor
 
 
@@ -19,43 +17,31 @@ class Multipliers:
     """
 
     def __init__(self, number: int, step: float, bound: float, gain: float = 0.0) -> None:
-        multiplier = DenseMultiplier(num_constraints=number)
-        self._constraint = CooperConstraint(ConstraintType.INEQUALITY, multiplier=multiplier)
-        self._multiplier = multiplier
-        self._optimizer = nuPI(
-            multiplier.parameters(),
-            lr=step,
-            Kp=torch.tensor(gain),
-            init_type=nuPIInitType.ZEROS,
-            maximize=True,
-        )
-        self._bound = bound
-        self._known = torch.zeros(number)
-        self._path: list[Tensor] = []
-
-    @property
-    def values(self) -> Tensor:
-        """The multipliers now, detached."""
-        return self._multiplier.weight.detach()
+        self.step, self.bound, self.gain = step, bound, gain
+        self.values = torch.zeros(number)
+        self.last = torch.zeros(number)
+        self.path: list[Tensor] = []
 
     def update(self, violation: Tensor) -> None:
         """One ascent step on the true violations; one that is not finite is as last known."""
         found = violation.detach().cpu().to(self.values.dtype)
-        self._known = torch.where(found.isfinite(), found, self._known)
-        state = ConstraintState(self._known)
-        store = self._constraint.compute_contribution_to_lagrangian(state, "dual")
-        assert store is not None  # an inequality with a multiplier always contributes
-        self._optimizer.zero_grad()
-        store.lagrangian_contribution.backward()
-        self._optimizer.step()
-        self._multiplier.post_step_()
-        with torch.no_grad():
-            self._multiplier.weight.clamp_(max=self._bound)
-        self._path.append(self.values.clone())
+        now = torch.where(found.isfinite(), found, self.last)
+        ascent = now + self.gain * (now - self.last)
+        self.values = (self.values + self.step * ascent).clamp(0.0, self.bound)
+        self.last = now
+        self.path.append(self.values)
 
-    @torch.no_grad()
     def settle(self) -> None:
         """Take the mean of the second half of the path, where the dual ascent has come to rest."""
-        if self._path:
-            half = torch.stack(self._path[len(self._path) // 2 :])
-            self._multiplier.weight.copy_(half.mean(0))
+        if self.path:
+            self.values = torch.stack(self.path[len(self.path) // 2 :]).mean(0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The multipliers, the last violations, and the path so far."""
+        path = torch.stack(self.path) if self.path else self.values.new_zeros(0, len(self.values))
+        return {"values": self.values, "last": self.last, "path": path}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.values, self.last = state["values"].clone(), state["last"].clone()
+        self.path = list(state["path"].clone())

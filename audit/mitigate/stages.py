@@ -13,23 +13,27 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from audit.data.grouped import GroupedData
+from audit.data.grouped import Batch, GroupedData
+from audit.measure.network import class_logits, evaluating
 from audit.mitigate.bilevel import check_pattern_rate, multiplier_share
 from audit.mitigate.constraints import Constraint
-from audit.mitigate.lagrangian import Lagrangian
+from audit.mitigate.harm import emptied_layers, levelled
+from audit.mitigate.lagrangian import Lagrangian, SplitReadings
 from audit.mitigate.options import check_options
 from audit.mitigate.solution import Solution, multiplier_samples
-from audit.mitigate.weights import MaskedWeights
+from audit.mitigate.statistics import Reference
 from audit.models.augmentation import augmented
 from audit.models.layout import training_layout
 from audit.models.training import (
     TrainingSettings,
     batches_per_epoch,
     check_finite,
+    cosine,
+    optimizer_of,
     shuffled_batches,
     train_mode,
 )
-from audit.prune.distillation import evaluated_logits
+from audit.prune.distillation import distilled_losses, evaluated_logits
 from audit.prune.magnitude import magnitudes
 from audit.prune.mask import Mask, check_rate, prunable_weights
 from audit.prune.projection import project
@@ -142,15 +146,15 @@ class _Runner:
         epoch = batches_per_epoch(len(both), training.batch_size)
         self.interval = settings.reading_interval if settings.multiplier_split == "select" else 1
         self.ascent_interval = epoch if settings.once_an_epoch else self.interval
+        self.rows = rows
+        self.dense = Reference.of(evaluated_logits(model, data, training.device), data.labels)
+        self.split = SplitReadings(data, self.dense, rows)
         self.lagrangian = Lagrangian(
-            data,
-            evaluated_logits(model, data, training.device),
-            rows,
+            self.split.readings,
             constraints,
             settings.multiplier_step,
             settings.multiplier_bound,
             settings.multiplier_gain,
-            settings.training,
         )
         self.mask = whole_mask(model)
         share, rest = divmod(training.steps(len(both)), stages)
@@ -166,21 +170,24 @@ class _Runner:
         steps = self.shares[number]
         if stage.pruned and not stage.gradual and self.mask.sparsity == 0:
             self._prune(self.rate)
-        self.weights = MaskedWeights(self.model, self.mask, training)
+        self.mask.apply(self.model)
+        optimizer = optimizer_of(self.model, training)
         self.generator = torch.Generator().manual_seed(1000 * training.seed + number)
         train, both, readings = (
             shuffled_batches(rows, training.batch_size, self.generator)
             for rows in (
                 self.data.indices("train"),
                 self.data.indices("train", "select"),
-                self.lagrangian.rows,
+                self.rows,
             )
         )
         settle = round(unseen_share * steps)
         for step in tqdm(range(steps), "fair training", leave=False, delay=2, unit="step"):
             if 0 < step == settle:
                 self.lagrangian.settle()
-            self._weight_step(next(train if step < settle else both), stage.fair, step, steps)
+            for group in optimizer.param_groups:
+                group["lr"] = cosine(training.learning_rate, step, steps)
+            self._weight_step(next(train if step < settle else both), stage.fair, optimizer)
             if stage.gradual:
                 self._tighten(step / steps)
             watched = self.settings.multiplier_split == "train" or step < settle
@@ -190,27 +197,41 @@ class _Runner:
     def solution(self) -> Solution:
         check_finite(self.model)
         self.model.to("cpu").eval()
-        history, notes = tuple(self.history), self.notes
+        history, notes = tuple(self.history), (*self.notes, *emptied_layers(self.mask))
+        if self.lagrangian.constraints:
+            notes += levelled(self.split.readings.statistics(), self.data.group_names)
         return Solution(self.mask, self.steps, self.passes, self.readings, history, notes)
 
-    def _weight_step(self, indices: Tensor, fair: bool, step: int, steps: int) -> None:
+    def _weight_step(self, indices: Tensor, fair: bool, optimizer: torch.optim.SGD) -> None:
         train_mode(self.model)
         batch = self.data.batch(indices, self.settings.training.device)
         kind = self.settings.training.augmentation
         logits = self.model(augmented(batch.inputs, kind, self.generator))
-        parameters = tuple(p for p in self.model.parameters() if p.requires_grad)
-        loss = self.lagrangian.loss(logits, batch, parameters, fair)
-        self.model.zero_grad()
-        loss.backward()
-        self.weights.step(step, steps)
+        optimizer.zero_grad()
+        self._loss(logits, batch, fair).backward()
+        optimizer.step()
+        self.mask.apply(self.model)
         self.steps, self.passes = self.steps + 1, self.passes + 1
         if fair and self.settings.multiplier_split == "train":
-            self.lagrangian.remember(indices, logits)
+            self.split.remember(batch, logits)
+
+    def _loss(self, outputs: Tensor, batch: Batch, fair: bool) -> Tensor:
+        logits, training = class_logits(outputs), self.settings.training
+        dense = self.dense.at(batch.indices, training.device)
+        losses = distilled_losses(
+            logits, batch.labels, dense.logits, training.distillation, training.temperature
+        )
+        if not fair:
+            return losses.mean()
+        parameters = tuple(p for p in self.model.parameters() if p.requires_grad)
+        return self.lagrangian.loss(losses, logits, batch.labels, batch.groups, dense, parameters)
 
     def _watch(self, readings: Iterator[Tensor]) -> None:
         """See what the network now predicts, and move the multipliers by it, when it is time."""
         if self.settings.multiplier_split == "select" and self.steps % self.interval == 0:
-            self.lagrangian.read(self.model, next(readings), self.settings.training.device)
+            batch = self.data.batch(next(readings), self.settings.training.device)
+            with evaluating(self.model), torch.no_grad():
+                self.split.remember(batch, self.model(batch.inputs))
             self.readings += 1
         if self.steps % self.ascent_interval == 0:
             self.history.append({"step": self.steps, **self.lagrangian.ascend()})
@@ -223,10 +244,8 @@ class _Runner:
         """Follow the cubic schedule, in at most RUNGS steps."""
         rate = cubic_rate(self.rate, progress, self.settings.ramp_share)
         if rate == self.rate or rate - self.mask.sparsity >= self.rate / RUNGS:
-            before = self.mask.sparsity
             self._prune(rate)
-            if self.mask.sparsity != before:
-                self.weights.set_mask(self.mask)
+            self.mask.apply(self.model)
 
 
 def whole_mask(model: nn.Module) -> Mask:

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from audit.models.training import TrainingSettings, cosine, trainable_parameters
 from audit.prune.mask import Mask, prunable_weights
 
 
 class MaskedWeights:
     """θ and its mask: the network computes with z = m⊙θ, and what is removed keeps its θ.
 
-    The optimiser is plain training's: momentum and weight decay over θ and all other parameters.
-    A frozen weight keeps its θ, and so does every other frozen parameter.
+    Any optimiser may step the network's own parameters, which hold z; `follow` then takes over
+    what it did to the weights that survive. A frozen weight keeps its θ.
     """
 
-    def __init__(self, model: nn.Module, mask: Mask, training: TrainingSettings) -> None:
-        self.training = training
+    def __init__(self, model: nn.Module, mask: Mask) -> None:
         self.weights = prunable_weights(model)
         self.theta = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        prunable = {id(weight) for weight in self.weights.values()}
-        others = [p for p in trainable_parameters(model) if id(p) not in prunable]
-        moved = [theta for name, theta in self.theta.items() if self.weights[name].requires_grad]
-        self.optimizer = torch.optim.SGD(
-            [dict[str, Any](params=moved), dict[str, Any](params=others)],
-            lr=training.learning_rate,
-            momentum=training.momentum,
-            weight_decay=training.weight_decay,
-        )
         self.set_mask(mask)
 
     @property
@@ -50,14 +37,12 @@ class MaskedWeights:
             for name, w in self.weights.items()
         }
 
-    def step(self, step: int, steps: int) -> None:
-        """θ ← θ − α (m⊙g + weight decay·θ), with momentum; α falls along half a cosine."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = cosine(self.training.learning_rate, step, steps)
-        for name, gradient in self.gradients().items():
-            self.theta[name].grad = self.parts[name] * gradient
-        self.optimizer.step()
-        self.write()
+    @torch.no_grad()
+    def follow(self) -> None:
+        """θ of the surviving weights is what the optimiser has made of z; the others stay."""
+        for name, weight in self.weights.items():
+            self.theta[name] = torch.where(self.parts[name], weight, self.theta[name])
+            weight.mul_(self.parts[name])
 
     @torch.no_grad()
     def write(self) -> None:

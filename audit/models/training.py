@@ -148,12 +148,7 @@ def train(
     AuditError where all are frozen, or the loss diverges.
     """
     train_mode(model.to(settings.device))
-    optimizer = torch.optim.SGD(
-        trainable_parameters(model),
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-    )
+    optimizer = optimizer_of(model, settings)
     generator = torch.Generator().manual_seed(settings.seed)
     batches = shuffled_batches(indices, settings.batch_size, generator)
     steps = settings.steps(len(indices))
@@ -171,6 +166,16 @@ def train(
     check_finite(model)
     model.to("cpu").eval()
     return steps
+
+
+def optimizer_of(model: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
+    """Gradient descent with momentum and weight decay, over all parameters that are not frozen."""
+    return torch.optim.SGD(
+        trainable_parameters(model),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
 
 
 def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from audit.errors import AuditError
-from audit.mitigate import bilevel
-from audit.mitigate.bilevel import BilevelSettings, mask_gradient, solve
+from audit.mitigate import FairPruner
+from audit.mitigate.bilevel import BilevelSettings, mask_gradient
 from audit.mitigate.constraints import CONSTRAINTS, make_constraints
 from audit.mitigate.solution import multiplier_samples, upper_samples
+from audit.mitigate.solver import solve
 from audit.models import Architecture, TrainingSettings, build_model, train
 from audit.prune.mask import measured_mask
 from audit.prune.projection import project
@@ -175,17 +176,17 @@ def test_a_pattern_knows_its_rate(two_groups):
 @pytest.mark.parametrize("ramp", [0.0, 0.4])
 def test_the_rate_is_reached_at_once_or_along_the_ramp(two_groups, monkeypatch, ramp):
     rates = []
-    original = bilevel._Solver._project
+    original = FairPruner._projected
 
-    def spy(self, rate):
-        rates.append(rate)
-        return original(self, rate)
+    def spy(self):
+        rates.append(original(self).sparsity)
+        return original(self)
 
-    monkeypatch.setattr(bilevel._Solver, "_project", spy)
-    solve(dense(two_groups, 1), two_groups, 0.8, (), replace(SETTINGS, ramp_share=ramp))
+    monkeypatch.setattr(FairPruner, "_projected", spy)
+    solve(dense(two_groups, 1), two_groups, 0.75, (), replace(SETTINGS, ramp_share=ramp))
     assert rates == sorted(rates)
-    assert rates[-1] == 0.8
-    assert rates[0] == (0.8 if ramp == 0 else 0.0)
+    assert rates[-1] == 0.75
+    assert rates[0] == (0.75 if ramp == 0 else 0.0)
 
 
 def test_the_solver_repeats_itself(two_groups):
@@ -198,32 +199,35 @@ def test_the_solver_repeats_itself(two_groups):
 
 def test_the_weights_do_not_see_the_select_split_before_the_mask_freezes(two_groups, monkeypatch):
     """With no settling phase, weight steps read train alone, and mask steps select alone."""
-    select = set(two_groups.indices("select").tolist())
-    seen = {"_weight_step": set(), "_mask_step": set()}
+    seen = {"step_on": set(), "observe_on": set()}
     for name, rows in seen.items():
-        original = getattr(bilevel._Solver, name)
+        original = getattr(FairPruner, name)
 
-        def spy(self, indices, *rest, original=original, rows=rows):
-            rows.update(indices.tolist())
-            return original(self, indices, *rest)
+        def spy(self, samples, original=original, rows=rows):
+            rows.update(map(tuple, samples.inputs.tolist()))
+            return original(self, samples)
 
-        monkeypatch.setattr(bilevel._Solver, name, spy)
+        monkeypatch.setattr(FairPruner, name, spy)
     solution = solve(dense(two_groups, 1), two_groups, 0.5, (), replace(SETTINGS, mask_share=1.0))
-    assert seen["_weight_step"] <= set(two_groups.indices("train").tolist())
-    assert seen["_mask_step"] == select
+    inputs = {
+        split: set(map(tuple, two_groups.batch(two_groups.indices(split)).inputs.tolist()))
+        for split in ("train", "select")
+    }
+    assert seen["step_on"] <= inputs["train"]
+    assert seen["observe_on"] == inputs["select"]
     assert solution.mask.survivors == round(0.5 * solution.mask.size)
 
 
 def test_running_statistics_do_not_see_the_select_split(monkeypatch, image_groups):
-    original = bilevel._Solver._mask_step
+    original = FairPruner.observe_on
 
-    def checked(self, *rest):
+    def checked(self, samples):
         before = [buffer.clone() for buffer in self.model.buffers()]
-        original(self, *rest)
+        original(self, samples)
         after = list(self.model.buffers())
         assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
-    monkeypatch.setattr(bilevel._Solver, "_mask_step", checked)
+    monkeypatch.setattr(FairPruner, "observe_on", checked)
     model = build_model(Architecture("convnet", (1, 8, 8), 2, {"width": 4}))
     assert solve(model, image_groups, 0.5, (), SETTINGS).steps > 0
 

@@ -1,7 +1,7 @@
 """Constraints, on numbers small enough to follow by hand, and against fairlearn."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from audit.mitigate.constraints import (
     ExcessLoss,
     GradientCurvature,
     GroupLoss,
+    NoHarm,
     WorstGroup,
     make_constraints,
 )
@@ -253,9 +254,9 @@ def test_gradient_and_curvature_of_a_quadratic_are_exact():
     curvatures = torch.tensor([[3.0, 1.0], [5.0, 2.0]], dtype=torch.float64)
     found = statistics(True, number=2)
     losses = 0.5 * (curvatures * theta**2).sum(1) + 0.1 * theta[0] ** 4
-    found = type(found)(
-        **{**vars(found), "loss": losses, "overall_loss": losses.mean(), "parameters": (theta,)}
-    )
+    table = torch.cat([losses[:, None], found.by_group[:, 1:].double()], 1)
+    overall = torch.cat([losses.mean()[None], found.overall[1:].double()])
+    found = replace(found, by_group=table, overall=overall, parameters=(theta,))
     surrogate = GradientCurvature(0.1).surrogate(found)
     gradients = curvatures * theta + torch.stack([0.4 * theta[0] ** 3, torch.zeros(())])
     hessians = curvatures[:, 0] + 1.2 * theta[0] ** 2
@@ -291,9 +292,10 @@ def test_several_constraints_are_named_with_their_own_tolerances():
     assert make_constraints("excess-accuracy=0.01+equalised-odds", 0.05) == (
         ExcessAccuracy(0.01),
         EqualisedOdds(0.05),
+        NoHarm(0.02),
     )
     assert make_constraints("audit.mitigate.constraints:GroupLoss") == (GroupLoss(0.0),)
-    assert len({type(c) for name in CONSTRAINTS for c in make_constraints(name)}) == 8
+    assert len({type(c) for name in CONSTRAINTS for c in make_constraints(name)}) == 9
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from audit.study.making import prune_model, train_model
 from audit.study.settings import Method
 
 
-@pytest.mark.parametrize("module", ["constraints", "statistics"])
+@pytest.mark.parametrize("module", ["constraints", "pruner", "statistics"])
 def test_the_examples_run(module):
     found = doctest.testmod(importlib.import_module(f"audit.mitigate.{module}"))
     assert found.attempted > 0

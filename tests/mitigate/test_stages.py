@@ -3,17 +3,23 @@
 import copy
 from itertools import pairwise
 
+import cooper
 import pytest
 import torch
+from cooper.multipliers import DenseMultiplier
+from cooper.optim import nuPI, nuPIInitType
 from torch.nn import functional
 
 from audit.errors import AuditError
+from audit.measure.network import class_logits
 from audit.mitigate import MITIGATION_METHODS, loss_on_line, mitigate
-from audit.mitigate.bilevel import BilevelSettings, solve
+from audit.mitigate.bilevel import BilevelSettings
 from audit.mitigate.constraints import CONSTRAINTS, GroupLoss, make_constraints
-from audit.mitigate.lagrangian import Lagrangian
+from audit.mitigate.lagrangian import Lagrangian, SplitReadings
 from audit.mitigate.multipliers import Multipliers
+from audit.mitigate.solver import solve
 from audit.mitigate.stages import Stage, StageSettings, _Runner, run_stages
+from audit.mitigate.statistics import Reference
 from audit.models import Architecture, TrainingSettings, build_model, train
 from audit.prune.distillation import evaluated_logits
 from audit.prune.mask import measured_mask
@@ -39,9 +45,25 @@ def accuracy(model, data, split="test"):
     return (model(batch.inputs).argmax(1) == batch.labels).float().mean().item()
 
 
-def lagrangian(model, data, text="group-loss", **more):
-    rows = data.indices("select")
-    return Lagrangian(data, evaluated_logits(model, data), rows, make_constraints(text), **more)
+class Watched:
+    """A Lagrangian whose multipliers read the select split, and what it makes of a batch."""
+
+    def __init__(self, model, data, text="group-loss", **more):
+        self.data = data
+        self.dense = Reference.of(evaluated_logits(model, data), data.labels)
+        self.split = SplitReadings(data, self.dense, data.indices("select"))
+        self.lagrangian = Lagrangian(self.split.readings, make_constraints(text), **more)
+
+    def loss(self, outputs, batch):
+        logits = class_logits(outputs)
+        losses = functional.cross_entropy(logits, batch.labels, reduction="none")
+        dense = self.dense.at(batch.indices)
+        return self.lagrangian.loss(losses, logits, batch.labels, batch.groups, dense)
+
+    def ascend(self, violation):
+        """Move the first constraint's multipliers by a violation of one's own."""
+        self.lagrangian.multipliers[0].update(violation)
+        self.lagrangian.settle()
 
 
 def test_multipliers_are_projected_bounded_and_settle_at_their_mean():
@@ -61,6 +83,29 @@ def test_the_gain_adds_the_change_of_the_violation():
     assert multipliers.values.tolist() == [2.5, 0.0]  # η(s + κ(s − 0)), projected
     multipliers.update(torch.tensor([0.5, 1.0]))
     assert multipliers.values.tolist() == [1.75, 4.5]  # 2.5 + η(0.5 − 4·0.5), 0 + η(1 + 4·2)
+
+
+@pytest.mark.parametrize("gain", [0.0, 7.0])
+def test_multipliers_are_coopers(gain):
+    """The same path as cooper's nuPI, whose ascent step differentiates a Lagrangian."""
+    peer = DenseMultiplier(num_constraints=4)
+    constraint = cooper.Constraint(cooper.ConstraintType.INEQUALITY, multiplier=peer)
+    kind = nuPIInitType.ZEROS
+    optimizer = nuPI(
+        peer.parameters(), lr=0.3, Kp=torch.tensor(gain), init_type=kind, maximize=True
+    )
+    own = Multipliers(4, step=0.3, bound=1e9, gain=gain)
+    for violation in torch.randn(30, 4, generator=torch.Generator().manual_seed(0)):
+        store = constraint.compute_contribution_to_lagrangian(
+            cooper.ConstraintState(violation), "dual"
+        )
+        optimizer.zero_grad()
+        store.lagrangian_contribution.backward()
+        optimizer.step()
+        peer.post_step_()
+        own.update(violation)
+        torch.testing.assert_close(own.values, peer.weight.detach())
+    assert own.values.max() > 0
 
 
 def test_a_violation_that_is_not_known_is_as_last_known():
@@ -91,10 +136,10 @@ def test_the_weight_of_a_group_is_its_share_with_its_multiplier(two_groups):
     """The gradient of the Lagrangian is that of Σ_b w_b J_b, w_b = (π_b + μ_b)/(1 + Σμ)."""
     model = dense(two_groups, 1)
     batch = two_groups.batch(two_groups.indices("train"))
-    found = lagrangian(model, two_groups, "excess-loss", step=0.3)
-    found.multipliers[0].update(torch.tensor([10.0, 0.0]))
-    few, many = found.scales[0].tolist()
-    multiplier = found.multipliers[0].values.tolist()
+    found = Watched(model, two_groups, "excess-loss", step=0.3)
+    found.ascend(torch.tensor([10.0, 0.0]))
+    few, many = found.lagrangian.scales[0].tolist()
+    multiplier = found.lagrangian.multipliers[0].values.tolist()
     assert multiplier == [pytest.approx(3.0), 0.0]
     parameters = list(model.parameters())
     gradients = torch.autograd.grad(found.loss(model(batch.inputs), batch), parameters)
@@ -111,7 +156,7 @@ def test_the_weight_of_a_group_is_its_share_with_its_multiplier(two_groups):
 def test_without_constraints_the_lagrangian_is_the_mean_loss(two_groups):
     model = dense(two_groups, 1)
     batch = two_groups.batch(two_groups.indices("train")[:7])
-    found = lagrangian(model, two_groups, "none").loss(model(batch.inputs), batch)
+    found = Watched(model, two_groups, "none").loss(model(batch.inputs), batch)
     expected = functional.cross_entropy(model(batch.inputs), batch.labels)
     torch.testing.assert_close(found, expected)
 
@@ -120,12 +165,17 @@ def test_one_logit_is_read_as_two_classes(two_groups):
     """p = (1 − σ(z), σ(z)), in the loss, in what is remembered and in a whole method."""
     model = torch.nn.Linear(4, 1)
     batch = two_groups.batch(two_groups.indices("select"))
-    found = lagrangian(model, two_groups, "group-loss")
+    found = Watched(model, two_groups, "group-loss")
     logits = model(batch.inputs)
     expected = functional.binary_cross_entropy_with_logits(logits[:, 0], batch.labels.float())
     torch.testing.assert_close(found.loss(logits, batch), expected)
-    found.remember(batch.indices, -logits)
-    torch.testing.assert_close(found.seen[:, 1], -logits[:, 0].detach())
+    found.split.remember(batch, -logits)
+    readings = found.split.readings
+    assert torch.equal(readings.predicted, (logits[:, 0] < 0).long())
+    opposite = functional.binary_cross_entropy_with_logits(
+        -logits[:, 0], batch.labels.float(), reduction="none"
+    )
+    torch.testing.assert_close(readings.values[:, 0], opposite.detach())
     solution = mitigate(
         model, two_groups, "bilevel", 0.5, make_constraints("excess-loss"), TRAINING
     )
@@ -134,14 +184,15 @@ def test_one_logit_is_read_as_two_classes(two_groups):
 
 def test_multipliers_read_what_was_last_remembered(two_groups):
     model = dense(two_groups, 1)
-    found = lagrangian(model, two_groups, "excess-accuracy")
-    assert found.ascend()["violation"] == pytest.approx([0.0, 0.0])
+    found = Watched(model, two_groups, "excess-accuracy")
+    assert found.lagrangian.ascend()["violation"] == pytest.approx([0.0, 0.0])
     few = two_groups.indices("select", group=0)
     labels = two_groups.labels[few]
-    found.remember(few, functional.one_hot(1 - labels, 2).float())
-    before = (found.dense[few].argmax(1) == labels).float().mean().item()
+    wrong = functional.one_hot(1 - labels, 2).float()
+    found.split.remember(two_groups.batch(few), wrong)
+    before = (found.dense.logits[few].argmax(1) == labels).float().mean().item()
     share = len(few) / len(two_groups.indices("select"))
-    assert found.ascend()["violation"] == pytest.approx(
+    assert found.lagrangian.ascend()["violation"] == pytest.approx(
         [before - share * before, -share * before], abs=1e-6
     )
 
@@ -192,18 +243,18 @@ def test_every_method_has_one_budget_and_reaches_the_rate(two_groups, name):
 def test_every_stage_learns_from_train_and_select(two_groups, monkeypatch, split, stages):
     """Multipliers that read select do so before any weight has seen it; in the end all have."""
     order: list[tuple[str, set[int]]] = []
-    step, remember = _Runner._weight_step, Lagrangian.remember
+    step, remember = _Runner._weight_step, SplitReadings.remember
 
     def spy_step(self, indices, *rest):
         order.append(("weights", set(indices.tolist())))
         return step(self, indices, *rest)
 
-    def spy_remember(self, indices, logits):
-        order.append(("multipliers", set(indices.tolist())))
-        return remember(self, indices, logits)
+    def spy_remember(self, batch, outputs):
+        order.append(("multipliers", set(batch.indices.tolist())))
+        return remember(self, batch, outputs)
 
     monkeypatch.setattr(_Runner, "_weight_step", spy_step)
-    monkeypatch.setattr(Lagrangian, "remember", spy_remember)
+    monkeypatch.setattr(SplitReadings, "remember", spy_remember)
     settings = StageSettings(TRAINING, multiplier_split=split)
     model = dense(two_groups, 1)
     solution = run_stages(model, two_groups, 0.5, (GroupLoss(),), settings, stages)
@@ -227,16 +278,14 @@ def test_multipliers_move_once_an_epoch_in_the_lagrangian_dual(two_groups):
 
 
 def test_gradual_pruning_only_removes(two_groups, monkeypatch):
-    from audit.mitigate.weights import MaskedWeights
-
     masks = []
-    original = MaskedWeights.set_mask
+    original = _Runner._prune
 
-    def spy(self, mask):
-        masks.append(mask)
-        return original(self, mask)
+    def spy(self, rate):
+        original(self, rate)
+        masks.append(self.mask)
 
-    monkeypatch.setattr(MaskedWeights, "set_mask", spy)
+    monkeypatch.setattr(_Runner, "_prune", spy)
     mitigate(
         dense(two_groups, 1), two_groups, "gradual-excess-accuracy", 0.9,
         make_constraints("excess-accuracy"), TRAINING,
