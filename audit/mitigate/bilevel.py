@@ -43,7 +43,12 @@ class BilevelSettings:
     multiplier_bound   the largest multiplier; None: the constraint's own
     multiplier_gain    κ, how much the multipliers follow the violation of the moment (Multipliers);
                        None: the constraint's own
-    multiplier_split   select, or train for an ablation: what the multipliers read
+    multiplier_split   select, or train: what the multipliers read
+    mask_split         select, or train: what the mask steps read. A mask that follows the select
+                       split fits it, and what the multipliers read there is then no longer news
+    settle_split       both: once mask and multipliers are frozen, the weights see train + select,
+                       and the last network is kept. train: they never see select, and the network
+                       kept is the one that it shows to be best from the frozen mask on
     fair_weights, fair_mask   whether the constraints are in the weight and in the mask steps; for
                        ablations (Dai et al., 5.4)
 
@@ -62,6 +67,8 @@ class BilevelSettings:
     multiplier_bound: float | None = None
     multiplier_gain: float | None = None
     multiplier_split: str = "select"
+    mask_split: str = "select"
+    settle_split: str = "both"
     fair_weights: bool = True
     fair_mask: bool = True
 

@@ -20,7 +20,11 @@ RANGES: dict[str, tuple[float, float]] = {
     "multiplier_bound": (0, math.inf),
     "multiplier_gain": (0, math.inf),
 }
-CHOICES: dict[str, tuple[str, ...]] = {"multiplier_split": ("select", "train")}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "multiplier_split": ("select", "train"),
+    "mask_split": ("select", "train"),
+    "settle_split": ("both", "train"),
+}
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 

@@ -221,24 +221,30 @@ class FairPruner:
         """`loss`, of samples that may be known beforehand."""
         self._advance()
         logits = _logits(self.model, samples.inputs)
-        loss = self._lagrangian_loss(logits, samples, self.settings.fair_weights, training=True)
+        reads = self._reads(training=True)
+        loss = self._lagrangian_loss(logits, samples, self.settings.fair_weights, reads)
         self._gradients.listen(loss, wanted=not self.frozen)
         return loss
 
-    def observe_on(self, samples: Samples) -> None:
-        """`observe`, of samples that may be known beforehand."""
+    def read_on(self, samples: Samples) -> None:
+        """Let the multipliers read what the network predicts for these samples, and no more."""
+        if self._reads(training=False):
+            with evaluating(self.model), torch.no_grad():
+                self._read(_logits(self.model, samples.inputs), samples)
+
+    def observe_on(self, samples: Samples, read: bool = True) -> None:
+        """`observe`, of samples that may be known beforehand, and need not be read."""
         self.observed = True
         if not self.frozen:
             self._advance()
         if self.frozen:
-            if self._reads(training=False):
-                with evaluating(self.model), torch.no_grad():
-                    self._read(_logits(self.model, samples.inputs), samples)
+            self.read_on(samples)
             self._ascend(self.done - 1)
             return
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         logits = _logits(self.model, samples.inputs, buffers)
-        loss = self._lagrangian_loss(logits, samples, self.settings.fair_mask, training=False)
+        reads = read and self._reads(training=False)
+        loss = self._lagrangian_loss(logits, samples, self.settings.fair_mask, reads)
         self._move_mask(self._gradients.of(loss))
         self._ascend(self.done)
         self.done += 1
@@ -262,13 +268,11 @@ class FairPruner:
             self.lagrangian = self._begun(Readings.from_state(state["lagrangian"]["readings"]))
             self.lagrangian.load_state_dict(state["lagrangian"])
 
-    def _lagrangian_loss(
-        self, logits: Tensor, samples: Samples, fair: bool, training: bool
-    ) -> Tensor:
+    def _lagrangian_loss(self, logits: Tensor, samples: Samples, fair: bool, read: bool) -> Tensor:
         if not self.constraints and self.settings.training.distillation == 0:
             return self._losses(logits, samples.labels, None).mean()
         dense = self._reference(samples)
-        if self.constraints and (self.lagrangian is None or self._reads(training)):
+        if self.constraints and (self.lagrangian is None or read):
             self._read(logits, samples, dense)
         losses = self._losses(logits, samples.labels, dense)
         if self.lagrangian is None or not fair:

@@ -7,7 +7,7 @@ settle on both splits, so that the solver has used no less and no more data than
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,11 @@ from tqdm import tqdm
 from audit.data.grouped import GroupedData
 from audit.mitigate.bilevel import BilevelSettings, check_pattern_rate
 from audit.mitigate.constraints import Constraint
+from audit.mitigate.keeping import Candidate, best, front
 from audit.mitigate.lagrangian import Lagrangian, SplitReadings
 from audit.mitigate.pruner import FairPruner, Samples
 from audit.mitigate.solution import Solution, multiplier_samples, upper_samples
-from audit.mitigate.statistics import Reference
+from audit.mitigate.statistics import Reference, group_statistics
 from audit.models.augmentation import augmented
 from audit.models.layout import training_layout
 from audit.models.training import (
@@ -92,37 +93,78 @@ class _Solver:
             ),
         )
         self.pruner.observed = True
+        self.candidates: list[Candidate] = []
 
     def run(self) -> Solution:
-        training, pruner = self.settings.training, self.pruner
+        training, pruner, settings = self.settings.training, self.pruner, self.settings
         generator = torch.Generator().manual_seed(training.seed)
         self.varying = torch.Generator().manual_seed(training.seed)
-        lower, upper, both = (
+        train = self.data.indices("train")
+        both = self.data.indices("train", "select") if settings.settle_split == "both" else train
+        lower, upper, read, late = (
             shuffled_batches(rows, training.batch_size, generator)
-            for rows in (
-                self.data.indices("train"),
-                self.upper,
-                self.data.indices("train", "select"),
-            )
-        )
+            for rows in (train, train if settings.mask_split == "train" else self.upper,
+                         self.upper, both)
+        )  # fmt: skip
         train_mode(self.model)
-        readings = batches_per_epoch(len(self.data), training.batch_size)
+        self.readings = batches_per_epoch(len(self.data), training.batch_size)
+        epoch = batches_per_epoch(len(train), training.batch_size)
         for step in tqdm(range(self.steps), "bi-level", leave=False, delay=2, unit="step"):
             for group in self.optimizer.param_groups:
                 group["lr"] = cosine(training.learning_rate, step, self.steps)
-            turn = step % (self.settings.weight_steps + 1) == self.settings.weight_steps
+            turn = step % (settings.weight_steps + 1) == settings.weight_steps
             if turn and step < pruner.freeze_at:
-                pruner.observe_on(self._samples(next(upper)))
+                self._mask_step(next(upper), read)
                 continue
             settled = step >= pruner.settle_at
-            pruner.step_on(self._samples(next(both if settled else lower), varied=True))
+            pruner.step_on(self._samples(next(late if settled else lower), varied=True))
             if turn and not settled:
-                pruner.observe_on(self._samples(next(upper)))
-                readings += self.settings.multiplier_split == "select"
+                pruner.observe_on(self._samples(next(read)))
+                self.readings += settings.multiplier_split == "select"
+            left = self.steps - 1 - step
+            if settings.settle_split == "train" and pruner.frozen and left % epoch == 0:
+                self._consider(step)
         mask = pruner.finish()
+        self._keep()
         self.model.to("cpu").eval()
         notes = (*self.notes, *pruner.notes)
-        return Solution(mask, self.steps, self.steps, readings, tuple(pruner.history), notes)
+        return Solution(mask, self.steps, self.steps, self.readings, tuple(pruner.history), notes)
+
+    def _mask_step(self, indices: Tensor, read: Iterator[Tensor]) -> None:
+        """A step of the mask; where it reads training samples, the multipliers read others."""
+        apart = self.settings.mask_split == "train" and self.settings.multiplier_split == "select"
+        samples = self._samples(indices)
+        if apart:
+            self.pruner.read_on(self._samples(next(read)))
+            self.readings += 1
+        self.pruner.observe_on(samples, read=not apart)
+
+    def _consider(self, step: int) -> None:
+        """Look at the network as it is now, on the samples of the upper level."""
+        labels, groups = self.data.labels[self.upper], self.data.groups[self.upper]
+        logits = evaluated_logits(self.model, self.data, self.device, self.upper)
+        dense, number = self.dense.at(self.upper), len(self.data.group_names)
+        found = group_statistics(logits, labels, groups, dense, number, soft=False)
+        violations = [
+            constraint.violation(found).nan_to_num(nan=0.0).max()
+            for constraint in self.pruner.constraints
+            if not constraint.on_batch
+        ]
+        worst = max((float(one) for one in violations), default=0.0)
+        state = {name: value.clone() for name, value in self.model.state_dict().items()}
+        own = Candidate(step, max(worst, 0.0), float(found.overall_accuracy), state)
+        self.candidates = front([*self.candidates, own])
+        self.readings += batches_per_epoch(len(self.upper), self.settings.training.batch_size)
+
+    def _keep(self) -> None:
+        """Keep the best of the candidates, where there are any."""
+        if self.candidates:
+            kept = best(self.candidates)
+            self.model.load_state_dict(kept.state)
+            self.notes += (
+                f"of the networks on the way the one after {kept.step + 1:,} of {self.steps:,} "
+                "steps was kept, the best on the select split, which no weight was trained on",
+            )
 
     def _samples(self, indices: Tensor, varied: bool = False) -> Samples:
         batch = self.data.batch(indices, self.device)
