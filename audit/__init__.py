@@ -24,6 +24,7 @@ _HOMES = {
     "TrainingSettings": "audit.models",
     "compare_files": "audit.study.checkpoints",
     "compare_models": "audit.study.checkpoints",
+    "describe_data": "audit.data",
     "from_arrays": "audit.data",
     "judge": "audit.findings.thresholds",
     "load_checkpoint": "audit.models",

@@ -23,6 +23,11 @@ class Scaling:
         if not all(value > 0 for value in self.spread) or not self.mean:
             raise AuditError(f"found mean={self.mean}, spread={self.spread}; expected spreads > 0")
 
+    @property
+    def rule(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and spread."""
+        return self.mean, self.spread
+
     def __call__(self, images: Tensor) -> Tensor:
         """float [n, channels, height, width] of images uint8 or float of 0 to 255."""
         shape = (-1, *[1] * (images.ndim - 2))
