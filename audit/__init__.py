@@ -26,6 +26,7 @@ _HOMES = {
     "compare_models": "audit.study.checkpoints",
     "describe_data": "audit.data",
     "from_arrays": "audit.data",
+    "from_dataset": "audit.data",
     "judge": "audit.findings.thresholds",
     "load_checkpoint": "audit.models",
     "load_data": "audit.data",

@@ -10,6 +10,7 @@ import sys
 import typer
 
 from audit.commands.compare import compare
+from audit.commands.data import data
 from audit.commands.demo import demo
 from audit.commands.exits import exit_code
 from audit.commands.init import init
@@ -24,6 +25,7 @@ from audit.commands.streams import prepare_streams
 from audit.commands.train import train
 
 COMMANDS = (
+    data,
     demo,
     run,
     init,

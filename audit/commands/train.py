@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -36,14 +37,17 @@ def train(
 ) -> None:
     """Train a dense network on the train split of the data."""
     check_file(out)
-    from audit.data import load_data
+    from audit.data import describe_data, load_data
     from audit.models.checkpoint import save_checkpoint
     from audit.study.making import train_model
 
     settings = training_settings(epochs, seed, batch_size, learning_rate, device)
     arguments = {} if width is None else {"width": width}
+    samples = load_data(data)
+    # What was made of the data belongs to the person who trains on them, not to a pipe.
+    print(describe_data(samples).text(), file=sys.stderr)
     with keeping(f"'{out}' was not written"):
-        checkpoint = train_model(load_data(data), model, settings, arguments, outputs)
+        checkpoint = train_model(samples, model, settings, arguments, outputs)
     save_checkpoint(checkpoint, out)
     count = checkpoint.count_parameters(model)
     print(f"wrote {out}: {model}, {count:,} parameters, dense")

@@ -18,6 +18,7 @@ from audit.data.attributes import (
     strata,
 )
 from audit.data.grouped import SPLITS, GroupedData
+from audit.data.inputs import DictInputs, Inputs, MappedInputs
 from audit.data.notes import noted
 from audit.data.scaling import Scaling, make_scaling
 from audit.data.splits import SplitSettings, firsts, split_samples
@@ -39,6 +40,8 @@ def from_arrays(
     scaling: Scaling | str | None = None,
     split: SplitSettings | None = None,
     splits: Mapping[str, Any] | None = None,
+    contents: np.ndarray | None = None,
+    notes: Sequence[str] = (),
 ) -> GroupedData:
     """Data from arrays: inputs [n, ...], and labels and groups [n] as numbers or text.
 
@@ -47,11 +50,14 @@ def from_arrays(
     among them. What is missing is alike in every container (see `from_column`; `missing` declares
     words for it): a missing label is refused, a missing group is the group (missing).
 
+    inputs   an array or tensor; a memory map or other Inputs, of which only what is needed is
+             read; or a dict of arrays, as of tokens and their mask, whose integers stay integers
     scaling  "image" where inputs are images of 0 to 255 that the network takes as [-1, 1], or a
              Scaling; without one, numbers are fed to the network as they are
     units    the person (or other unit) of each sample: those of one stay in one split
     splits   the positions (or a mask) of train, select and test where they are fixed; those that
              are left out are empty. Otherwise `split` says how to divide.
+    contents a digest of each input, uint8 [n, 16], where it is known already
 
     Raises AuditError where a label is missing, a value is not among the declared names, or the
     arrays do not fit together.
@@ -93,14 +99,21 @@ def from_arrays(
             attribute=attribute,
             samples=_ids(samples, len(tensor)),
             splits=found,
-            notes=_unscaled(tensor, rule),
+            notes=(*notes, *_unscaled(tensor, rule)),
+            contents=contents,
             scaling=rule,
             units=None if numbers is None else torch.from_numpy(numbers),
         )
     )
 
 
-def _inputs(values: Any) -> Tensor:
+def _inputs(values: Any) -> Tensor | Inputs:
+    if isinstance(values, Inputs):
+        return values
+    if isinstance(values, Mapping):
+        return DictInputs(values)
+    if isinstance(values, np.memmap):
+        return MappedInputs(values)
     try:
         numbers = values.to_numpy() if isinstance(values, pd.DataFrame | pd.Series) else values
         tensor = torch.as_tensor(numbers)
@@ -112,9 +125,11 @@ def _inputs(values: Any) -> Tensor:
     return tensor if tensor.dtype == torch.uint8 else tensor.float()
 
 
-def _unscaled(inputs: Tensor, scaling: Scaling | None) -> tuple[str, ...]:
+def _unscaled(inputs: Tensor | Inputs, scaling: Scaling | None) -> tuple[str, ...]:
     """A note where inputs are of the form of images and nobody said how they are scaled."""
-    if scaling is not None or inputs.dtype != torch.uint8 or inputs.ndim != 4:
+    if scaling is not None or len(inputs.shape) != 4:
+        return ()
+    if inputs[torch.zeros(1, dtype=torch.int64)].dtype != torch.uint8:
         return ()
     return (
         "The inputs look like images (whole numbers of one byte, four dimensions) and were not "

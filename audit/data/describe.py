@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,14 +30,23 @@ class Description:
     notes: tuple[str, ...]
 
     def text(self) -> str:
-        """All of it as plain text."""
-        parts = ["\n".join(f"{name}: {value}" for name, value in self.about.items())]
-        for frame in (self.classes, self.groups):
-            parts.append(frame.map("{:,}".format).to_string())
-        if len(self.columns):
-            parts.append(self.columns.to_string(max_colwidth=60))
-        parts.append("\n".join(f"• {note}" for note in self.notes))
+        """All of it as plain text, without the control characters that a terminal would obey."""
+        sizes = [frame.map("{:,}".format) for frame in (self.classes, self.groups)]
+        parts = [
+            "\n".join(f"{name}: {_plain(value)}" for name, value in self.about.items()),
+            *(_as_text(frame) for frame in (*sizes, self.columns) if len(frame)),
+            "\n".join(f"• {_plain(note)}" for note in self.notes),
+        ]
         return "\n\n".join(part for part in parts if part)
+
+    def record(self) -> dict[str, Any]:
+        """All of it as plain values, for JSON."""
+        frames = {"classes": self.classes, "groups": self.groups, "columns": self.columns}
+        tables = {
+            name: frame.reset_index().to_dict("records") if len(frame) else []
+            for name, frame in frames.items()
+        }
+        return {"about": self.about} | tables | {"notes": list(self.notes)}
 
     def _repr_html_(self) -> str:
         """All of it for a notebook."""
@@ -90,6 +100,18 @@ def _counts(
     }
     whole = {"all": np.bincount(codes, minlength=len(names))}
     return pd.DataFrame(counts | whole, index=pd.Index(names, name=title))
+
+
+def _as_text(frame: pd.DataFrame) -> str:
+    own = frame.rename(index=_plain, columns=_plain).map(
+        lambda cell: _plain(cell) if isinstance(cell, str) else cell
+    )
+    own.index.name = _plain(str(frame.index.name))
+    return own.rename_axis(columns=own.index.name, index=None).to_string(max_colwidth=60)
+
+
+def _plain(text: str) -> str:
+    return "".join(sign if sign.isprintable() else " " for sign in str(text))
 
 
 def _columns(data: GroupedData) -> pd.DataFrame:

@@ -11,7 +11,8 @@ import torch
 
 from audit.data.attributes import Attribute, choose, make_groups, strata
 from audit.data.grouped import GroupedData
-from audit.data.images import IMAGE_ENDINGS, image_rules, read_images
+from audit.data.images import IMAGE_ENDINGS, image_rules
+from audit.data.opening import open_images
 from audit.data.splits import SplitSettings, split_samples
 from audit.errors import AuditError
 
@@ -44,6 +45,7 @@ def load_utkface(
     folder, split = Path(folder), split or SplitSettings()
     if most is not None and most < 1:
         raise AuditError(f"found most={most}; expected 1 or more")
+    cache = str(settings.pop("cache", ""))
     scaling, image_settings = image_rules(settings)
     files, unlabelled = _files(folder)
     if most is not None and most < len(files):
@@ -53,7 +55,7 @@ def load_utkface(
     for name, wanted in {"target": [target], "group attribute": group.split(",")}.items():
         for one in wanted:
             choose(attributes, one.strip(), name)
-    images = read_images(files, image_settings)
+    images = open_images(files, image_settings, cache)
     files, repeats = [files[row] for row in images.read], images.repeats
     attributes = _attributes(files)
     labels = choose(attributes, target, "target")
@@ -62,7 +64,7 @@ def load_utkface(
     notes = [*groups.notes, *_notes(unlabelled, repeats, attributes)]
     return GroupedData(
         name="UTKFace",
-        inputs=torch.from_numpy(images.values),
+        inputs=images.inputs,
         labels=codes,
         groups=groups.codes,
         classes=labels.names,

@@ -16,7 +16,8 @@ from audit.data.asked import Asked, attributes_of, classes_of, listed, units_of
 from audit.data.attributes import Attribute, Groups, choose, make_groups, strata
 from audit.data.columns import typed
 from audit.data.grouped import GroupedData
-from audit.data.images import image_rules, read_images
+from audit.data.images import image_rules
+from audit.data.opening import open_images
 from audit.data.reading import Table, read_table
 from audit.data.splits import SplitSettings, firsts, given_splits, split_samples
 from audit.errors import AuditError
@@ -61,8 +62,10 @@ def load_images(
     missing, positive, classes, names, bins, unit   as for tables (load_table)
 
     Other settings are those of ImageSettings and Scaling (size, fit, background, white, unreadable,
-    mean, spread). A column `split` of train, select and test is used as it stands; without it the
-    split is seeded. Raises AuditError where a file, column or image is missing or cannot be read.
+    mean, spread), and `cache`, a folder that keeps the pixels; images of more than a gibibyte of
+    pixels are decoded when they are needed. A column `split` of train, select and test is used as
+    it stands; without it the split is seeded. Raises AuditError where a file, column or image is
+    missing or cannot be read.
     """
     folder, split = Path(folder), split or SplitSettings()
     read = _read_table(folder / labels, files)
@@ -144,10 +147,11 @@ class Labelled:
     splits: Mapping[str, Tensor] | None = None
 
 
-def _load(own: Labelled, split: SplitSettings, settings: Mapping[str, Any]) -> GroupedData:
+def _load(own: Labelled, split: SplitSettings, settings: dict[str, Any]) -> GroupedData:
     """The images with their labels; those that repeat another's bytes stay in its split."""
+    cache = str(settings.pop("cache", ""))
     scaling, image_settings = image_rules(settings)
-    images = read_images(own.files, image_settings)
+    images = open_images(own.files, image_settings, cache)
     rows = images.read
     codes = torch.from_numpy(own.labels.codes.astype(np.int64))[rows]
     groups = own.groups.codes[rows]
@@ -166,7 +170,7 @@ def _load(own: Labelled, split: SplitSettings, settings: Mapping[str, Any]) -> G
         }
     return GroupedData(
         name=own.name,
-        inputs=torch.from_numpy(images.values),
+        inputs=images.inputs,
         labels=codes,
         groups=groups,
         classes=own.labels.names,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from audit import display
 from audit.data.columns import Column, Prepared
+from audit.data.inputs import Inputs, on_device
 from audit.data.scaling import Scaling
 from audit.errors import AuditError
 
@@ -22,10 +23,11 @@ SPLITS = ("train", "select", "test")
 class Batch(NamedTuple):
     """Some samples, ready for a network: inputs, and integer labels, groups and positions.
 
-    Inputs are floating-point numbers, or integers where those of the data are.
+    Inputs are floating-point numbers, or integers where those of the data are; a dict of such
+    where the data's are (of tokens and their mask).
     """
 
-    inputs: Tensor
+    inputs: Any
     labels: Tensor
     groups: Tensor
     indices: Tensor
@@ -37,7 +39,8 @@ class GroupedData:
 
     inputs   float32 [n, ...], or uint8: images [n, channels, height, width] where `scaling` says
              how their 0 to 255 become inputs, and plain numbers where there is none; or int64
-             codes, which a network that takes no integers gets as float32
+             codes, which a network that takes no integers gets as float32; or Inputs, which are
+             fetched when they are needed
     labels   int64 [n], positions in `classes`
     groups   int64 [n], positions in `group_names`; the order of `group_names` is the order of
              every array over groups
@@ -54,7 +57,7 @@ class GroupedData:
     """
 
     name: str
-    inputs: Tensor
+    inputs: Tensor | Inputs
     labels: Tensor
     groups: Tensor
     classes: tuple[str, ...]
@@ -100,12 +103,17 @@ class GroupedData:
         return chosen if group is None else chosen[self.groups[chosen] == group]
 
     def batch(self, indices: Tensor, device: torch.device | str = "cpu") -> Batch:
-        """The samples at these positions, on the device."""
-        inputs = self.inputs[indices].to(device)
+        """The samples at these positions, as inputs of a network on the device."""
+        return self._batch(self.inputs[indices], indices, device)
+
+    def _batch(self, fetched: Any, indices: Tensor, device: torch.device | str) -> Batch:
+        inputs = on_device(fetched, device)
         if self.scaling is not None:
             inputs = self.scaling(inputs)
-        elif inputs.dtype == torch.uint8:
+        elif isinstance(inputs, Tensor) and inputs.dtype == torch.uint8:
             inputs = inputs.float()
+        if isinstance(self.inputs, Inputs):
+            self._check_finite(inputs, indices)
         return Batch(
             inputs,
             self.labels[indices].to(device),
@@ -113,12 +121,25 @@ class GroupedData:
             indices,
         )
 
+    def _check_finite(self, inputs: Any, indices: Tensor) -> None:
+        for part in inputs.values() if isinstance(inputs, Mapping) else [inputs]:
+            if part.is_floating_point() and not torch.isfinite(part).all():
+                broken = ~torch.isfinite(part).flatten(1).all(1).cpu()
+                raise AuditError(
+                    f"{self.name}: the input of the sample '{self.samples[indices[broken][0]]}' is "
+                    "not finite (NaN or infinity)"
+                )
+
     def batches(
         self, indices: Tensor, batch_size: int = 256, device: torch.device | str = "cpu"
     ) -> Iterator[Batch]:
         """The samples at these positions in order; the last batch may be smaller."""
-        for start in range(0, len(indices), batch_size):
-            yield self.batch(indices[start : start + batch_size], device)
+        parts = indices.split(batch_size) if len(indices) else ()
+        if isinstance(self.inputs, Tensor):
+            yield from (self.batch(rows, device) for rows in parts)
+            return
+        for rows, fetched in zip(parts, self.inputs.stream(parts), strict=True):
+            yield self._batch(fetched, rows, device)
 
     def take(self, rows: Tensor) -> GroupedData:
         """The samples at these positions, in this order; splits keep those that are among them."""
@@ -127,7 +148,7 @@ class GroupedData:
         places = {name: new[own] for name, own in self.splits.items()}
         return replace(
             self,
-            inputs=self.inputs[rows],
+            inputs=self.inputs[rows] if isinstance(self.inputs, Tensor) else self.inputs.take(rows),
             labels=self.labels[rows],
             groups=self.groups[rows],
             samples=self.samples[rows.numpy()],
@@ -204,7 +225,8 @@ def _check_lengths(data: GroupedData) -> None:
         raise AuditError(
             f"{data.name}: found repeated sample ids (for instance '{twice}'); each needs its own"
         )
-    if data.inputs.is_floating_point() and not torch.isfinite(data.inputs).all():
+    own = data.inputs
+    if isinstance(own, Tensor) and own.is_floating_point() and not torch.isfinite(own).all():
         raise AuditError(f"{data.name}: found inputs that are not finite (NaN or infinity)")
 
 

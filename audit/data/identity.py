@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from audit.data.grouped import SPLITS, GroupedData
+from audit.data.inputs import READ_AT_ONCE, Inputs, as_bytes
 from audit.data.scaling import Scaling
 from audit.errors import AuditError
-
-READ_AT_ONCE = 1024
 
 CONTENT, LABEL, GROUP = 16, 24, 32
 """Where the parts of a sample's digest end: what the network sees, its label, its group."""
@@ -182,6 +181,8 @@ def _name_digests(names: Sequence[str]) -> np.ndarray:
 
 
 def _inputs(data: GroupedData) -> Iterator[bytes]:
-    for start in range(0, len(data), READ_AT_ONCE):
-        rows = torch.arange(start, min(start + READ_AT_ONCE, len(data)))
-        yield from (row.numpy().tobytes() for row in data.inputs[rows])
+    if isinstance(data.inputs, Inputs):
+        yield from data.inputs.digests()
+        return
+    for rows in data.inputs.split(READ_AT_ONCE):
+        yield from as_bytes(rows)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 FITS = ("stretch", "crop", "pad")
 UNREADABLE = ("refuse", "skip")
 DEEP = 65535.0
+AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -79,25 +82,16 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class Images:
-    """Images that were read: uint8 [n, 3, size, size], and uint8 [n, 16] digests of their files.
+class Read:
+    """What is known of images that were read: uint8 [n, 16] digests of their files, and notes.
 
     read   int [n], positions among the files that were asked for; the others could not be read
     notes  what was done to some of them, and which were skipped, in sentences
     """
 
-    values: np.ndarray
     contents: np.ndarray
     read: np.ndarray
     notes: tuple[str, ...] = ()
-
-    @property
-    def repeats(self) -> np.ndarray:
-        """For each image the first one with the same bytes, int [n]."""
-        first: dict[bytes, int] = {}
-        return np.array(
-            [first.setdefault(own.tobytes(), row) for row, own in enumerate(self.contents)]
-        )
 
 
 DONE = {
@@ -109,33 +103,58 @@ DONE = {
 }
 
 
-def read_images(files: Sequence[Path], settings: ImageSettings) -> Images:
-    """The images of these files, several read at a time.
+def read_images(
+    files: Sequence[Path], settings: ImageSettings, into: np.ndarray | None = None
+) -> Read:
+    """Decode these files, several at a time; their pixels go into an array where one is given.
 
-    Raises AuditError where one cannot be read and is not to be skipped.
+    into   uint8 [n, 3, size, size], filled from its beginning
+
+    Raises AuditError where an image cannot be read and is not to be skipped.
     """
-    found: list[Pixels] = []
-    read, skipped = [], []
-    with ThreadPoolExecutor() as pool:
-        each = pool.map(lambda file: _read_or_skip(file, settings), files)
-        bar = tqdm(each, "reading images", len(files), delay=2, leave=False, unit="image")
-        values = np.empty((len(files), 3, settings.size, settings.size), dtype=np.uint8)
-        for row, one in enumerate(bar):
-            if isinstance(one, str):
-                skipped.append(one)
-                continue
-            values[len(found)] = one.values
-            found.append(Pixels(values[:0], one.digest, one.done))
-            read.append(row)
-    if not found:
+    digests: list[bytes] = []
+    counts: Counter[str] = Counter()
+    read: list[int] = []
+    skipped: list[str] = []
+    bar = tqdm(files, "reading images", delay=2, leave=False, unit="image")
+    for row, one in enumerate(_each(bar, settings)):
+        if isinstance(one, str):
+            skipped.append(one)
+            continue
+        if into is not None:
+            into[len(read)] = one.values
+        read.append(row)
+        digests.append(one.digest)
+        counts.update(one.done)
+    if not read:
         raise AuditError(f"none of {len(files):,} images can be read (for instance {skipped[0]})")
-    contents = np.frombuffer(b"".join(one.digest for one in found), np.uint8)
-    return Images(
-        values[: len(found)],
-        contents.reshape(len(found), -1),
+    return Read(
+        np.frombuffer(b"".join(digests), np.uint8).reshape(len(read), -1),
         np.array(read, dtype=np.int64),
-        (*_done(found, settings), *_skipped(skipped, len(files))),
+        (*_done(counts, settings), *_skipped(skipped, len(files))),
     )
+
+
+def _each(files: Iterable[Path], settings: ImageSettings) -> Iterator[Pixels | str]:
+    """Image after image, or the name of one to be skipped; a few hundred at a time in memory."""
+    rest = iter(files)
+    with ThreadPoolExecutor() as pool:
+        while some := list(islice(rest, AT_ONCE)):
+            yield from pool.map(lambda file: _read_or_skip(file, settings), some)
+
+
+def file_digest(path: Path) -> bytes:
+    """The digest of a file's bytes; AuditError where it is not there."""
+    try:
+        return _digest(path.read_bytes())
+    except OSError as error:
+        raise AuditError(
+            f"the image '{path}' cannot be read; remove or replace it ({error.strerror})"
+        ) from error
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def read_image(path: Path, settings: ImageSettings) -> Pixels:
@@ -155,7 +174,7 @@ def read_image(path: Path, settings: ImageSettings) -> Pixels:
             f"the image '{path}' cannot be read; remove or replace it, or give unreadable=skip "
             f"({cause})"
         ) from error
-    return Pixels(values, hashlib.blake2b(content, digest_size=16).digest(), frozenset(done))
+    return Pixels(values, _digest(content), frozenset(done))
 
 
 def _read_or_skip(path: Path, settings: ImageSettings) -> Pixels | str:
@@ -227,8 +246,8 @@ def _fitted(pixels: Image, settings: ImageSettings) -> Image:
     return pixels.resize(size, method, reducing_gap=3.0)
 
 
-def _done(found: Sequence[Pixels], settings: ImageSettings) -> list[str]:
-    counts = {what: sum(what in one.done for one in found) for what in DONE}
+def _done(found: Mapping[str, int], settings: ImageSettings) -> list[str]:
+    counts = dict.fromkeys(DONE, 0) | dict(found)
     if counts["dim"] < counts["deep"]:
         # Some are bright: the others are dark pictures, not pictures of fewer bits.
         counts["dim"] = 0

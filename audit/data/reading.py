@@ -161,7 +161,7 @@ def _marked(content: bytes) -> str:
 def find_separator(text: str) -> str:
     r"""What separates the columns of these lines: the mark that gives every line as many.
 
-    >>> find_separator("a;b,c\n1;2,5\n")
+    >>> find_separator("a;b\n1,5;2,5\n")
     ';'
     """
 

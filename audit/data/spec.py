@@ -33,6 +33,7 @@ IMAGE_KEYS: dict[str, type] = {
     "background": str,
     "white": float,
     "unreadable": str,
+    "cache": str,
     "mean": str,
     "spread": str,
 }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from audit.data.asked import (
     Asked,
@@ -46,6 +47,30 @@ def load_table(
     file: str | Path,
     target: str,
     group: str,
+    *,
+    separator: str = "",
+    encoding: str = "",
+    **settings: Any,
+) -> GroupedData:
+    """A CSV, Parquet or Arrow file as float32 [n, d]: numbers standardised, categories one-hot.
+
+    separator, encoding  of a CSV file, where they are not to be found
+
+    Other settings are those of `from_frame`. Raises AuditError as it does, and where the file is
+    missing or is no table.
+    """
+    file = Path(file)
+    read = read_table(file, separator, encoding)
+    data = from_frame(read.rows, target, group, name=file.stem, **settings)
+    return replace(data, notes=(*read.notes, *data.notes))
+
+
+def from_frame(
+    frame: pd.DataFrame,
+    target: str,
+    group: str,
+    *,
+    name: str = "table",
     categories: str = "",
     drop: str = "",
     most: int | None = None,
@@ -59,12 +84,10 @@ def load_table(
     bins: Mapping[str, str] | None = None,
     scale: str = "standard",
     decimal: str = "",
-    separator: str = "",
-    encoding: str = "",
     split: SplitSettings | None = None,
     preparation: Sequence[Mapping[str, Any]] = (),
 ) -> GroupedData:
-    """A CSV, Parquet or Arrow file as float32 [n, d]: numbers standardised, categories one-hot.
+    """A data frame as float32 [n, d]: numbers standardised, categories one-hot.
 
     target      the column to predict; its values are the classes, numbers in their order and
                 others as text, unless `classes` declares them or `positive` says which is the last
@@ -78,26 +101,21 @@ def load_table(
     names       names for the values of a target or group: {"SEX": "1:male,2:female"}
     bins        the edges of the bands of a target or group of numbers: {"AGE": "25,40,60"}
     scale       standard, or none for a network that takes the numbers as they stand
-    decimal, separator, encoding   of a CSV file, where they are not to be found
-    preparation what made the inputs before (GroupedData.preparation); then it is used again
+    decimal     the decimal mark of numbers that are text, where it is not to be found
+    preparation what made the inputs before (as a checkpoint keeps it); then it is used again
 
     A name that holds a comma is quoted: 'group="sex, legal"'. The protected attributes stay among
     the inputs unless dropped. A column `split` of train, select and test is used as it stands,
     unless dropped; without it the split is seeded. An empty value is a category of its own; an
     empty number is the mean; an empty target is refused. Mean and spread know nothing of the test
-    split. Raises AuditError where the file or a column is missing, or a column cannot be used as it
-    is asked.
+    split. Raises AuditError where a column is missing, or cannot be used as it is asked.
     """
-    file, split = Path(file), split or SplitSettings()
-    read = read_table(file, separator, encoding)
+    split = split or SplitSettings()
     if scale not in SCALES:
         raise AuditError(f"found scale '{scale}'; expected {' or '.join(SCALES)}")
     absent = tuple(listed(missing))
-    table = typed(read.rows, absent, decimal)
-    if most is not None:
-        if most < 1:
-            raise AuditError(f"found most={most}; expected 1 or more")
-        table = table.sample(min(most, len(table)), random_state=split.seed).sort_index()
+    # What a checkpoint knows is found among all rows, in whatever order they are.
+    table = _chosen(typed(frame, absent, decimal), None if preparation else most, split.seed)
     asked = Asked.of(
         table,
         target,
@@ -111,29 +129,19 @@ def load_table(
         bins=bins,
     )
     attributes = attributes_of(table, asked, absent)
-    for name, attribute in attributes.items():
-        check_values(name, len(attribute.names), len(table))
+    for column, attribute in attributes.items():
+        check_values(column, len(attribute.names), len(table))
     labels = classes_of(attributes[asked.target], asked.target, classes, positive)
     groups = make_groups(attributes, asked.group)
     codes = torch.from_numpy(labels.codes.astype(np.int64))
     units = units_of(table, asked)
-    splits = (
-        given_splits(table["split"])
-        if asked.split
-        else split_samples(
-            strata(codes, groups.codes), split, None if units is None else firsts(units)
-        )
-    )
+    splits = _splits(table, asked, strata(codes, groups.codes), units, split)
     inputs, marks = _inputs(table, asked, absent)
-    if inputs.columns.empty:
-        raise AuditError(f"'{file}' has no column left to predict '{asked.target}' from")
     test = np.isin(np.arange(len(table)), splits["test"].numpy())
     prepared = _prepared(inputs, asked, ~test, scale, prepared_from(preparation))
-    found = {one.name: one for one in prepared}
-    features = np.hstack([found[name].inputs(inputs[name]) for name in found])
     data = GroupedData(
-        name=file.stem,
-        inputs=torch.from_numpy(features),
+        name=name,
+        inputs=torch.from_numpy(np.hstack([one.inputs(inputs[one.name]) for one in prepared])),
         labels=codes,
         groups=groups.codes,
         classes=labels.names,
@@ -141,13 +149,34 @@ def load_table(
         attribute=groups.attribute,
         samples=ids_of(table, asked),
         splits=splits,
-        notes=(*read.notes, *groups.notes),
+        notes=groups.notes,
         units=None if units is None else torch.from_numpy(units),
         contents=_contents(inputs, prepared),
-        columns=tuple(_described(table, asked, inputs, found)),
+        columns=tuple(_described(table, asked, inputs, prepared)),
         preparation=tuple(prepared),
     )
     return replace(data, notes=(*data.notes, *_notes(data, inputs, asked, marks)))
+
+
+def _chosen(table: pd.DataFrame, most: int | None, seed: int) -> pd.DataFrame:
+    if most is None:
+        return table
+    if most < 1:
+        raise AuditError(f"found most={most}; expected 1 or more")
+    return table.sample(min(most, len(table)), random_state=seed).sort_index()
+
+
+def _splits(
+    table: pd.DataFrame,
+    asked: Asked,
+    strata: np.ndarray,
+    units: np.ndarray | None,
+    settings: SplitSettings,
+) -> dict[str, Tensor]:
+    """Those that the table's own column names; without one seeded, units kept together."""
+    if asked.split:
+        return given_splits(table["split"])
+    return split_samples(strata, settings, None if units is None else firsts(units))
 
 
 def _inputs(
@@ -164,6 +193,8 @@ def _inputs(
             column, found = as_numbers(column, name in asked.numeric)
             marks |= {name: found} if found else {}
         kept[name] = column
+    if not kept:
+        raise AuditError(f"there is no column left to predict '{asked.target}' from")
     return pd.DataFrame(kept, index=table.index), marks
 
 
@@ -203,13 +234,13 @@ def _contents(inputs: pd.DataFrame, prepared: Sequence[Prepared]) -> np.ndarray:
 
 
 def _described(
-    table: pd.DataFrame, asked: Asked, inputs: pd.DataFrame, prepared: Mapping[str, Prepared]
+    table: pd.DataFrame, asked: Asked, inputs: pd.DataFrame, prepared: Sequence[Prepared]
 ) -> list[Column]:
+    ways = {one.name: one for one in prepared}
     found = []
     for name in table.columns:
-        used = name in inputs and name in prepared
-        column = inputs[name] if used else table[name]
-        found.append(described(column, asked.roles(name), prepared[name] if used else None))
+        column = inputs[name] if name in ways else table[name]
+        found.append(described(column, asked.roles(name), ways.get(name)))
     return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from audit.data.inputs import Inputs
 from audit.errors import AuditError
 from audit.findings.results import MOST_PIXELS, broken
 from audit.findings.verdict import BEYOND_ROUNDING, label
@@ -106,7 +107,8 @@ def _pixels(data: GroupedData, rows: list[int]) -> np.ndarray:
     """The images as uint8 [n, H, W, C]; other numbers from the data's smallest to its largest."""
     chosen = data.inputs[np.array(rows, np.int64)].numpy()
     if chosen.dtype != np.uint8:
-        low, high = float(data.inputs.min()), float(data.inputs.max())
+        every = chosen if isinstance(data.inputs, Inputs) else data.inputs
+        low, high = float(every.min()), float(every.max())
         chosen = ((chosen - low) / (high - low) * 255).round().astype(np.uint8)
     return chosen.transpose(0, 2, 3, 1)
 
