@@ -171,7 +171,10 @@ class DatasetInputs(Inputs):
 def collated(collate: Callable[[list[Any]], Any], items: list[Any]) -> Any:
     """The items as a batch; AuditError where they are of kinds or shapes that make none."""
     try:
-        return collate(items)
+        batch = collate(items)
+        if not isinstance(batch, Tensor | Mapping):
+            raise TypeError(f"they make a {type(batch).__name__}")
+        return batch
     except (TypeError, RuntimeError, ValueError) as error:
         cause = " ".join(str(error).split())[:160]
         raise AuditError(
