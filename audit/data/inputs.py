@@ -85,7 +85,9 @@ class MappedInputs(Inputs):
     def fetch(self, rows: Tensor) -> Tensor:
         """A copy of these rows; floating-point numbers as float32, integers as they are."""
         found = torch.from_numpy(np.array(self.array[rows.numpy()]))
-        return found.float() if found.is_floating_point() else found
+        if found.is_floating_point():
+            return found.float()
+        return found if found.dtype == torch.uint8 else found.long()
 
 
 class DictInputs(Inputs):
