@@ -47,6 +47,10 @@ class Inputs(ABC):
         """The inputs at these positions, in this order, fetched when they are needed too."""
         return TakenInputs(self, rows)
 
+    def float(self) -> Inputs:
+        """The same inputs as float32, for a network that takes no integers."""
+        return FloatInputs(self)
+
     def stream(self, batches: Iterable[Tensor]) -> Iterator[Any]:
         """The inputs of batch after batch, the next ones fetched while one is used."""
         rows = iter(batches)
@@ -74,6 +78,18 @@ class TakenInputs(Inputs):
     def fetch(self, rows: Tensor) -> Any:
         """Those of the others at the positions that these stand for."""
         return self.inputs.fetch(self.rows[rows])
+
+
+class FloatInputs(Inputs):
+    """Other inputs as float32."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.inputs, self.shape = inputs, inputs.shape
+
+    def fetch(self, rows: Tensor) -> Tensor:
+        """The others' at these positions, whatever they are."""
+        found: Tensor = self.inputs.fetch(rows).float()
+        return found
 
 
 class MappedInputs(Inputs):

@@ -57,6 +57,14 @@ def test_inputs_on_demand_are_the_same_samples_as_in_memory(values):
     assert torch.equal(found.batch(found.indices("test")).inputs, memory.batch(rows).inputs)
 
 
+def test_integers_are_made_floats_where_a_network_asks(values):
+    codes = torch.arange(120).view(40, 3)
+    inputs = Counted(codes)
+    assert inputs.fetch(torch.tensor([2])).dtype == torch.int64
+    assert inputs.float()[torch.tensor([2])].tolist() == [[6.0, 7.0, 8.0]]
+    assert inputs.float()[torch.tensor([2])].dtype == torch.float32
+
+
 def test_inputs_that_are_not_finite_are_named_when_they_are_read(values):
     values[11, 1] = float("nan")
     data = from_arrays(Counted(values), LABELS, GROUPS)
