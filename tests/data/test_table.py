@@ -50,7 +50,9 @@ def test_columns_become_inputs_labels_and_groups(tmp_path):
 def test_parquet_and_csv_hold_the_same_data(tmp_path):
     table = people().astype({"region": float})
     found = [
-        load_table(write(tmp_path, table, name), "income", "sex,region", "region", drop="sex")
+        load_table(
+            write(tmp_path, table, name), "income", "sex,region", categories="region", drop="sex"
+        )
         for name in ("people.csv", "people.parquet")
     ]
     assert torch.equal(found[0].inputs, found[1].inputs)
