@@ -21,6 +21,7 @@ from audit.commands.prune import prune
 from audit.commands.report import report
 from audit.commands.run import run
 from audit.commands.shrink import shrink
+from audit.commands.status import status
 from audit.commands.streams import prepare_streams
 from audit.commands.train import train
 
@@ -28,6 +29,7 @@ COMMANDS = (
     data,
     demo,
     run,
+    status,
     init,
     notebook,
     train,

@@ -13,6 +13,7 @@ import typer
 
 from audit.commands.exits import THRESHOLD_FAILED
 from audit.errors import AuditError
+from audit.escaping import printable
 from audit.files import check_file, check_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Checks:
             print(line)
         failed = [one for one in judgements if one.failed(self.if_possible)]
         for one in failed:
-            print(f"failed: {one.sentence()}", file=sys.stderr)
+            print(f"failed: {printable(one.sentence())}", file=sys.stderr)
         if failed:
             raise typer.Exit(THRESHOLD_FAILED)
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import typer
 
 from audit.errors import AuditError
+from audit.escaping import printable
 
 THRESHOLD_FAILED, REFUSED, UNEXPECTED, STOPPED = 1, 2, 3, 130
 WHOLE = "every file that was written is whole"
@@ -76,7 +77,7 @@ def _completes() -> bool:
 
 
 def _tell(code: int, message: str) -> int:
-    print(f"audit: {' '.join(message.split())}", file=sys.stderr)
+    print(f"audit: {printable(message)}", file=sys.stderr)
     return code
 
 

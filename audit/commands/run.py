@@ -29,6 +29,15 @@ def run(
             min=0,
         ),
     ] = 0,
+    engine: Annotated[
+        str, typer.Option(help="Where cells run: processes, here (one by one), or dask.")
+    ] = "processes",
+    address: Annotated[
+        str, typer.Option(help="Of the Dask scheduler. [default: a cluster on this machine]")
+    ] = "",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try cells again that failed before.")
+    ] = False,
     device: Device = None,
     gallery: Gallery = False,
     json: Json = False,
@@ -36,7 +45,8 @@ def run(
 ) -> None:
     """Run a study: data × model × methods × rates × seeds → measures → report.
 
-    Finished cells are kept under OUT: a stopped study goes on where it was.
+    Finished cells are kept under OUT: a stopped study goes on where it was. A cell that fails ends
+    no other; the command then ends with 2. 'audit status OUT' tells how far it is.
     """
     to = Delivery(out or Path("reports") / config.stem, json, gallery, pdf)
     to.check()
@@ -44,16 +54,41 @@ def run(
     from audit.study.settings import load_settings, on_device
 
     settings = on_device(load_settings(config), checked_device(device))
-    run_and_deliver(settings, to, workers, threads)
+    run_and_deliver(settings, to, workers, threads, engine, address, retry_failed)
 
 
-def run_and_deliver(settings: StudySettings, to: Delivery, workers: int, threads: int) -> None:
-    """Run the study in the folder that its results go to."""
+def run_and_deliver(
+    settings: StudySettings,
+    to: Delivery,
+    workers: int,
+    threads: int,
+    engine: str = "processes",
+    address: str = "",
+    retry_failed: bool = False,
+) -> None:
+    """Run the study in the folder that its results go to.
+
+    Raises AuditError, once all is written, where networks of it are missing.
+    """
     for part in ("models", "cells"):
         check_folder(to.folder / part)
-    from audit.study.run import run_study
+    from audit.study.engines import make_engine
+    from audit.study.run import check_complete, run_study
+
+    make_engine(engine, workers, address)
 
     kept = f"finished cells are kept under '{to.folder}': the same command goes on from there"
     with keeping(kept):
-        results = run_study(settings, to.folder, workers, command_line(), to.gallery, threads)
+        results = run_study(
+            settings,
+            to.folder,
+            workers,
+            command_line(),
+            to.gallery,
+            threads,
+            engine,
+            address,
+            retry_failed,
+        )
     deliver(results, to)
+    check_complete(results)

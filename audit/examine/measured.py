@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from audit.files import write_atomically
+from audit.errors import AuditError
+from audit.files import sha256, write_atomically
 
 MEASURES_VERSION = 3
 """Raised where what is measured changes, so that no study keeps measures of earlier code."""
@@ -33,24 +34,33 @@ class ModelMeasures:
         """Write to a folder, which appears only when it is whole."""
         partial = folder.with_name(f".{folder.name}.partial")
         partial.mkdir(parents=True, exist_ok=True)
-        self.groups.to_parquet(partial / "groups.parquet")
-        self.layers.to_parquet(partial / "layers.parquet")
-        self.samples.to_parquet(partial / "samples.parquet")
-        record = json.dumps({"overall": self.overall, "model": self.model})
-        write_atomically(partial / "model.json", record)
+        tables = {"groups": self.groups, "layers": self.layers, "samples": self.samples}
+        for name, table in tables.items():
+            table.to_parquet(partial / f"{name}.parquet")
+        record = {
+            "overall": self.overall,
+            "model": self.model,
+            "sha256": {name: sha256(partial / f"{name}.parquet") for name in tables},
+        }
+        write_atomically(partial / "model.json", json.dumps(record))
         partial.rename(folder)
 
     @staticmethod
     def load(folder: Path) -> ModelMeasures:
-        """Read what `save` wrote."""
-        record = json.loads((folder / "model.json").read_text("utf-8"))
-        return ModelMeasures(
-            pd.read_parquet(folder / "groups.parquet"),
-            pd.read_parquet(folder / "layers.parquet"),
-            pd.read_parquet(folder / "samples.parquet"),
-            record["overall"],
-            record["model"],
-        )
+        """Read what `save` wrote; AuditError where a part is missing or damaged."""
+        try:
+            record = json.loads((folder / "model.json").read_text("utf-8"))
+            for name, digest in record["sha256"].items():
+                if sha256(folder / f"{name}.parquet") != digest:
+                    raise AuditError(f"'{folder / name}.parquet' is damaged: another SHA-256")
+            groups, layers, samples = (
+                pd.read_parquet(folder / f"{name}.parquet")
+                for name in ("groups", "layers", "samples")
+            )
+            return ModelMeasures(groups, layers, samples, record["overall"], record["model"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            cause = " ".join(str(error).split())
+            raise AuditError(f"the measures in '{folder}' cannot be read: {cause}") from error
 
     def with_file(self, file: str, digest: str) -> ModelMeasures:
         """The same measures, naming the checkpoint file that they are of."""

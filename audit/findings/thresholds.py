@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from audit.errors import AuditError
+from audit.escaping import visible, workflow_message
 from audit.findings.results import Results
 
 FORM = re.compile(r"\s*(max|min|any|overall)\s+(\w+)\s*([<>])\s*(-?\d*\.?\d+(?:e-?\d+)?)\s*", re.I)
@@ -156,9 +157,11 @@ def junit(judgements: Sequence[Judgement], if_possible: bool = False) -> str:
     )
     for one, bad in zip(judgements, failed, strict=True):
         name = f"{one.threshold} {one.group}".strip()
-        case = ElementTree.SubElement(suite, "testcase", classname=one.model, name=_plain(name))
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=visible(one.model), name=visible(name)
+        )
         if bad:
-            ElementTree.SubElement(case, "failure", message=_plain(one.sentence()))
+            ElementTree.SubElement(case, "failure", message=visible(one.sentence()))
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -168,11 +171,5 @@ def github(judgements: Sequence[Judgement], if_possible: bool = False) -> list[s
     lines = []
     for one in judgements:
         level = "error" if one.failed(if_possible) else "warning" if one.possible else "notice"
-        text = one.sentence().replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-        lines.append(f"::{level} title=audit::{text}")
+        lines.append(f"::{level} title=audit::{workflow_message(one.sentence())}")
     return lines
-
-
-def _plain(text: str) -> str:
-    """Without the control characters that XML has no way to write."""
-    return "".join(sign for sign in text if sign.isprintable())

@@ -163,8 +163,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path | str) -> str:
     """Write a checkpoint, whole or not at all; return its SHA-256."""
     path = Path(path)
     content = {"format": FORMAT, "schema_version": SCHEMA_VERSION} | _plain(asdict(checkpoint))
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    # An open file, for torch writes a path's own name into the archive: the same network is to give
+    # the same bytes wherever and by whatever process it is saved.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
     return sha256(path)
 
 
@@ -252,11 +254,17 @@ def _describe(content: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples to lists and mappings to dicts: what `weights_only` loading allows."""
+    """Tuples to lists and mappings to dicts: what `weights_only` loading allows.
+
+    Equal texts become one object, for pickle writes an object that it met before as a reference:
+    the same content is to give the same bytes.
+    """
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if type(value) is str:
+        return sys.intern(value)
     return value
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from audit.errors import AuditError
+from audit.escaping import visible
 from audit.files import write_atomically
 from audit.findings.results import Results
 from audit.findings.verdict import label, percent, points
@@ -215,7 +216,7 @@ def markdown(text: str) -> str:
     >>> print(markdown("a|b <i>*x*</i>"))
     a\|b &lt;i&gt;\*x\*&lt;/i&gt;
     """
-    text = escape(" ".join(text.split()), quote=False)
+    text = escape(visible(" ".join(text.split())), quote=False)
     text = re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", text)
     text = re.sub(r"^(\d*)([-+=.)])(?=[\s=-]|$)", r"\1\\\2", text)  # a list, a rule, a title
     # Nor does an address become a link by itself.

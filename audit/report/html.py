@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 
 from audit.errors import AuditError
+from audit.escaping import visible_lines
 from audit.files import replacing, write_atomically
 from audit.findings.results import Results
 from audit.report.view import DEFINITIONS, View, anchor, defined_as, make_view, on_paper
+
+POLICY = "content-security-policy-of-this-page"
+"""Stands in the template until the page is whole, whose hashes are then known."""
 
 
 def write_report(results: Results, folder: Path | str) -> Path:
@@ -73,7 +80,10 @@ def render(results: Results, printed: bool = False) -> str:
 
 def _page(view: View, printed: bool = False) -> str:
     environment = Environment(
-        loader=PackageLoader("audit.report", "."), autoescape=True, trim_blocks=True
+        loader=PackageLoader("audit.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        finalize=_seen,
     )
     environment.filters |= {"image": _image, "anchor": anchor, "defined_as": defined_as}
     loader = environment.loader
@@ -81,13 +91,40 @@ def _page(view: View, printed: bool = False) -> str:
     files = ("paper.css" if printed else "style.css", "report.js")
     style, script = (loader.get_source(environment, name)[0] for name in files)
     template = environment.get_template("template.html.j2")
-    return template.render(
+    page = template.render(
         view=on_paper(view) if printed else view,
         style=style,
         script=script,
         definitions=DEFINITIONS,
         printed=printed,
     )
+    return page if printed else page.replace(POLICY, content_policy(page, script), 1)
+
+
+def content_policy(page: str, script: str) -> str:
+    """The policy that lets a browser use what is written in the page itself, and nothing else.
+
+    Only these very styles and this very script, by their hashes: a script or a style that some
+    name brought along would not run, nor could anything be loaded or sent.
+    """
+    sheets = re.findall(r"<style[^>]*>(.*?)</style>", page, re.DOTALL)
+    attributes = [unescape(text) for text in re.findall(r'\sstyle="([^"]*)"', page)]
+    styles = " ".join(dict.fromkeys(map(_hashed, [*sheets, *attributes])))
+    return (
+        f"default-src 'none'; img-src data:; script-src {_hashed(script)}; "
+        f"style-src 'unsafe-hashes' {styles}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hashed(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _seen(value: object) -> object:
+    """Names as they are written, none turning the text around them; in figures too."""
+    if isinstance(value, Markup):
+        return Markup(visible_lines(value))
+    return visible_lines(value) if isinstance(value, str) else value
 
 
 def _image(svg: str) -> str:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from audit.escaping import printable
 from audit.findings.results import Results
 from audit.findings.verdict import BEYOND_ROUNDING
 from audit.report.tables import Table as Contents
@@ -142,8 +143,8 @@ def _changed(accuracy: Row) -> str:
 
 
 def _plain(text: str) -> str:
-    """Names as text: no markup, and no control character that a terminal would obey."""
-    return escape("".join(c if c.isprintable() else " " for c in text))
+    """Names as text: no markup, and nothing that a terminal or a log would obey."""
+    return escape(printable(text))
 
 
 def _narrow(contents: Contents) -> Contents:

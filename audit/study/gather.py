@@ -16,6 +16,7 @@ from audit.findings.comparison import comparison_table
 from audit.findings.error_rates import rates_table
 from audit.findings.exemplars import exemplar_table
 from audit.findings.faithfulness import faithfulness_table
+from audit.findings.missing import with_missing
 from audit.findings.results import SCHEMA_VERSION, Results
 from audit.findings.verdict import compare_verdict, study_verdict
 from audit.models.checkpoint import library_versions
@@ -29,12 +30,15 @@ def gather(
     command: str = "",
     compared: Sequence[str] | None = None,
     gallery: bool = False,
+    missing: Mapping[str, str] | None = None,
 ) -> Results:
     """The results of some models on the same data, with their verdict in words.
 
     `compared` names the baseline and then every candidate where models are compared. With
-    `gallery`, pictures of the samples that pruning broke are part of the results.
+    `gallery`, pictures of the samples that pruning broke are part of the results. `missing` gives
+    the networks of a study that could not be made, each with its reason.
     """
+    missing = missing or {}
     groups = pd.concat([one.groups for one in measures], ignore_index=True)
     groups["group"] = pd.Categorical(groups["group"], categories=data.group_names, ordered=True)
     samples = pd.concat([one.samples for one in measures], ignore_index=True)
@@ -50,6 +54,7 @@ def gather(
         "data": describe(data),
         "models": models,
         "overall": overall,
+        "missing": [{"model": name, "reason": reason} for name, reason in missing.items()],
         "tables": {},
     }
     causes = _records(causes_table(groups, models))
@@ -57,7 +62,8 @@ def gather(
     if compared is None:
         exemplars = exemplar_table(samples, models, data.group_names)
         record["tables"]["exemplars"] = _records(exemplars)
-        record["verdict"] = study_verdict(groups, overall, models, causes, layers)
+        verdict = study_verdict(groups, overall, models, causes, layers)
+        record["verdict"] = with_missing(verdict, missing, len(models) + len(missing))
     else:
         baseline, *candidates = compared
         table = pd.concat(

@@ -1,53 +1,31 @@
 """Running a study: its cells are made once, kept under the output folder, and measured.
 
-A cell is named by what it is and by the hash of all settings that shape it, so that a stopped
-study goes on where it was, and a changed setting makes the cell anew.
+A cell is named by what it is and by the hash of the data and of all settings that shape it, so
+that a stopped study goes on where it was, and other data or a changed setting makes it anew. A
+cell that fails ends no other: what is missing is part of the results.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from joblib import Parallel, cpu_count, delayed
-from tqdm import tqdm
+from joblib import cpu_count
 
 from audit.data import load_data
-from audit.data.grouped import GroupedData
-from audit.data.identity import whole_digest
-from audit.examine.measured import MEASURES_VERSION, ModelMeasures
-from audit.examine.measuring import measure_model
-from audit.files import sha256
+from audit.errors import AuditError
 from audit.findings.results import Results
-from audit.mitigate.constraints import make_constraints
-from audit.mitigate.methods import MITIGATION_METHODS
-from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
+from audit.study.cells import Task, cells_of
+from audit.study.engines import Engine, make_engine
+from audit.study.events import log
 from audit.study.gather import gather
-from audit.study.making import prune_model, train_model
+from audit.study.keeping import forget_failure
 from audit.study.pictures import check_images
-from audit.study.settings import Method, StudySettings
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One network of a study: the dense one of a seed, or what a method prunes from it."""
-
-    seed: int
-    method: Method | None = None
-    rate: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """The name of the model in every result, for instance 'magnitude-0.95-seed0'."""
-        if self.method is None:
-            return f"dense-seed{self.seed}"
-        return f"{self.method.label}-{self.rate:g}-seed{self.seed}"
+from audit.study.progress import watched
+from audit.study.settings import StudySettings
+from audit.study.working import Outcome, load_measures, remember
 
 
 def run_study(
@@ -57,6 +35,9 @@ def run_study(
     command: str = "",
     gallery: bool = False,
     threads: int = 0,
+    engine: str = "processes",
+    address: str = "",
+    retry_failed: bool = False,
 ) -> Results:
     """Make and measure every cell of the study, those not already under the folder.
 
@@ -64,132 +45,67 @@ def run_study(
     torch threads; 0 shares out the cores. Sums over another number of threads are rounded
     otherwise, which training amplifies: with `threads` fixed, a seed gives the same networks
     however many workers there are. With `gallery`, the results hold pictures of samples that
-    pruning broke.
+    pruning broke. `engine` says where cells run (processes, here, or dask, on the cluster at
+    `address`).
+
+    A cell that fails ends no other; results.json lists it under `missing`, and it is tried again
+    with `retry_failed`. Raises AuditError where no cell could be finished.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     data = load_data(settings.data)
     if gallery:
         check_images(data)
     # Cells are of these very samples: with others, or in another order, they are made anew.
-    settings = replace(settings, data=dict(data.spec) | {"digest": whole_digest(data)})
+    settings = replace(settings, data=dict(data.spec) | {"digest": remember(data)})
     workers = workers or (cpu_count() if settings.training.device == "cpu" else 1)
-    dense = [Cell(seed) for seed in settings.seeds]
-    pruned = [
-        Cell(seed, method, rate)
-        for seed in settings.seeds
-        for method in settings.methods
-        for rate in method.rates or settings.rates
-    ]
-    in_parallel = partial(
-        _in_parallel, settings=settings, folder=folder, workers=workers, threads=threads
-    )
-    in_parallel("dense models", make_cell, cells=dense)
-    in_parallel("pruned models", make_cell, cells=pruned)
-    measures = in_parallel("measuring", measure_cell, cells=[*dense, *pruned])
-    return gather(measures, data, asdict(settings), command, gallery=gallery)
-
-
-def make_cell(settings: StudySettings, cell: Cell, folder: Path) -> None:
-    """Make the checkpoint of a cell under `folder/models`, unless it is already there."""
-    path = model_path(cell, folder)
-    key = _key(_cell_settings(settings, cell))
-    if path.is_file() and load_checkpoint(path).provenance.settings.get("cell") == key:
-        return
-    data = _data(json.dumps(settings.data))
-    if cell.method is None:
-        training = replace(settings.training, seed=cell.seed)
-        made = train_model(data, settings.model, training, settings.arguments)
-    else:
-        parent = model_path(Cell(cell.seed), folder)
-        made = prune_model(
-            load_checkpoint(parent),
-            data,
-            cell.method,
-            cell.rate,
-            replace(settings.pruning, seed=cell.seed),
-            parent_of(parent, path),
-            settings.model,
-        )
-    stored = {**made.provenance.settings, "cell": key}
-    save_checkpoint(replace(made, provenance=replace(made.provenance, settings=stored)), path)
-
-
-def measure_cell(settings: StudySettings, cell: Cell, folder: Path) -> ModelMeasures:
-    """The measures of a cell, read back from `folder/cells` if they are there."""
-    path, dense = model_path(cell, folder), model_path(Cell(cell.seed), folder)
-    key = _key([MEASURES_VERSION, sha256(path), sha256(dense), asdict(settings.measure)])
-    stored = folder / "cells" / f"{cell.name}-{key}"
-    if stored.is_dir():
-        return ModelMeasures.load(stored)
-    data = _data(json.dumps(settings.data))
-    parent = None if cell.method is None else load_checkpoint(dense)
-    measures = measure_model(
-        load_checkpoint(path), parent, data, settings.measure, cell.name, settings.model
-    )
-    measures = measures.with_file(path.relative_to(folder).as_posix(), sha256(path))
-    if cell.method is not None and cell.method.title:
-        measures = measures.with_method(cell.method.title)
-    measures.save(stored)
-    return measures
-
-
-def model_path(cell: Cell, folder: Path) -> Path:
-    """Where the checkpoint of a cell lies."""
-    return folder / "models" / f"{cell.name}.pt"
-
-
-def _cell_settings(settings: StudySettings, cell: Cell) -> list[Any]:
-    """All that shapes a cell; where it runs and what else the study holds do not."""
-    training = asdict(settings.training) | {"device": "", "seed": cell.seed}
-    shared = [dict(settings.data), settings.model, dict(settings.arguments), training]
-    if cell.method is None:
-        return shared
-    pruning = asdict(settings.pruning) | {"device": "", "seed": cell.seed}
-    kind = MITIGATION_METHODS.get(cell.method.name)
-    solver = {} if kind is None else asdict(kind.configured(settings.pruning, cell.method.options))
-    method = asdict(cell.method)
-    for told_elsewhere in ("title", "rates"):
-        del method[told_elsewhere]
-    constraints = make_constraints(cell.method.constraint, cell.method.tolerance)
-    duals = [constraint.dual_settings() for constraint in constraints]
-    return [*shared, pruning, method, solver | {"training": None}, duals, cell.rate]
-
-
-def _key(values: Any) -> str:
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-@lru_cache(maxsize=1)
-def _data(spec: str) -> GroupedData:
-    """The data, loaded once a process."""
-    return load_data(json.loads(spec))
-
-
-def _in_parallel(
-    title: str,
-    function: Callable[..., Any],
-    settings: StudySettings,
-    cells: Sequence[Cell],
-    folder: Path,
-    workers: int,
-    threads: int,
-) -> list[Any]:
-    """The function of every cell, in order, some at a time, with a bar of those done."""
-    workers = min(workers, len(cells))
+    dense, pruned = cells_of(settings)
     # Never more threads than this process was given: OMP_NUM_THREADS stays in force.
     threads = threads or max(1, min(torch.get_num_threads(), cpu_count() // workers))
-    runs = Parallel(n_jobs=workers, return_as="generator")(
-        delayed(_with_threads)(threads, function, settings, cell, folder) for cell in cells
-    )
-    return list(tqdm(runs, title, total=len(cells), unit="model", leave=False))
+    tasks = {cell.name: Task(settings, cell, folder, threads) for cell in (*dense, *pruned)}
+    folder.mkdir(parents=True, exist_ok=True)
+    if retry_failed:
+        for task in tasks.values():
+            forget_failure(task)
+    log(folder, "planned", cells=list(tasks), workers=workers, engine=engine)
+    outcomes = _outcomes(tasks, make_engine(engine, workers, address))
+    missing = {name: outcomes[name].reason for name in tasks if outcomes[name].measures is None}
+    log(folder, "worked", missing=len(missing))
+    if all(cell.name in missing for cell in pruned):
+        name, reason = next(iter(missing.items()))
+        raise AuditError(f"no pruned network of the study could be made; '{name}': {reason}")
+    measures = [load_measures(outcomes[name]) for name in tasks if name not in missing]
+    return gather(measures, data, asdict(settings), command, gallery=gallery, missing=missing)
 
 
-def _with_threads(threads: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call the function with so many torch threads, and leave their number as it was."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        return function(*arguments)
-    finally:
-        torch.set_num_threads(before)
+def _outcomes(tasks: Mapping[str, Task], engine: Engine) -> dict[str, Outcome]:
+    """Dense cells first; what is pruned from one that failed fails with it."""
+    dense = [task for task in tasks.values() if task.cell.method is None]
+    first = _work("dense networks", dense, engine)
+    failed = {name: outcome.reason for name, outcome in first.items() if outcome.measures is None}
+    pruned = [task for task in tasks.values() if task.cell.method is not None]
+    ready = [task for task in pruned if task.cell.dense.name not in failed]
+    orphans = {
+        task.cell.name: Outcome(
+            task.cell, reason=f"its dense network failed: {failed[task.cell.dense.name]}"
+        )
+        for task in pruned
+        if task.cell.dense.name in failed
+    }
+    return first | orphans | _work("pruned networks", ready, engine)
+
+
+def _work(title: str, tasks: Sequence[Task], engine: Engine) -> dict[str, Outcome]:
+    outcomes = watched(title, engine(tasks) if tasks else (), len(tasks))
+    return {outcome.cell.name: outcome for outcome in outcomes}
+
+
+def check_complete(results: Results) -> None:
+    """Raise AuditError, once everything is written, where networks of the study are missing."""
+    missing = results.record.get("missing", [])
+    if missing:
+        planned = len(missing) + len(results.record["models"])
+        first = missing[0]
+        raise AuditError(
+            f"{len(missing)} of {planned} networks are missing; '{first['model']}': "
+            f"{first['reason']}; the report is of the others; --retry-failed tries again"
+        )

@@ -65,9 +65,20 @@ class Method:
             check_rate(rate)
 
     @property
+    def shown(self) -> str:
+        """What the results call the method; a title that names another one stands beside its own.
+
+        >>> Method("magnitude", title="dense").shown
+        'dense (magnitude)'
+        """
+        if self.title in ("dense", *METHODS) and self.title != self.name:
+            return f"{self.title} ({self.name})"
+        return self.title or self.name
+
+    @property
     def label(self) -> str:
         """The name that tells this method from the others of a study."""
-        title = self.title or self.name
+        title = self.shown
         return title if self.constraint == "none" else f"{title}-{self.constraint}"
 
 

@@ -1,0 +1,163 @@
+"""What a study keeps of its cells, whole through crashes and beside other processes.
+
+models/NAME.pt           the network
+cells/NAME-KEY/          its measures
+failed/NAME.json         why a cell could not be made
+set-aside/               files that were damaged
+locks/NAME.lock          held while a cell is worked on; a crash releases it
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from audit.errors import AuditError
+from audit.examine.measured import ModelMeasures
+from audit.files import sha256, write_atomically
+from audit.models.checkpoint import Checkpoint, load_checkpoint
+from audit.study.cells import Task, model_path
+from audit.study.events import log
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a cell could not be made; it is not tried again until that is asked for."""
+
+    cell: str
+    key: str
+    reason: str
+    time: str
+    traceback: str = ""
+
+
+@contextmanager
+def alone(folder: Path, name: str) -> Iterator[None]:
+    """Hold the lock of a cell; another process that wants it waits. A crash releases it."""
+    path = _lock_path(folder, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield
+
+
+def in_work(folder: Path, name: str) -> bool:
+    """Whether some process of this machine holds the lock of a cell."""
+    path = _lock_path(folder, name)
+    if not path.is_file():
+        return False
+    try:
+        with FileLock(path, blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def stored_checkpoint(task: Task) -> Checkpoint | None:
+    """The network of a cell where it was made with this key, from the dense network that is there.
+
+    A damaged one is set aside.
+    """
+    if not task.model.is_file():
+        return None
+    try:
+        checkpoint = load_checkpoint(task.model)
+    except AuditError as error:
+        set_aside(task.folder, task.model, str(error))
+        return None
+    made = checkpoint.provenance
+    if made.settings.get("cell") != task.key:
+        return None
+    dense = model_path(task.cell.dense, task.folder)
+    of_it = made.parent is None or (dense.is_file() and made.parent.sha256 == sha256(dense))
+    return checkpoint if of_it else None
+
+
+def measures_path(task: Task) -> Path:
+    """Where the measures of a cell lie."""
+    return task.folder / "cells" / f"{task.cell.name}-{task.measured_key}"
+
+
+def stored_measures(task: Task, network: str) -> ModelMeasures | None:
+    """The measures of a cell where they are of the network with this SHA-256.
+
+    What is damaged, or of another file of the same name, is set aside.
+    """
+    folder = measures_path(task)
+    if not folder.is_dir():
+        return None
+    try:
+        measures = ModelMeasures.load(folder)
+    except AuditError as error:
+        set_aside(task.folder, folder, str(error))
+        return None
+    if measures.model["sha256"] != network:
+        set_aside(task.folder, folder, "it is of another file of that name")
+        return None
+    return measures
+
+
+def set_aside(folder: Path, path: Path, reason: str) -> None:
+    """Move what cannot be used out of the way, and say so in the log."""
+    kept = folder / "set-aside"
+    kept.mkdir(parents=True, exist_ok=True)
+    place = next(
+        place
+        for number in range(1, 1_000_000)
+        if not (place := kept / f"{path.name}.{number}").exists()
+    )
+    path.rename(place)
+    log(folder, "set aside", path=str(path.relative_to(folder)), reason=reason)
+
+
+def clean(task: Task) -> None:
+    """Remove what a crash left half-written of this cell; the caller holds its lock."""
+    name = task.cell.name
+    leftovers = [
+        *(task.folder / "models").glob(f".{_literal(name)}.pt.*.partial"),
+        *(task.folder / "cells").glob(f".{_literal(name)}-*.partial"),
+    ]
+    for path in leftovers:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def failure_of(task: Task) -> Failure | None:
+    """The failure of this very cell that is on record."""
+    try:
+        found = Failure(**json.loads(_failure_path(task).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if found.key == task.measured_key else None
+
+
+def record_failure(task: Task, reason: str, traceback: str = "") -> Failure:
+    """Write down why a cell could not be made."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    failure = Failure(task.cell.name, task.measured_key, reason, now, traceback)
+    write_atomically(_failure_path(task), json.dumps(asdict(failure), indent=1) + "\n")
+    log(task.folder, "failed", cell=task.cell.name, reason=reason)
+    return failure
+
+
+def forget_failure(task: Task) -> None:
+    """The cell may be tried again."""
+    _failure_path(task).unlink(missing_ok=True)
+
+
+def _failure_path(task: Task) -> Path:
+    return task.folder / "failed" / f"{task.cell.name}.json"
+
+
+def _lock_path(folder: Path, name: str) -> Path:
+    return folder / "locks" / f"{name}.lock"
+
+
+def _literal(name: str) -> str:
+    """A name in which a pattern's own signs stand for themselves."""
+    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in name)

@@ -1,0 +1,196 @@
+"""Working on one cell: made, measured and kept, or a record of why that could not be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from audit.data import load_data
+from audit.data.grouped import GroupedData
+from audit.data.identity import whole_digest
+from audit.errors import AuditError
+from audit.examine.measured import ModelMeasures
+from audit.examine.measuring import measure_model
+from audit.files import sha256
+from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
+from audit.study.cells import Cell, Task, model_path
+from audit.study.events import log
+from audit.study.keeping import (
+    alone,
+    clean,
+    failure_of,
+    forget_failure,
+    measures_path,
+    record_failure,
+    stored_checkpoint,
+    stored_measures,
+)
+from audit.study.making import prune_model, train_model
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at whether the process that a worker works for is still there."""
+
+_loaded: dict[str, GroupedData] = {}
+"""The data of the study that this process works for, by its digest."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell: the folder of its measures, or why there are none."""
+
+    cell: Cell
+    measures: Path | None = None
+    reason: str = ""
+
+
+def finish(task: Task) -> Outcome:
+    """Make and measure a cell, unless both are kept already; a fault becomes a record.
+
+    Raises AuditError where the study as a whole cannot go on: a disk that is full, a folder that
+    cannot be written.
+    """
+    try:
+        with alone(task.folder, task.cell.name):
+            clean(task)
+            failure = failure_of(task)
+            return Outcome(task.cell, reason=failure.reason) if failure else _worked_on(task)
+    except OSError as error:
+        raise AuditError(f"cannot write under '{task.folder}': {_said(error)}") from error
+
+
+def _worked_on(task: Task) -> Outcome:
+    start = time.monotonic()
+    log(task.folder, "started", cell=task.cell.name)
+    before = torch.get_num_threads()
+    torch.set_num_threads(task.threads)
+    try:
+        kept = _made_and_measured(task)
+    except Exception as error:
+        if _is_of_the_disk(error):
+            raise
+        known = isinstance(error, AuditError)
+        reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+        record_failure(task, " ".join(reason.split()), "" if known else traceback.format_exc())
+        return Outcome(task.cell, reason=" ".join(reason.split()))
+    finally:
+        torch.set_num_threads(before)
+    forget_failure(task)
+    seconds = round(time.monotonic() - start, 3)
+    log(task.folder, "finished", cell=task.cell.name, seconds=seconds, kept=kept)
+    return Outcome(task.cell, measures_path(task))
+
+
+def _made_and_measured(task: Task) -> bool:
+    """Whether both were there already."""
+    made = stored_checkpoint(task) is None
+    if made:
+        _make(task)
+    measured = stored_measures(task, sha256(task.model)) is None
+    if measured:
+        _measure(task)
+    return not (made or measured)
+
+
+def _make(task: Task) -> None:
+    settings, cell = task.settings, task.cell
+    data = study_data(task)
+    if cell.method is None:
+        training = replace(settings.training, seed=cell.seed)
+        made = train_model(data, settings.model, training, settings.arguments)
+    else:
+        parent = _dense_path(task)
+        made = prune_model(
+            load_checkpoint(parent),
+            data,
+            cell.method,
+            cell.rate,
+            replace(settings.pruning, seed=cell.seed),
+            parent_of(parent, task.model),
+            settings.model,
+        )
+    stored = {**made.provenance.settings, "cell": task.key}
+    save_checkpoint(replace(made, provenance=replace(made.provenance, settings=stored)), task.model)
+
+
+def _measure(task: Task) -> None:
+    cell, settings = task.cell, task.settings
+    parent = None if cell.method is None else load_checkpoint(_dense_path(task))
+    measures = measure_model(
+        load_checkpoint(task.model),
+        parent,
+        study_data(task),
+        settings.measure,
+        cell.name,
+        settings.model,
+    )
+    file = task.model.relative_to(task.folder).as_posix()
+    measures = measures.with_file(file, sha256(task.model))
+    if cell.method is not None and cell.method.title:
+        measures = measures.with_method(cell.method.shown)
+    measures.save(measures_path(task))
+
+
+def _dense_path(task: Task) -> Path:
+    """The network that the cell is pruned from; AuditError where another study has replaced it."""
+    dense = replace(task, cell=task.cell.dense)
+    if stored_checkpoint(dense) is None:
+        raise AuditError(
+            f"'{dense.model.relative_to(task.folder)}' is no longer the dense network of this "
+            "study: another one writes to the same folder; give each its own --out"
+        )
+    return model_path(dense.cell, task.folder)
+
+
+def load_measures(outcome: Outcome) -> ModelMeasures:
+    """The measures of a cell that was finished."""
+    if outcome.measures is None:
+        raise AuditError(f"'{outcome.cell.name}' was not measured: {outcome.reason}")
+    return ModelMeasures.load(outcome.measures)
+
+
+def remember(data: GroupedData) -> str:
+    """Keep the data of the study for cells worked on in this process; its digest."""
+    digest = whole_digest(data)
+    _loaded.clear()
+    _loaded[digest] = data
+    return digest
+
+
+def study_data(task: Task) -> GroupedData:
+    """The data of the study, loaded once a process; AuditError where it has changed meanwhile."""
+    digest = str(task.settings.data.get("digest", ""))
+    if digest not in _loaded:
+        digest = remember(load_data(task.settings.data))
+    return _loaded[digest]
+
+
+def end_with(parent: int) -> None:
+    """End this process when its parent is gone, however that came about.
+
+    A thread looks; a signal of the system would tell sooner, on Linux alone.
+    """
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_EVERY)
+        os._exit(1)
+
+    threading.Thread(target=look, name="ends with its parent", daemon=True).start()
+
+
+def _is_of_the_disk(error: BaseException) -> bool:
+    """Whether the next cell would meet the same fault: the folder cannot be written."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+    return isinstance(cause, OSError) and cause.errno in full
+
+
+def _said(error: OSError) -> str:
+    return error.strerror or str(error)
