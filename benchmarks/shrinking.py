@@ -17,7 +17,7 @@ import torch
 from common import hardware, store, versions
 
 from audit import load_results
-from audit.findings.verdict import label
+from audit.findings.words import label
 from audit.models.checkpoint import Checkpoint, load_checkpoint
 from audit.study.shrinking import BATCH, shrink_model
 

@@ -14,7 +14,7 @@ from audit.findings.error_rates import rates_table
 from audit.findings.exemplars import exemplar_table
 from audit.findings.results import SCHEMA_VERSION, Results
 from audit.findings.verdict import compare_verdict, study_verdict
-from audit.report.evidence import GAPS
+from audit.metrics import shown
 
 DIGITS = tuple("0123456789")
 METHODS = (("magnitude", "none"), ("bilevel", "excess-accuracy"))
@@ -208,9 +208,9 @@ def _overall(model: dict[str, Any], groups: pd.DataFrame) -> list[dict[str, Any]
             "value": float(value),
             "ci_low": float(value) - 0.012,
             "ci_high": float(value) + 0.012,
-            "floor_median": 0.02 if metric in GAPS else None,
-            "floor_p95": 0.04 if metric in GAPS else None,
-            "corrected": float(value) - 0.02 if metric in GAPS else None,
+            "floor_median": 0.02 if metric in shown("gaps") else None,
+            "floor_p95": 0.04 if metric in shown("gaps") else None,
+            "corrected": float(value) - 0.02 if metric in shown("gaps") else None,
         }
         for metric, value in found.items()
     ]

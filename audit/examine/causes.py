@@ -37,8 +37,8 @@ from audit.measure.curvature import (
 from audit.measure.density import spectral_density
 from audit.measure.gradient import gradient_norm, mean_gradient
 from audit.measure.theory import logit_slopes
+from audit.metrics import TAYLOR, of_definition
 
-TAYLOR = ("taylor_slope", "taylor_curvature", "taylor_buffers", "taylor_remainder")
 SLOPES = {
     "logit_jacobian_norm": "jacobian_norm",
     "gradient_norm_bound": "gradient_bound",
@@ -205,7 +205,7 @@ def taylor_found(subject: Subject, part: Part) -> Found:
             for layer, *pair in zip(
                 found.layers, found.slope.tolist(), found.curvature.tolist(), strict=True
             )
-            for metric, value in zip(TAYLOR[:2], pair, strict=True)
+            for metric, value in zip(("taylor_slope", "taylor_curvature"), pair, strict=True)
         ),
     )
     made = (
@@ -232,7 +232,7 @@ def _bound_found(subject: Subject, part: Part, attribution: Attribution) -> Foun
 
 
 def _taylor_metrics(subject: Subject) -> list[str]:
-    return [*TAYLOR, *(["loss_bound"] * subject.settings.theory)]
+    return [*of_definition(TAYLOR), *(["loss_bound"] * subject.settings.theory)]
 
 
 def slopes_found(subject: Subject, part: Part) -> Found:

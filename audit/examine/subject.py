@@ -16,14 +16,12 @@ from audit.measure.calibration import uncertain
 from audit.measure.predictions import Outputs, predict
 from audit.measure.risk import excess_risk
 from audit.measure.uncertainty import Interval, drop_interval, group_intervals, wilson_interval
+from audit.metrics import metric
 from audit.models.admission import admitted
 from audit.models.checkpoint import Checkpoint, called_pruned, check_same_data
 from audit.prune.mask import Mask, check_dense, is_pruned, measured_mask
 
 Array = NDArray[np.float64]
-
-SHARES = ("accuracy", "uncertainty_share", "broken", "mended")
-"""Columns of zeros and ones, whose mean is a share."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,9 @@ def group_means(
 ) -> Means:
     """The mean of every column over every group, with its interval; one resample for them all."""
     intervals: dict[str, list[Interval]] = {}
-    continuous = [name for name in columns if name not in (*SHARES, "accuracy_drop")]
+    # Shares are means of columns of zeros and ones.
+    shares = [name for name in columns if metric(name).unit == "share"]
+    continuous = [name for name in columns if name not in (*shares, "accuracy_drop")]
     drawn = group_intervals(
         np.stack([columns[name] for name in continuous], 1),
         codes,
@@ -191,7 +191,7 @@ def group_means(
         intervals[name] = [own[position] for own in drawn]
     for name, column in columns.items():
         own = [column[codes == group] for group in range(groups)]
-        if name in SHARES:
+        if name in shares:
             intervals[name] = [wilson_interval(round(part.sum()), len(part)) for part in own]
         elif name == "accuracy_drop":
             intervals[name] = [drop_interval(part) for part in own]

@@ -9,18 +9,7 @@ import numpy as np
 import pandas as pd
 
 from audit.measure.association import explained_shares, rank_correlation
-
-CAUSES = (
-    "group_size",
-    "gradient_norm",
-    "hessian_max_eigenvalue",
-    "boundary_closeness",
-    "taylor_slope",
-    "taylor_curvature",
-)
-"""What the papers hold to cause harm, measured on the dense network, then the two Taylor terms."""
-
-TERMS = ("taylor_slope", "taylor_curvature", "taylor_buffers", "taylor_remainder")
+from audit.metrics import TAYLOR, of_definition, shown
 
 
 def causes_table(groups: pd.DataFrame, models: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -57,11 +46,12 @@ def _wide(groups: pd.DataFrame, model: str) -> pd.DataFrame:
 
 def _model_rows(model: str, own: pd.DataFrame, dense: pd.DataFrame) -> list[dict[str, Any]]:
     risk = own["excess_risk"].to_numpy()
-    terms = {name: own[name].to_numpy() for name in TERMS if name in own}
-    shares = explained_shares(terms, risk) if len(terms) == len(TERMS) else {}
+    series = of_definition(TAYLOR)
+    terms = {name: own[name].to_numpy() for name in series if name in own}
+    shares = explained_shares(terms, risk) if len(terms) == len(series) else {}
     rows = []
-    for cause in (*CAUSES, *TERMS[2:]):
-        side = dense if cause in CAUSES[1:4] else own
+    for cause in shown("causes"):
+        side = own if cause in (*series, "group_size") else dense
         if cause not in side:
             continue
         found = rank_correlation(side[cause].to_numpy(dtype=float), risk)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -12,20 +14,9 @@ from audit.measure.uncertainty import (
     gap_contrasts,
     mean_interval,
 )
+from audit.metrics import metric as told
 
 RESAMPLES = 2000
-PARTS = {
-    "accuracy": "correct",
-    "loss": "loss",
-    "excess_risk": "loss",
-    "gradient_norm": "gradient_norm",
-    "hessian_max_eigenvalue": "hessian_max_eigenvalue",
-    "hessian_min_eigenvalue": "hessian_min_eigenvalue",
-    "boundary_closeness": "boundary_closeness",
-    "boundary_margin": "margin",
-    "input_distance": "input_distance",
-}
-"""The column of samples whose mean over a group is the metric, up to what both models share."""
 
 
 def comparison_table(
@@ -52,8 +43,9 @@ def comparison_table(
         table[f"{side}_ci_low"] = found["ci_low"].to_numpy()
         table[f"{side}_ci_high"] = found["ci_high"].to_numpy()
     table["difference"] = table["candidate"] - table["baseline"]
+    parts = {name: told(name).paired for name in table["metric"].unique() if told(name).paired}
     intervals = _difference_intervals(
-        samples, baseline, candidate, list(groups["group"].cat.categories)
+        samples, baseline, candidate, list(groups["group"].cat.categories), parts
     )
     unknown = Interval(float("nan"), float("nan"))
     chosen = [
@@ -68,19 +60,23 @@ def comparison_table(
 
 
 def _difference_intervals(
-    samples: pd.DataFrame, baseline: str, candidate: str, names: list[str]
+    samples: pd.DataFrame,
+    baseline: str,
+    candidate: str,
+    names: list[str],
+    parts: Mapping[str, str],
 ) -> dict[tuple[str, str], Interval]:
     one, other = (
         samples[samples["model"] == name].set_index("sample") for name in (baseline, candidate)
     )
     other = other.loc[one.index]
     one, other = (side.assign(correct=side["label"] == side["prediction"]) for side in (one, other))
-    columns = sorted({column for column in PARTS.values() if column in one and column in other})
+    columns = sorted({column for column in parts.values() if column in one and column in other})
     change = other[columns].astype(float) - one[columns].astype(float)
     found = {}
     for group in names:
         own = change[one["group"] == group]
-        for metric, column in PARTS.items():
+        for metric, column in parts.items():
             if column in columns:
                 part = own[column].dropna().to_numpy()
                 changed = drop_interval(part) if metric == "accuracy" else _mean(part)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.findings.verdict import label
+from audit.findings.words import label
 from audit.measure.forgetting import over_representation, pruning_identified_exemplars
 from audit.measure.uncertainty import wilson_interval
 

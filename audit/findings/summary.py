@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from audit.findings.verdict import Row, label, percent, points
+from audit.findings.words import DASH, Row, interval, label, number, percent, points_with_interval
 
 GAP = "max_excess_accuracy_gap"
 
@@ -34,17 +34,21 @@ def _method(overall: Sequence[Row], models: Sequence[Row]) -> dict[str, str]:
     own = [row for row in overall if row["model"] in names and row["split"] == split]
     accuracy, gap = ([r for r in own if r["metric"] == m] for m in ("accuracy", GAP))
     return {
-        "sparsity": f"{100 * mean(model['sparsity'] for model in models):.1f} %",
+        "sparsity": number(mean(model["sparsity"] for model in models), "share"),
         "accuracy": _spread(accuracy, "%"),
-        "largest excess accuracy gap": points(gap[0]) if len(gap) == 1 else _spread(gap, "points"),
+        "largest excess accuracy gap": _gap(gap),
         "group": mode([str(row["group"]) for row in gap]) if gap else "",
     }
+
+
+def _gap(rows: Sequence[Row]) -> str:
+    return points_with_interval(rows[0]) if len(rows) == 1 else _spread(rows, "points")
 
 
 def _spread(rows: Sequence[Row], unit: str) -> str:
     values = [100 * row["value"] for row in rows]
     if not values:
-        return "–"
+        return DASH
     spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
     return f"{mean(values):.1f}{spread} {unit}"
 
@@ -60,19 +64,13 @@ def _compared(record: Mapping[str, Any]) -> pd.DataFrame:
         rows = table[table["candidate_name"] == candidate].to_dict("records")
         groups = [f"{r['group']} ({r['flag']})" if r["flag"] else str(r["group"]) for r in rows]
         shown["n"] = [f"{row['n']:,}" for row in rows]
-        shown[baseline] = [_share(row["baseline"]) for row in rows]
-        shown[candidate] = [_share(row["candidate"]) for row in rows]
+        shown[baseline] = [number(row["baseline"], "accuracy") for row in rows]
+        shown[candidate] = [number(row["candidate"], "accuracy") for row in rows]
         shown[f"{candidate} − {baseline}, points"] = [_difference(row) for row in rows]
     return pd.DataFrame(shown, index=pd.Index(groups, name="group")).rename_axis(columns="accuracy")
 
 
-def _share(value: float | None) -> str:
-    return "–" if pd.isna(value) else f"{100 * value:.1f} %"
-
-
 def _difference(row: Mapping[str, Any]) -> str:
-    names = ("difference", "difference_ci_low", "difference_ci_high")
-    if any(pd.isna(row[name]) for name in names):
-        return "–"
-    value, low, high = (100 * row[name] for name in names)
-    return f"{value:+.1f} [{low:.1f}, {high:.1f}]".replace("-", "−")
+    low, high = row["difference_ci_low"], row["difference_ci_high"]
+    between = interval(low, high, "points")
+    return f"{number(row['difference'], 'points', signed=True)} {between}" if between else DASH

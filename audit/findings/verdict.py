@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-Row = Mapping[str, Any]
+from audit.findings.words import Row, label, percent
+from audit.findings.words import group as _group
+from audit.findings.words import listed as _list
+from audit.findings.words import points as _points
+from audit.findings.words import points_with_interval as points
+
 ODDS = "equalized_odds_difference"
 BEYOND_ROUNDING = 1e-9
 """An interval that starts closer to zero than this touches it: sums of floats are not exact."""
@@ -164,12 +169,6 @@ def _pair_verdict(
     return _words(headline, sentences)
 
 
-def label(model: Row) -> str:
-    """The name of a method with its constraint, as tables and figures show it."""
-    constraint = model["constraint"]
-    return str(model["method"]) if constraint == "none" else f"{model['method']} ({constraint})"
-
-
 def overall_table(overall: Sequence[Row], models: Sequence[Row]) -> pd.DataFrame:
     """The overall numbers with what their model is: method (labelled), rate, seed."""
     table = pd.DataFrame(list(overall))
@@ -195,32 +194,9 @@ def shown_models(record: Mapping[str, Any]) -> list[str]:
     return judged_models([model for model in record["models"] if model["seed"] == first])
 
 
-def percent(rate: float) -> str:
-    """A pruning rate in percent, never rounded up to all: 0.995 is 99.5 %."""
-    return f"{100 * rate:.6g}%"
-
-
-def _group(name: object) -> str:
-    """A group as sentences name it; one may be called nothing at all."""
-    return f"group {name}" if str(name) else "group (empty)"
-
-
-def points(row: Row) -> str:
-    """A share as points with its interval, for instance '18.4 points [9.6, 26.0]'."""
-    text = f"{_points(row['value'])} points"
-    if row["ci_low"] is None:
-        return text
-    return f"{text} [{_points(row['ci_low'])}, {_points(row['ci_high'])}]"
-
-
 def _words(headline: str, sentences: list[str], because: Sequence[str] = ()) -> dict[str, Any]:
     """`because`: those of the sentences that say why, and how sure the numbers are."""
     return {"headline": headline, "sentences": sentences, "because": list(because)}
-
-
-def _points(share: float, sign: str = "") -> str:
-    """A share in points, with a minus sign that is no hyphen and never stands before a zero."""
-    return f"{round(100 * share, 1) + 0.0:{sign}.1f}".replace("-", "−")
 
 
 def _headline(
@@ -560,7 +536,3 @@ def _paying(table: pd.DataFrame, side: str, name: str) -> list[str]:
         for g, v in zip(rows["group"], rows[side], strict=True)
     ]
     return [f"{name} harms {_list(groups)} significantly more than the average."]
-
-
-def _list(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -16,8 +16,9 @@ from audit.errors import AuditError
 from audit.escaping import visible
 from audit.files import write_atomically
 from audit.findings.results import Results
-from audit.findings.verdict import label, percent, points
-from audit.report.evidence import GAPS, gap_table
+from audit.findings.words import label, named, percent, points, points_with_interval
+from audit.metrics import metric
+from audit.report.evidence import gap_table
 from audit.report.tables import Table, TableRow, group_table
 
 SHOWN = ("accuracy", "excess_accuracy_gap", "excess_risk")
@@ -95,10 +96,10 @@ def _finding(overall: Sequence[Mapping[str, Any]]) -> str:
             "than two groups are large enough."
         )
     return (
-        f"Group {row['group'] or '(empty)'} paid most: it lost {points(row)} of accuracy more than "
-        "all samples together. Groups that lose alike would show, at these sizes, a largest gap "
-        f"of {100 * row['floor_median']:.1f} points (median) up to {100 * row['floor_p95']:.1f} "
-        "(95th percentile) by chance."
+        f"Group {named(row['group'])} paid most: it lost {points_with_interval(row)} of accuracy "
+        "more than all samples together. Groups that lose alike would show, at these sizes, a "
+        f"largest gap of {points(row['floor_median'])} points (median) up to "
+        f"{points(row['floor_p95'])} (95th percentile) by chance."
     )
 
 
@@ -127,11 +128,9 @@ def _metadata(
     data = record["data"]
     dataset = str(data["spec"].get("dataset", data["name"]))
     task = TASKS.get(len(model.get("input_shape", ())))
-    metrics = [
-        _metric(row, GAPS.get(row["metric"], row["metric"].replace("_", " "))) for row in overall
-    ]
+    metrics = [_metric(row, metric(row["metric"]).title) for row in overall]
     metrics += [
-        _metric(row, f"accuracy of group {row['group'] or '(empty)'} ({row['n']} samples)")
+        _metric(row, f"accuracy of group {named(row['group'])} ({row['n']} samples)")
         for row in groups
         if row["metric"] == "accuracy" and row["n"] > 0
     ]
@@ -152,10 +151,9 @@ def _metadata(
 
 
 def _metric(row: Mapping[Any, Any], name: str) -> dict[str, Any]:
-    """Shares and nats as numbers, whatever unit the name tells for the tables."""
+    """Shares and points as fractions, whatever the tables write."""
     value = row["value"]
     known = value is not None and value == value
-    name = re.sub(r" \((points|nats)\)$", "", name)
     return {
         "type": row["metric"],
         "name": name,

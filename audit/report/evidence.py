@@ -8,45 +8,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.report.tables import DASH, Cell, Table, TableRow, interval, number
+from audit.findings.words import DASH, interval, number
+from audit.metrics import METRICS, TAYLOR, of_definition, shown
+from audit.report.tables import Cell, Table, TableRow
 
-GAPS = {
-    "max_excess_accuracy_gap": "largest excess accuracy gap (points)",
-    "excess_accuracy_gap_range": "range of the excess accuracy gap (points)",
-    "accuracy_violation": "range of accuracy (points)",
-    "fairness_violation": "fairness violation ξ (nats)",
-    "demographic_parity_difference": "demographic parity difference (points)",
-    "equal_opportunity_difference": "equal opportunity difference (points)",
-    "equalized_odds_difference": "equalised odds difference (points)",
-}
-CAUSES = {
-    "group_size": "group size",
-    "gradient_norm": "gradient norm, dense",
-    "hessian_max_eigenvalue": "λ_max, dense",
-    "boundary_closeness": "closeness to boundary, dense",
-    "taylor_slope": "slope gᵀδ",
-    "taylor_curvature": "curvature ½δᵀHδ",
-    "taylor_buffers": "running statistics",
-    "taylor_remainder": "remainder",
-}
 MOST_LAYERS = 3
 
 
 def gap_table(overall: Sequence[Mapping[str, Any]]) -> Table:
     """Every gap between groups beside what equal groups of these sizes would show."""
-    rows = []
+    rows, gaps = [], shown("gaps")
     for row in overall:
-        if row["metric"] not in GAPS:
+        name = row["metric"]
+        if name not in gaps:
             continue
-        metric = (
-            "fairness_violation" if row["metric"] == "fairness_violation" else "accuracy_violation"
-        )
         cells = [
-            Cell(GAPS[row["metric"]], style="text"),
-            Cell(number(row["value"], metric), interval(row["ci_low"], row["ci_high"], metric)),
-            Cell(number(row["floor_median"], metric)),
-            Cell(number(row["floor_p95"], metric)),
-            Cell(number(row["corrected"], metric), style=_beyond(row)),
+            Cell(METRICS[name].head, style="text"),
+            Cell(number(row["value"], name), interval(row["ci_low"], row["ci_high"], name)),
+            Cell(number(row["floor_median"], name)),
+            Cell(number(row["floor_p95"], name)),
+            Cell(number(row["corrected"], name), style=_beyond(row)),
             Cell(_where(row), style="text"),
         ]
         rows.append(TableRow(str(row["model"]), cells))
@@ -82,9 +63,9 @@ def cause_table(causes: Sequence[Mapping[str, Any]]) -> Table:
     rows = []
     for row in causes:
         cells = [
-            Cell(CAUSES[row["cause"]], style="text"),
-            Cell(number(row["rho"], "rho"), interval(row["ci_low"], row["ci_high"], "rho")),
-            Cell(number(row["p_value"], "p")),
+            Cell(_cause(row["cause"]), style="text"),
+            Cell(number(row["rho"]), interval(row["ci_low"], row["ci_high"])),
+            Cell(number(row["p_value"])),
             Cell(f"{row['n']:,}"),
             Cell(DASH if row["share"] is None else f"{100 * row['share']:.0f} %".replace("-", "−")),
         ]
@@ -97,6 +78,12 @@ def cause_table(causes: Sequence[Mapping[str, Any]]) -> Table:
     )
     columns = ["model", "cause", "ρ", "p", "groups", "share"]
     return Table("What goes with the harm, model by model", columns, rows, note, folded=True)
+
+
+def _cause(name: str) -> str:
+    """A cause; those that are no terms of the pruning itself are the dense network's."""
+    term = name in of_definition(TAYLOR) or name == "group_size"
+    return METRICS[name].brief if term else f"{METRICS[name].brief}, dense"
 
 
 def attribution_table(layers: pd.DataFrame, groups: pd.DataFrame) -> Table:
@@ -137,10 +124,10 @@ def exemplar_table(exemplars: Sequence[Mapping[str, Any]]) -> Table:
             Cell(f"{row['n']:,}"),
             Cell(f"{row['exemplars']:,}"),
             Cell(
-                number(row["share"], "accuracy"),
-                interval(row["ci_low"], row["ci_high"], "accuracy"),
+                number(row["share"], "share"),
+                interval(row["ci_low"], row["ci_high"], "share"),
             ),
-            Cell(number(row["over"], "ratio")),
+            Cell(number(row["over"])),
         ]
         rows.append(TableRow(f"{row['method']} at {100 * row['rate']:.6g}%", cells))
     columns = ["method", "group", "n", "exemplars", "share", "share over that of all"]

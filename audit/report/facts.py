@@ -12,12 +12,10 @@ from audit.findings.results import Results
 from audit.findings.verdict import (
     BEYOND_ROUNDING,
     harmed_groups,
-    label,
     onset,
     overall_table,
-    percent,
 )
-from audit.report.tables import interval, number
+from audit.findings.words import interval, label, number, percent
 
 GAP = "max_excess_accuracy_gap"
 

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from html import escape
-from io import StringIO
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -17,54 +12,22 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from scipy.stats import spearmanr
 
-from audit.findings.verdict import percent
-from audit.report.tables import interval, number
+from audit.findings.words import interval, number, percent
+from audit.metrics import metric as told
+from audit.report.svg import RATE, WIDEST, Tips, short, svg
 
 # Six of each, so that no two of six methods look alike even without colour.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#6b4c00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MUTED = "#b4bbc5"
-INK = "#1d2430"
-MOST_EMPHASISED = 4
 MOST_ACROSS = 3
 MOST_METHODS = 6
 MOST_LABELLED = 14
 MOST_WRITTEN = 160
-WIDEST = 9.6  # inches
-TALLEST = 12.4  # inches: with its caption, a page of the PDF
-STYLE = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
-    "font.size": 9.5,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelcolor": INK,
-    "axes.edgecolor": "#8c95a3",
-    "grid.color": "#e8ebef",
-    "text.color": INK,
-    "text.parse_math": False,
-    # Text stays text: the reader's own fonts draw it, in every script, and it can be searched.
-    "svg.fonttype": "none",
-}
-NAMES = {
-    "accuracy": "accuracy",
-    "excess_risk": "excess risk (nats)",
-    "excess_accuracy_gap": "excess accuracy gap",
-    "gradient_norm": "gradient norm",
-    "hessian_max_eigenvalue": "largest eigenvalue λ_max",
-    "boundary_closeness": "closeness to the boundary",
-    "input_distance": "input distance to the boundary",
-    "group_size": "samples of the group",
-    "expected_calibration_error": "calibration error",
-}
-LOGARITHMIC = ("gradient_norm", "hessian_max_eigenvalue")
-SHARES = ("accuracy", "excess_accuracy_gap", "expected_calibration_error")
 
 
 def _percent_tick(value: float, _: object = None) -> str:
@@ -73,50 +36,6 @@ def _percent_tick(value: float, _: object = None) -> str:
 
 
 PERCENT = FuncFormatter(_percent_tick)
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure ready for the page: its SVG, what it says in words (alt), and its caption.
-
-    groups   those whose lines a reader can pick out, by the class that their lines carry
-    """
-
-    svg: str
-    alt: str
-    caption: str
-    groups: Sequence[tuple[str, str]] = ()
-
-    @property
-    def share(self) -> float:
-        """The share of the page's width that it takes, so that text is of one size in all."""
-        width = re.search(r'viewBox="0 0 ([\d.]+)', self.svg)
-        assert width is not None  # every SVG here has one
-        return round(min(1.0, float(width[1]) / 72 / WIDEST), 3)
-
-
-@dataclass
-class Tips:
-    """What a reader sees who points at a mark: titles inside the SVG, without any script."""
-
-    marks: list[tuple[Axes, float, float, str]] = field(default_factory=list)
-
-    def add(self, axis: Axes, x: Any, y: Any, text: str) -> None:
-        """A text for the mark at a point of an axis."""
-        self.marks.append((axis, float(x), float(y), text))
-
-    def into(self, svg: str, figure: Figure) -> str:
-        """The SVG with an invisible circle, a little larger than the mark, at every point."""
-        width, height = 72 * figure.get_size_inches()
-        to_share = figure.transFigure.inverted()
-        circles = []
-        for axis, x, y, text in self.marks:
-            across, up = to_share.transform(axis.transData.transform((x, y)))
-            if np.isfinite(across) and np.isfinite(up):
-                place = f'cx="{across * width:.1f}" cy="{(1 - up) * height:.1f}"'
-                circles.append(f'<circle {place} r="6"><title>{escape(text)}</title></circle>')
-        end = svg.rindex("</svg>")
-        return f'{svg[:end]}<g class="tips" fill-opacity="0">{"".join(circles)}</g></svg>'
 
 
 def groups_by_rate(
@@ -143,7 +62,7 @@ def groups_by_rate(
             if row < len(axes) - 1:
                 axis.set_xlabel("")
                 axis.tick_params(axis="x", labelbottom=False)
-            head, side = (method, NAMES[metric]) if across else (_brief(metric), method)
+            head, side = (method, told(metric).axis) if across else (_brief(metric), method)
             if row == 0:
                 axis.set_title(short(head, 32))
             if column == 0:
@@ -152,15 +71,20 @@ def groups_by_rate(
 
     rows, columns = len(metrics), len(methods)
     if across:
-        return _svg(draw, rows, columns, name, share="row")
-    return _svg(draw, columns, rows, name, share="col")
+        return svg(draw, rows, columns, name, share="row")
+    return svg(draw, columns, rows, name, share="col")
 
 
-SIDE_BY_SIDE = {
-    "max_excess_accuracy_gap": "largest excess accuracy gap",
-    "equalized_odds_difference": "equalised odds difference",
-    "accuracy": "overall accuracy",
-}
+def _brief(metric: str) -> str:
+    """The name of a metric where many panels stand side by side."""
+    one = told(metric)
+    return one.axis.replace(one.title, one.brief)
+
+
+def overall_title(metric: str) -> str:
+    """A number over all samples, told from that of the groups."""
+    title = told(metric).title
+    return f"overall {title}" if metric == "accuracy" else title
 
 
 def _two_lines(method: str) -> list[str]:
@@ -170,7 +94,7 @@ def _two_lines(method: str) -> list[str]:
 
 
 def methods_by_rate(table: pd.DataFrame, metrics: Sequence[str], name: str) -> str:
-    """Metrics of SIDE_BY_SIDE against the rate, a panel each, the methods compared.
+    """Overall numbers against the rate, a panel each, the methods compared.
 
     `table` has the columns method, rate, metric, value, low, high.
     """
@@ -187,7 +111,7 @@ def methods_by_rate(table: pd.DataFrame, metrics: Sequence[str], name: str) -> s
                     where = rates.index(row["rate"]) + offset
                     text = f"{method}, {percent(row['rate'])}: {_told(row, metric)}"
                     tips.add(axis, where, row["value"], text)
-            axis.set_title(SIDE_BY_SIDE[metric])
+            axis.set_title(overall_title(metric))
             axis.yaxis.set_major_formatter(PERCENT)
             _rate_axis(axis, rates)
             if metric != "accuracy":
@@ -195,7 +119,7 @@ def methods_by_rate(table: pd.DataFrame, metrics: Sequence[str], name: str) -> s
         handles, labels = axes[0, 0].get_legend_handles_labels()
         axes[0, 0].figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False)
 
-    return _svg(draw, 1, len(metrics), name, height=3.6)
+    return svg(draw, 1, len(metrics), name, height=3.6)
 
 
 def scatters(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], name: str) -> str:
@@ -222,17 +146,17 @@ def scatters(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], name: str) -
             axis.set_xlabel(_brief(across))
             axis.set_title(_correlation(known[across], known[up]), fontweight="normal")
             if place == 0 or pairs[place - 1][1] != up:
-                axis.set_ylabel(NAMES[up])
+                axis.set_ylabel(told(up).axis)
 
-    return _svg(draw, 1, len(pairs), name, height=3.0)
+    return svg(draw, 1, len(pairs), name, height=3.0)
 
 
 def _scale(axis: Axes, own: Axis, metric: str, values: pd.Series) -> None:
     """Logarithmic where that suits the measure, shares in percent."""
-    if metric in LOGARITHMIC and len(values) and (values > 0).all():
+    if told(metric).logarithmic and len(values) and (values > 0).all():
         (axis.set_xscale if own is axis.xaxis else axis.set_yscale)("log")
         _plain_ticks(own)
-    if metric in SHARES:
+    if told(metric).in_percent:
         own.set_major_formatter(PERCENT)
 
 
@@ -278,7 +202,7 @@ def trade_off(table: pd.DataFrame, name: str) -> str:
         axis.set_ylabel("overall accuracy")
         axis.figure.legend(loc="outside right upper", frameon=False)
 
-    return _svg(draw, 1, 1, name, height=3.8, least=8.0)
+    return svg(draw, 1, 1, name, height=3.8, least=8.0)
 
 
 def pareto_front(cost: Any, gain: Any) -> Any:
@@ -322,11 +246,11 @@ def heat_map(table: pd.DataFrame, metric: str, label: str, name: str) -> str:
             tick.set_ha("right")
 
     height = 1.5 + 0.34 * len(table)
-    return _svg(draw, 1, 1, name, height=height, least=min(WIDEST, 3.6 + 0.62 * table.shape[1]))
+    return svg(draw, 1, 1, name, height=height, least=min(WIDEST, 3.6 + 0.62 * table.shape[1]))
 
 
 def _annotations(table: pd.DataFrame, metric: str) -> Any:
-    if metric in SHARES:
+    if metric == "share":
         return table.map(lambda value: "" if pd.isna(value) else number(value, metric)).to_numpy()
     # Equal decimals, so that the eye compares lengths: three digits of the largest value.
     largest = float(np.nanmax(np.abs(table.to_numpy(float))))
@@ -374,7 +298,7 @@ def distributions(
         axis.set_xlabel("margin: negative where the prediction is wrong")
         axis.figure.legend(loc="outside upper left", ncols=2, frameon=False)
 
-    return _svg(draw, 1, 1, name, height=1.3 + 0.36 * len(groups), least=8.4)
+    return svg(draw, 1, 1, name, height=1.3 + 0.36 * len(groups), least=8.4)
 
 
 def dumbbells(
@@ -406,12 +330,12 @@ def dumbbells(
                              "high": row[f"{side}_ci_high"]}  # fmt: skip
                     text = f"{short(group, 60)}, {labels[place]}: {_told(found, metric)}"
                     tips.add(axis, row[side], where + (0.14 if place == 0 else -0.14), text)
-            if metric in LOGARITHMIC and (own[["baseline", "candidate"]].min().min() > 0):
+            if told(metric).logarithmic and (own[["baseline", "candidate"]].min().min() > 0):
                 axis.set_xscale("log")
                 _plain_ticks(axis.xaxis)
             axis.set_yticks(places, [short(group, 22) for group in groups])
-            axis.set_title(_brief(metric) if len(metrics) > 2 else NAMES[metric])
-            if metric in SHARES:
+            axis.set_title(_brief(metric) if len(metrics) > 2 else told(metric).axis)
+            if told(metric).in_percent:
                 axis.xaxis.set_major_formatter(PERCENT)
             if metric in ("excess_risk", "excess_accuracy_gap"):
                 axis.axvline(0.0, color="#8c95a3", linewidth=0.8)
@@ -420,7 +344,7 @@ def dumbbells(
         handles, names = axes[0, 0].get_legend_handles_labels()
         axes[0, 0].figure.legend(handles, names, loc="outside upper left", ncols=2, frameon=False)
 
-    return _svg(draw, 1, len(metrics), name, height=1.1 + 0.34 * len(groups))
+    return svg(draw, 1, len(metrics), name, height=1.1 + 0.34 * len(groups))
 
 
 def reliability(
@@ -450,7 +374,7 @@ def reliability(
             handles, labels, loc="outside right upper", alignment="left", frameon=False
         )
 
-    return _svg(draw, 1, len(names), name, height=3.3, share="row")
+    return svg(draw, 1, len(names), name, height=3.3, share="row")
 
 
 def _reliability_line(
@@ -473,76 +397,6 @@ def _reliability_line(
         right, sure = (number(row[key], "accuracy") for key in ("accuracy", "confidence"))
         text = f"{who}: {right} right at confidence {sure}, {row['n']} samples"
         tips.add(axis, row["confidence"], row["accuracy"], text)
-
-
-def _brief(metric: str) -> str:
-    """The name of a metric where many panels stand side by side."""
-    return NAMES[metric].replace(" to the boundary", "").replace("largest eigenvalue ", "")
-
-
-def short(name: object, most: int) -> str:
-    """A name cut to a length that a figure can hold, on one line."""
-    text = " ".join(str(name).split()) or "(empty)"
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _svg(
-    draw: Callable[[Any, Tips], None],
-    rows: int,
-    columns: int,
-    name: str,
-    height: float = 2.9,
-    share: Literal["none", "row", "col"] = "none",
-    least: float = 6.4,
-) -> str:
-    """Draw on a grid of axes and return the SVG; its ids carry the name, so that none clash."""
-    style = sns.axes_style("whitegrid") | STYLE | {"svg.hashsalt": name}
-    with mpl.rc_context(style), warnings.catch_warnings():
-        # A name in a script that the font lacks shows as boxes here; the tables have it whole.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        figure = Figure(
-            figsize=(max(least, min(WIDEST, 5.2 * columns)), min(TALLEST, height * rows)),
-            layout="constrained",
-        )
-        axes = figure.subplots(rows, columns, squeeze=False, sharey=share, sharex=False)
-        tips = Tips()
-        draw(axes, tips)
-        for axis in axes.flat:
-            sns.despine(ax=axis)
-        _fit_ticks(axes, figure.get_figwidth() / columns)
-        buffer = StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = _named_apart(text, name)
-    text = _slim(text)
-    return tips.into(text, figure)
-
-
-def _named_apart(svg: str, name: str) -> str:
-    """Ids that start with the figure's name: two figures on a page would clash. Unused ones go."""
-    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
-
-    def own(found: re.Match[str]) -> str:
-        identity = found[1]
-        if identity.startswith(f"{name}-"):
-            return found[0]
-        return f' id="{name}-{identity}"' if identity in used else ""
-
-    svg = re.sub(r' id="([^"]+)"', own, svg)
-    return re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
-
-
-def _slim(svg: str) -> str:
-    """The same picture of fewer elements, with coordinates to a hundredth of a point."""
-    svg = re.sub(r"(?<=[ML ])-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", svg)
-    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
-    svg = re.sub(r"\s*\n\s*", "\n", svg)
-    # Groups that say nothing, from the innermost outwards.
-    bare = re.compile(r"<g>((?:(?!</?g[ >]).)*)</g>\n", re.DOTALL)
-    while bare.search(svg):
-        svg = bare.sub(r"\1", svg)
-    return svg
 
 
 def _lines(
@@ -655,9 +509,9 @@ def _error_bars(value: pd.Series, low: pd.Series, high: pd.Series) -> Any:
 
 def _decorate(axis: Axes, metric: str, rates: Sequence[float]) -> None:
     _rate_axis(axis, rates)
-    if metric in SHARES:
+    if told(metric).in_percent:
         axis.yaxis.set_major_formatter(PERCENT)
-    if metric in LOGARITHMIC:
+    if told(metric).logarithmic:
         axis.set_yscale("log")
         _plain_ticks(axis.yaxis)
     if metric in ("excess_risk", "excess_accuracy_gap"):
@@ -673,16 +527,8 @@ def _plain_ticks(axis: Axis) -> None:
 def _rate_axis(axis: Axes, rates: Sequence[float]) -> None:
     """Rates at even steps: the high ones, where the harm is, would else lie on one another."""
     axis.set_xticks(range(len(rates)), ["dense" if rate == 0 else percent(rate) for rate in rates])
-    axis.set_xlabel("weights removed")
+    axis.set_xlabel(RATE)
     axis.grid(visible=False, axis="x")
-
-
-def _fit_ticks(axes: Any, width: float) -> None:
-    """Stand the names of the rates upright where a panel of so many inches is too narrow."""
-    for axis in axes.flat:
-        labels = [label.get_text() for label in axis.get_xticklabels()]
-        if axis.get_xlabel() == "weights removed" and len(labels) > 1.8 * width:
-            axis.tick_params(axis="x", labelrotation=90)
 
 
 def _legend(axis: Axes, emphasised: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.findings.results import MOST_PIXELS, Results, broken
-from audit.report.tables import number
+from audit.findings.words import named, number
 
 PEOPLE = ("utkface", "fairface")
 NOT_PEOPLE = ("digits",)
@@ -42,7 +42,7 @@ def strips(results: Results) -> list[Strip]:
         samples = results.samples
         own = samples[(samples["model"] == model) & (samples["group"] == group)]
         lost = int(broken(own).sum())
-        title = f"Group {group or '(empty)'} under {model}: {lost:,} of {len(own):,} samples broken"
+        title = f"Group {named(group)} under {model}: {lost:,} of {len(own):,} samples broken"
         if len(rows) < lost:
             title += f", the {len(rows)} most confident mistakes"
         found.append(Strip(title, [_picture(row) for row in rows.to_dict("records")]))

@@ -16,7 +16,8 @@ from audit.errors import AuditError
 from audit.escaping import visible_lines
 from audit.files import replacing, write_atomically
 from audit.findings.results import Results
-from audit.report.view import DEFINITIONS, View, anchor, defined_as, make_view, on_paper
+from audit.metrics import DEFINITIONS
+from audit.report.view import View, anchor, defined_as, make_view, on_paper
 
 POLICY = "content-security-policy-of-this-page"
 """Stands in the template until the page is whole, whose hashes are then known."""

@@ -9,7 +9,8 @@ import pandas as pd
 
 from audit.findings.results import Results, broken
 from audit.findings.verdict import shown_models
-from audit.report.tables import DASH, Cell, Table, TableRow, interval, number
+from audit.findings.words import DASH, interval, named, number
+from audit.report.tables import Cell, Table, TableRow
 
 MOST_CHANGES = 3
 
@@ -26,7 +27,7 @@ def prediction_tables(results: Results) -> list[Table]:
 def _rate_table(rates: pd.DataFrame) -> Table:
     rows = []
     for (model, group), own in rates.groupby(["model", "group"], sort=False):
-        cells = [_text(str(group) or "(empty)"), _text(str(own["class"].iloc[0]))]
+        cells = [_text(named(group)), _text(str(own["class"].iloc[0]))]
         for row in own.to_dict("records"):
             between = interval(row["ci_low"], row["ci_high"], "accuracy")
             told = f"{between} of {row['n']:,}" if between else "of 0"
@@ -80,7 +81,7 @@ def _change_table(results: Results, models: Sequence[str]) -> Table:
             wrong = own[broken(own)]
             if not wrong.empty:
                 lost = Cell(f"{len(wrong):,}", f"of {len(own):,}")
-                cells = [_text(str(group) or "(empty)"), lost, _text(_changes(wrong))]
+                cells = [_text(named(group)), lost, _text(_changes(wrong))]
                 rows.append(TableRow(str(model), cells))
     note = "Samples right under the dense network: true class → what the pruned network says."
     columns = ["model", "group", "broken", "most frequent changes"]
@@ -93,7 +94,7 @@ def _changes(wrong: pd.DataFrame) -> str:
 
 
 def _end(row: pd.Series) -> str:
-    return f"{row['group'] or '(empty)'}, of {row['n']:,}"
+    return f"{named(row['group'])}, of {row['n']:,}"
 
 
 def _text(text: str) -> Cell:

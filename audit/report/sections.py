@@ -8,23 +8,32 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from audit.findings.results import Results
 from audit.findings.verdict import (
-    BEYOND_ROUNDING,
     ODDS,
     beyond_chance,
-    label,
     overall_table,
-    percent,
 )
+from audit.findings.words import label, labels, percent
+from audit.metrics import METRICS, shown
 from audit.report import figures
-from audit.report.figures import Drawing
 from audit.report.gallery import Strip
+from audit.report.shaping import (
+    BINS,
+    MOST_EMPHASISED,
+    bars,
+    before_and_after,
+    bins,
+    by_rate,
+    emphasised,
+    over_seeds,
+    overall_by_rate,
+    wide,
+)
+from audit.report.svg import Drawing, short
 from audit.report.tables import Table, comparison_tables, group_table, model_table
 
-CAUSES = ("gradient_norm", "hessian_max_eigenvalue", "boundary_closeness", "input_distance")
 RELATIONS = (
     ("group_size", "gradient_norm"),
     ("accuracy", "gradient_norm"),
@@ -33,10 +42,7 @@ RELATIONS = (
     ("gradient_norm", "hessian_max_eigenvalue"),
 )
 """What Tran et al. (2022) relate: pairs of measures of the groups under the dense network."""
-AFTER = ("accuracy", "gradient_norm", "boundary_closeness", "expected_calibration_error")
-"""What a fairness constraint may change, beside the harm itself."""
-BINS = 5
-"""Bins of confidence: few, since a group may be small."""
+SIDE_BY_SIDE = ("max_excess_accuracy_gap", "equalized_odds_difference", "accuracy")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -75,7 +81,7 @@ class _Study:
 
     def __init__(self, results: Results, pruned: Sequence[dict[str, Any]]) -> None:
         self.results, self.record = results, results.record
-        self.named = results.groups.assign(label=_labels(results.groups))
+        self.named = results.groups.assign(label=labels(results.groups))
         self.methods = list(dict.fromkeys(label(model) for model in pruned))
         self.baseline = self.methods[0]
         self.rate = max(model["rate"] for model in pruned if label(model) == self.baseline)
@@ -84,27 +90,25 @@ class _Study:
             for method in self.methods
             if any(label(m) == method and m["rate"] == self.rate for m in pruned)
         ]
-        self.emphasised = _emphasised(self.named, self.rate, self.baseline)
-        self.points = _by_rate(self.named, self.methods[: figures.MOST_METHODS])
+        self.emphasised = emphasised(self.named, self.rate, self.baseline)
+        self.points = by_rate(self.named, self.methods[: figures.MOST_METHODS])
         table = overall_table(self.record["overall"], self.record["models"])
-        self.overall = _overall_by_rate(table)
-        self.judged = [
-            metric for metric in figures.SIDE_BY_SIDE if metric != ODDS or beyond_chance(table)
-        ]
-        self.bars = _bars(self.record)
+        self.overall = overall_by_rate(table)
+        self.judged = [metric for metric in SIDE_BY_SIDE if metric != ODDS or beyond_chance(table)]
+        self.bars = bars(self.record)
 
     def harm(self) -> Section:
         """The harm against the rate, and the methods side by side."""
         drawn = [
             Drawing(
                 figures.groups_by_rate(
-                    self.points, ("accuracy", "excess_risk"), self.emphasised, "groups"
+                    self.points, shown("harm by rate"), self.emphasised, "groups"
                 ),
                 f"Accuracy and excess risk of every group against the pruning rate, for "
                 f"{', '.join(self.methods[: figures.MOST_METHODS])}; the groups that lose most are "
                 f"{', '.join(self.emphasised)}.",
                 "Accuracy and excess risk of every group as weights are removed. Coloured are the "
-                f"groups, at most {figures.MOST_EMPHASISED}, whose excess accuracy gap at "
+                f"groups, at most {MOST_EMPHASISED}, whose excess accuracy gap at "
                 f"{percent(self.rate)} lies above zero with its whole interval, first of all under "
                 f"{self.baseline}, or else the one with the largest gap; bars are {self.bars}. "
                 "Rates stand at even steps.",
@@ -112,7 +116,7 @@ class _Study:
             ),
             Drawing(
                 figures.methods_by_rate(self.overall, self.judged, "methods"),
-                f"{', '.join(figures.SIDE_BY_SIDE[metric] for metric in self.judged)} against the "
+                f"{', '.join(figures.overall_title(metric) for metric in self.judged)} against the "
                 f"pruning rate, for {', '.join(self.methods)}.",
                 "Fairness and accuracy of the methods side by side; of gaps and differences lower "
                 f"is fairer. Bars are {self.bars}.",
@@ -135,7 +139,7 @@ class _Study:
     def _groups(self) -> list[tuple[str, str]]:
         """Every group with the class of its lines, for readers who pick out their own."""
         names = [str(group) for group in self.named["group"].cat.categories]
-        return [(figures.group_class(name), figures.short(name, 40)) for name in names]
+        return [(figures.group_class(name), short(name, 40)) for name in names]
 
     def _trade_off(self) -> pd.DataFrame:
         own = self.overall[self.overall["rate"] == self.rate].set_index(["method", "metric"])
@@ -155,14 +159,16 @@ class _Study:
 
     def why(self) -> Section:
         """The measures that the papers hold to cause the harm, and the layers it comes from."""
-        known = [cause for cause in CAUSES if (self.named["metric"] == cause).any()]
+        known = [
+            cause for cause in shown("causes by rate") if (self.named["metric"] == cause).any()
+        ]
         lead = (
             "Tran et al. (2022) trace the harm to two causes: groups whose loss is steep (gradient "
             "norm) or strongly curved (λ_max) where the dense network stands, and which lie close "
             "to the decision boundary. A correlation over a few groups is a hint, not a proof."
         )
         drawn = []
-        before = _wide(self.named[self.named["method"] == "dense"])
+        before = wide(self.named[self.named["method"] == "dense"])
         if not before.empty:
             drawn = self._relations(before, known)
         drawn.append(
@@ -178,7 +184,7 @@ class _Study:
         return Section("Why: slope, curvature and closeness to the boundary", lead, drawn)
 
     def _relations(self, before: pd.DataFrame, known: Sequence[str]) -> list[Drawing]:
-        harmed = _wide(self._rows(self.baseline))
+        harmed = wide(self._rows(self.baseline))
         if "excess_risk" not in harmed:
             return []
         with_harm = before[list(known)].join(harmed["excess_risk"]).reset_index()
@@ -195,13 +201,13 @@ class _Study:
         for up, name in (("gradient_norm", "slopes"), ("hessian_max_eigenvalue", "curvatures")):
             own = [pair for pair in pairs if pair[1] == up]
             if own:
-                what = [figures.NAMES[across] for across, _ in own]
+                what = [METRICS[across].axis for across, _ in own]
                 drawn.append(
                     Drawing(
                         figures.scatters(before.reset_index(), own, name),
-                        f"{figures.NAMES[up]} of every group under the dense network against "
+                        f"{METRICS[up].axis} of every group under the dense network against "
                         f"{', '.join(what)}.",
-                        f"{figures.NAMES[up].capitalize()} against {' and '.join(what)}, all under "
+                        f"{METRICS[up].axis.capitalize()} against {' and '.join(what)}, all under "
                         "the dense network.",
                     )
                 )
@@ -217,15 +223,17 @@ class _Study:
         if fairest == self.baseline:
             return Section("")
         sides = [
-            _over_seeds(self._rows(method), ["group", "metric"]).set_index(["group", "metric"])
+            over_seeds(self._rows(method), ["group", "metric"]).set_index(["group", "metric"])
             for method in (self.baseline, fairest)
         ]
-        shown = [
-            m for m in AFTER if all((side.index.get_level_values(1) == m).any() for side in sides)
+        changed = [
+            m
+            for m in shown("constraint")
+            if all((side.index.get_level_values(1) == m).any() for side in sides)
         ]
         rows = []
         for group in self.named["group"].cat.categories:
-            for metric in shown:
+            for metric in changed:
                 if not all((group, metric) in side.index for side in sides):
                     continue
                 row: dict[str, Any] = {"group": str(group), "metric": metric}
@@ -235,8 +243,8 @@ class _Study:
                             f"{name}_ci_high": found["high"]}  # fmt: skip
                 rows.append(row)
         drawn = Drawing(
-            figures.dumbbells(pd.DataFrame(rows), shown, (self.baseline, fairest), "constraint"),
-            f"{', '.join(figures.NAMES[m] for m in shown)} of every group under {self.baseline} "
+            figures.dumbbells(pd.DataFrame(rows), changed, (self.baseline, fairest), "constraint"),
+            f"{', '.join(METRICS[m].axis for m in changed)} of every group under {self.baseline} "
             f"and {fairest} at {percent(self.rate)}.",
             f"Every group at {percent(self.rate)} under {self.baseline} and under {fairest}, the "
             f"constrained method with the smallest largest gap; bars are {self.bars}.",
@@ -305,15 +313,15 @@ def comparison_sections(results: Results) -> list[Section]:
         pair = (names[0], candidate)
         drawn = []
         for name, metrics in (
-            ("harm", ("accuracy", "excess_accuracy_gap", "excess_risk")),
-            ("causes", ("gradient_norm", "boundary_closeness", "expected_calibration_error")),
+            ("harm", shown("harm compared")),
+            ("causes", shown("causes compared")),
         ):
-            shown = [metric for metric in metrics if metric in set(own["metric"])]
-            if shown:
-                what = ", ".join(figures.NAMES[metric] for metric in shown)
+            metrics = [metric for metric in metrics if metric in set(own["metric"])]
+            if metrics:
+                what = ", ".join(METRICS[metric].axis for metric in metrics)
                 drawn.append(
                     Drawing(
-                        figures.dumbbells(own, shown, pair, f"dumbbells-{name}-{place}"),
+                        figures.dumbbells(own, metrics, pair, f"dumbbells-{name}-{place}"),
                         f"{what} of every group under {pair[0]} and {pair[1]}.",
                         f"{what[0].upper()}{what[1:]} of every group under both networks, with "
                         "95 % intervals over samples.",
@@ -337,17 +345,6 @@ def comparison_sections(results: Results) -> list[Section]:
     if drawn:
         sections.append(Section("Layer by layer", figures=drawn))
     return sections
-
-
-def _wide(rows: pd.DataFrame) -> pd.DataFrame:
-    """Measures of the groups that are large enough, a row a group: means over seeds, and sizes."""
-    rows = rows[rows["flag"] == ""]
-    cells = rows.groupby(["group", "metric"], observed=True)["value"].mean()
-    means = pd.DataFrame(cells.unstack("metric"))
-    sizes = rows[rows["metric"] == "accuracy"].groupby("group", observed=True)["n"].max()
-    found: pd.DataFrame = means.assign(group_size=sizes.reindex(means.index))
-    found.index = found.index.astype(str)
-    return found
 
 
 def _attribution(
@@ -428,9 +425,9 @@ def _calibration(
     rows = []
     for side, model in enumerate(models):
         own = samples[samples["model"] == model]
-        rows += _bins(own, side, None)
+        rows += bins(own, side, None)
         for group in emphasised:
-            rows += _bins(own[own["group"].astype(str) == group], side, group)
+            rows += bins(own[own["group"].astype(str) == group], side, group)
     if not rows:
         return []
     drawn = [
@@ -444,7 +441,7 @@ def _calibration(
         )
     ]
     metrics = ("expected_calibration_error", "boundary_closeness")
-    wide = _before_and_after(groups, models, metrics)
+    wide = before_and_after(groups, models, metrics)
     if wide["metric"].nunique() == len(metrics):
         drawn.append(
             Drawing(
@@ -456,99 +453,3 @@ def _calibration(
             )
         )
     return drawn
-
-
-def _bins(samples: pd.DataFrame, side: int, group: str | None) -> list[dict[str, Any]]:
-    """Confidence and accuracy of bins of equal numbers of samples, the least sure first."""
-    if len(samples) < BINS:
-        return []
-    ordered = samples.sort_values("confidence", kind="stable")
-    right = (ordered["label"] == ordered["prediction"]).to_numpy()
-    rows = []
-    for chosen in np.array_split(np.arange(len(ordered)), BINS):
-        # As audit.measure.wilson_interval, which would load torch; a report is drawn without it.
-        share = binomtest(int(right[chosen].sum()), len(chosen)).proportion_ci(method="wilson")
-        rows.append(
-            {"side": side, "group": group, "n": len(chosen), "accuracy": right[chosen].mean(),
-             "confidence": ordered["confidence"].to_numpy()[chosen].mean(),
-             "low": share.low, "high": share.high}
-        )  # fmt: skip
-    return rows
-
-
-def _before_and_after(
-    groups: pd.DataFrame, models: tuple[str, str], metrics: Sequence[str]
-) -> pd.DataFrame:
-    """Metrics of every group under two networks, as dumbbells take them."""
-    keys = ["group", "metric"]
-    sides = []
-    for side, model in zip(("baseline", "candidate"), models, strict=True):
-        own = groups[(groups["model"] == model) & groups["metric"].isin(metrics)]
-        names = {"value": side, "ci_low": f"{side}_ci_low", "ci_high": f"{side}_ci_high"}
-        sides.append(own.rename(columns=names).set_index(keys)[list(names.values())])
-    return sides[0].join(sides[1], how="inner").reset_index()
-
-
-def _labels(groups: pd.DataFrame) -> np.ndarray:
-    methods, constraints = groups["method"].astype(str), groups["constraint"].astype(str)
-    return np.where(constraints == "none", methods, methods + " (" + constraints + ")")
-
-
-def _emphasised(named: pd.DataFrame, rate: float, baseline: str) -> list[str]:
-    """The groups that lose most at the rate, in declared order; first those of the baseline.
-
-    Those whose gap lies above zero with its whole interval; where there is none, the largest gap.
-    """
-    rows = named[
-        (named["rate"] == rate) & (named["metric"] == "excess_accuracy_gap") & (named["flag"] == "")
-    ]
-    means = rows.groupby(["label", "group"], observed=True)["value"].mean()
-    largest = means.groupby("group", observed=True).max().sort_values(ascending=False)
-    harmed = rows[rows["ci_low"] > BEYOND_ROUNDING]
-    first = set(harmed.loc[harmed["label"] == baseline, "group"])
-    worst = sorted(set(harmed["group"]), key=lambda group: (group not in first, -largest[group]))
-    chosen = worst[: figures.MOST_EMPHASISED] or list(largest.index[:1])
-    order = list(named["group"].cat.categories)
-    return sorted((str(group) for group in chosen), key=order.index)
-
-
-def _by_rate(named: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
-    """Group values by method and rate, the dense network at rate 0 of each; mean over seeds."""
-    keys = ["label", "rate", "group", "metric"]
-    rows = _over_seeds(named.assign(group=named["group"].astype(str)), keys)
-    dense = rows[rows["label"] == "dense"]
-    parts = [
-        pd.concat([dense, rows[rows["label"] == method]]).assign(method=method)
-        for method in methods
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def _overall_by_rate(table: pd.DataFrame) -> pd.DataFrame:
-    table = table.astype({"ci_low": float, "ci_high": float})
-    rows = _over_seeds(table, ["method", "rate", "metric"])
-    return rows[rows["method"] != "dense"]
-
-
-def _over_seeds(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Value with low and high: the interval of one seed, or mean ± deviation of several."""
-    table = table.replace([np.inf, -np.inf], np.nan)
-    grouped = table.groupby(keys, observed=True, sort=False)
-    found = grouped.agg(
-        value=("value", "mean"),
-        spread=("value", "std"),
-        count=("value", "size"),
-        low=("ci_low", "mean"),
-        high=("ci_high", "mean"),
-    ).reset_index()
-    several = found["count"] > 1
-    found.loc[several, "low"] = (found["value"] - found["spread"])[several]
-    found.loc[several, "high"] = (found["value"] + found["spread"])[several]
-    return found
-
-
-def _bars(record: dict[str, Any]) -> str:
-    seeds = len({model["seed"] for model in record["models"]})
-    return (
-        f"one standard deviation over {seeds} seeds" if seeds > 1 else "95 % intervals over samples"
-    )

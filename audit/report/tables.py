@@ -9,29 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.findings.verdict import BEYOND_ROUNDING, percent
+from audit.findings.verdict import BEYOND_ROUNDING
+from audit.findings.words import DASH, bare, interval, named, number, percent
+from audit.metrics import METRICS, metric, shown
 
-GROUP_METRICS = {
-    "accuracy": "accuracy",
-    "excess_accuracy_gap": "excess accuracy gap (points)",
-    "excess_risk": "excess risk (nats)",
-    "gradient_norm": "gradient norm",
-    "hessian_max_eigenvalue": "largest eigenvalue λ_max",
-    "boundary_closeness": "closeness to boundary",
-    "input_distance": "input distance",
-    "broken": "broken by pruning",
-    "mended": "mended",
-    "expected_calibration_error": "calibration error",
-}
-SHARES = ("accuracy", "broken", "mended", "expected_calibration_error")
-POINTS = (
-    "excess_accuracy_gap",
-    "max_excess_accuracy_gap",
-    "accuracy_violation",
-    "excess_accuracy_gap_range",
-)
-"""Differences of shares: shown in points, not in percent, which would be read as relative."""
-DASH = "–"
 MOST_CHARACTERS = 32
 PADDING = 2.0
 """The width that a column of a printed table has beside its text, in characters."""
@@ -87,46 +68,18 @@ class Table:
         return PADDING + max(head, min(longest, MOST_CHARACTERS))
 
 
-def number(value: Any, metric: str, signed: bool = False) -> str:
-    """A value at the precision of the report: shares in percent, others to three digits."""
-    return _written(value, metric, signed).replace("-", "−")
-
-
-def _written(value: Any, metric: str, signed: bool) -> str:
-    if value is None or pd.isna(value):
-        return DASH
-    sign = "+" if signed else ""
-    if np.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    if metric in SHARES + POINTS:
-        # Adding zero turns the −0.0 of a small negative difference into 0.0.
-        text = f"{round(100 * value, 1) + 0.0:{sign}.1f}"
-        return f"{text} %" if metric in SHARES and not signed else text
-    if value == 0:
-        return "0"
-    return f"{value:{sign}#.3g}".rstrip(".") if abs(value) < 999.5 else f"{value:{sign},.0f}"
-
-
-def interval(low: Any, high: Any, metric: str) -> str:
-    """An interval in brackets, or nothing where it is unknown."""
-    if low is None or high is None or pd.isna(low) or pd.isna(high):
-        return ""
-    return f"[{number(low, metric).removesuffix(' %')}, {number(high, metric).removesuffix(' %')}]"
-
-
 def group_table(groups: pd.DataFrame, title: str, note: str = "") -> Table:
     """Every group under one method and rate: n, and each metric with its interval.
 
     With several seeds: the mean over seeds and its standard deviation instead of the interval.
     """
-    metrics = [metric for metric in GROUP_METRICS if (groups["metric"] == metric).any()]
+    metrics = [name for name in shown("every group") if (groups["metric"] == name).any()]
     rows = []
     for group, own in groups.groupby("group", observed=True):
         cells = [Cell(f"{int(own['n'].max()):,}")]
-        for metric in metrics:
-            cells.append(_group_cell(own[own["metric"] == metric], metric))
-        rows.append(TableRow(str(group) or "(empty)", cells, str(own["flag"].iloc[0])))
-    return Table(title, ["group", "n", *(GROUP_METRICS[metric] for metric in metrics)], rows, note)
+        cells += [_group_cell(own[own["metric"] == name], name) for name in metrics]
+        rows.append(TableRow(named(group), cells, str(own["flag"].iloc[0])))
+    return Table(title, ["group", "n", *(METRICS[name].head for name in metrics)], rows, note)
 
 
 def _group_cell(rows: pd.DataFrame, metric: str) -> Cell:
@@ -134,7 +87,7 @@ def _group_cell(rows: pd.DataFrame, metric: str) -> Cell:
     if len(rows) > 1:
         # An infinite distance (a flat network) has no spread.
         finite = bool(np.isfinite(values).all())
-        spread = number(values.std() if finite else None, metric).removesuffix(" %")
+        spread = bare(values.std() if finite else None, metric)
         return Cell(number(values.mean(), metric), f"± {spread}")
     row = rows.iloc[0]
     harmed = (
@@ -146,11 +99,7 @@ def _group_cell(rows: pd.DataFrame, metric: str) -> Cell:
 
 def model_table(models: Sequence[dict[str, Any]], overall: Sequence[dict[str, Any]]) -> Table:
     """Every network: measured sparsity, size, accuracy, and the gaps over its groups."""
-    columns = {
-        "accuracy": "accuracy",
-        "max_excess_accuracy_gap": "largest excess accuracy gap (points)",
-        "fairness_violation": "fairness violation ξ (nats)",
-    }
+    columns = ("accuracy", "max_excess_accuracy_gap", "fairness_violation")
     known = {(row["model"], row["metric"]): row for row in overall}
     rows = []
     for model in models:
@@ -159,12 +108,10 @@ def model_table(models: Sequence[dict[str, Any]], overall: Sequence[dict[str, An
             Cell(f"{model['surviving_parameters']:,}"),
             Cell(f"{model['steps']:,}"),
         ]
-        for metric in columns:
-            row = known.get((model["name"], metric))
-            cells.append(_overall_cell(row, metric))
+        cells += [_overall_cell(known.get((model["name"], name)), name) for name in columns]
         rows.append(TableRow(model["name"], cells))
-    names = ["model", "sparsity, measured", "parameters left", "steps", *columns.values()]
-    return Table("Models", names, rows)
+    names = ["model", "sparsity, measured", "parameters left", "steps"]
+    return Table("Models", [*names, *(METRICS[name].head for name in columns)], rows)
 
 
 def network_table(models: Sequence[dict[str, Any]]) -> Table:
@@ -204,7 +151,7 @@ def _overall_cell(row: dict[str, Any] | None, metric: str) -> Cell:
         return Cell(DASH)
     text = number(row["value"], metric)
     if row["group"] is not None and row["value"] > 0:
-        text += f" (group {row['group'] or '(empty)'})"
+        text += f" (group {named(row['group'])})"
     return Cell(text, interval(row["ci_low"], row["ci_high"], metric))
 
 
@@ -213,14 +160,11 @@ def eigenvalue_table(groups: pd.DataFrame) -> Table:
     rows = []
     found = groups[groups["metric"].str.startswith("hessian_") & (groups["n"] > 0)]
     for row in found.to_dict("records"):
-        end = {"hessian_max_eigenvalue": "largest", "hessian_min_eigenvalue": "smallest"}.get(
-            row["metric"], row["metric"].removeprefix("hessian_eigenvalue_") + "."
-        )
         cells = [
             Cell(str(row["group"]), style="text"),
-            Cell(end, style="text"),
+            Cell(metric(row["metric"]).title, style="text"),
             Cell(f"{row['n']:,}"),
-            Cell(number(row["value"], ""), interval(row["ci_low"], row["ci_high"], "")),
+            Cell(number(row["value"]), interval(row["ci_low"], row["ci_high"])),
             Cell(DASH if pd.isna(row["residual"]) else f"{row['residual']:.1e}"),
             Cell(DASH if pd.isna(row["error"]) else f"{row['error']:.1e}"),
             Cell(DASH if pd.isna(row["products"]) else f"{row['products']:.0f}"),
@@ -231,9 +175,9 @@ def eigenvalue_table(groups: pd.DataFrame) -> Table:
     columns = [
         "model",
         "group",
-        "end",
-        "n",
         "eigenvalue",
+        "n",
+        "value",
         "residual",
         "estimated error",
         "products",
@@ -247,13 +191,14 @@ def comparison_tables(records: Sequence[dict[str, Any]], names: Sequence[str]) -
     """One table a metric: baseline | candidate | difference, group by group."""
     table = pd.DataFrame(list(records))
     found = []
-    for metric, title in GROUP_METRICS.items():
-        own = table[table["metric"] == metric]
+    for name in shown("every group"):
+        own = table[table["metric"] == name]
         if own.empty:
             continue
-        rows = [_comparison_row(row, metric) for row in own.to_dict("records")]
-        unit = " (points)" if metric in SHARES else ""
+        rows = [_comparison_row(row, name) for row in own.to_dict("records")]
+        unit = " (points)" if METRICS[name].unit == "share" else ""
         columns = ["group", "n", *names, f"difference{unit}"]
+        title = METRICS[name].head
         found.append(Table(title[0].upper() + title[1:], columns, rows))
     return found
 
@@ -274,7 +219,7 @@ def _comparison_row(row: dict[Any, Any], metric: str) -> TableRow:
     flagged = row["flag"] != ""
     style = "worse" if worse and not flagged else ""
     cells.append(Cell(difference, interval(low, high, metric), style))
-    return TableRow(row["group"] or "(empty)", cells, row["flag"])
+    return TableRow(named(row["group"]), cells, row["flag"])
 
 
 def layer_table(models: Sequence[dict[str, Any]]) -> Table:
@@ -292,7 +237,7 @@ def size_table(data: dict[str, Any]) -> Table:
     """Samples per group and split."""
     splits = [key for key in data["groups"][0] if key != "group"]
     rows = [
-        TableRow(row["group"] or "(empty)", [Cell(f"{row[split]:,}") for split in splits])
+        TableRow(named(row["group"]), [Cell(f"{row[split]:,}") for split in splits])
         for row in data["groups"]
     ]
     return Table(f"Samples per {data['attribute']} and split", ["group", *splits], rows)

@@ -14,8 +14,9 @@ from rich.table import Table
 from audit.escaping import printable
 from audit.findings.results import Results
 from audit.findings.verdict import BEYOND_ROUNDING
+from audit.findings.words import interval, number
 from audit.report.tables import Table as Contents
-from audit.report.tables import interval, model_table, number
+from audit.report.tables import model_table
 
 WIDE = ("parameters left", "steps", "fairness violation ξ (nats)")
 SIDES = ("baseline", "candidate")

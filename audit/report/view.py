@@ -9,126 +9,13 @@ from typing import Any
 
 from audit.findings.results import Results
 from audit.findings.verdict import judged_models
+from audit.metrics import definition_of
 from audit.report.evidence import attribution_table, cause_table, exemplar_table, gap_table
 from audit.report.facts import Fact, facts
 from audit.report.gallery import strips, whose
 from audit.report.predictions import prediction_tables
 from audit.report.sections import Section, comparison_sections, study_sections
 from audit.report.tables import Table, eigenvalue_table, layer_table, network_table, size_table
-
-DEFINITIONS = (
-    (
-        "Excess risk R(a)",
-        "The mean loss of a group under the pruned network less that under its dense parent, on "
-        "the same samples, in nats; above zero is harm (M1; Tran et al. 2022).",
-    ),
-    (
-        "Excess accuracy gap ψ",
-        "How much more accuracy a group lost than all samples together did (M3; Hashemizadeh et "
-        "al. 2024). Its largest value says who paid most. A largest value over groups is above "
-        "zero even for equal groups, by chance: read it with its interval.",
-    ),
-    (
-        "Fairness violation ξ",
-        "The largest difference of excess risk between two groups (M2; Tran et al. 2022). It "
-        "counts a group that improved as much as one that was hurt.",
-    ),
-    (
-        "Gradient norm",
-        "The length of the mean gradient of the group's loss over all parameters (M5): how steep "
-        "the loss is where the network stands.",
-    ),
-    (
-        "Largest Hessian eigenvalue λ_max",
-        "The strongest upward curvature of the group's loss (M6), for pruned networks over the "
-        "surviving weights; by Lanczos, with the residual ‖Hv − λv‖.",
-    ),
-    (
-        "Closeness to the boundary",
-        "The mean of 1 − Σ p² over the group (M7): 0 where the network is sure, at most 1 − 1/C "
-        "where all C classes are alike. The distance in output space is one less this.",
-    ),
-    (
-        "Input distance",
-        "The mean signed length of the first-order step in the input to the decision boundary "
-        "(M7; the linear step of DeepFool); negative where a sample is misclassified. "
-        "Samples around which the network is flat have no boundary to first order and are not "
-        "counted.",
-    ),
-    (
-        "Calibration error",
-        "How far the network's confidence lies from its accuracy (expected calibration error): "
-        "over bins of confidence, the mean absolute difference of the two, weighted by the samples "
-        "of the bin.",
-    ),
-    (
-        "Broken and mended",
-        "The share of a group's samples that the dense network has right and the pruned one wrong "
-        "(broken), or the other way round (mended).",
-    ),
-    (
-        "Differences of fairness",
-        "Demographic parity: of the shares that are predicted as a class. Equal opportunity: of "
-        "the true positive rates. Equalised odds: of the true or the false positive rates, "
-        "whichever differ more. The largest difference between two groups, over all classes (M4; "
-        "fairlearn).",
-    ),
-    (
-        "Rank correlation ρ",
-        "Spearman's: +1 where two measures order the groups alike, −1 where they order them the "
-        "other way round.",
-    ),
-    (
-        "Exemplars",
-        "Samples that most pruned networks label otherwise than most dense networks do (M13; "
-        "Hooker et al. 2019).",
-    ),
-    (
-        "Intervals",
-        "95 %, over samples. Means: a studentised bootstrap of 2,000 resamples within each group, "
-        "the same resample for both networks, to first order for gradient norms and eigenvalues. "
-        "Shares: Wilson's interval. Drops in accuracy and gaps: Bonett and Price's, combined. "
-        "The largest of several and ranges: an interval of their own, since the bootstrap of a "
-        "maximum is too high. With several seeds, tables and figures show the mean and the spread "
-        "over seeds instead.",
-    ),
-    (
-        "Noise floor",
-        "What a gap between groups would be if all groups were equal, at these sizes: median and "
-        "95th percentile over resamples under equal rates. A gap within its floor is no finding.",
-    ),
-    (
-        "Taylor terms",
-        "Excess risk is slope gᵀδ plus curvature ½δᵀHδ plus a remainder, δ being what pruning and "
-        "fine-tuning changed (M9). The first two add up exactly over the layers.",
-    ),
-    (
-        "Sparsity",
-        "The share of the weights of convolution and linear layers that are exactly zero in the "
-        "file that was loaded, whatever rate was asked for.",
-    ),
-)
-
-
-DEFINED = {
-    "excess accuracy gap": "Excess accuracy gap ψ",
-    "excess risk": "Excess risk R(a)",
-    "fairness violation": "Fairness violation ξ",
-    "gradient norm": "Gradient norm",
-    "eigenvalue": "Largest Hessian eigenvalue λ_max",
-    "closeness": "Closeness to the boundary",
-    "input distance": "Input distance",
-    "calibration error": "Calibration error",
-    "broken": "Broken and mended",
-    "mended": "Broken and mended",
-    "noise floor": "Noise floor",
-    "slope": "Taylor terms",
-    "curvature": "Taylor terms",
-    "ρ": "Rank correlation ρ",
-    "exemplars": "Exemplars",
-    "sparsity": "Sparsity",
-}
-"""Words of a table's head or title, and the definition that they lead to."""
 
 
 def anchor(term: str) -> str:
@@ -138,8 +25,8 @@ def anchor(term: str) -> str:
 
 def defined_as(title: str) -> str | None:
     """Where the page defines what a table's head or title speaks of, if it does."""
-    found = (term for words, term in DEFINED.items() if words in title.lower())
-    return next((anchor(term) for term in found), None)
+    found = definition_of(title)
+    return None if found is None else anchor(found.term)
 
 
 MOST_ON_PAPER = 60

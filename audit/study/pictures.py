@@ -12,7 +12,8 @@ import pandas as pd
 from audit.data.inputs import Inputs
 from audit.errors import AuditError
 from audit.findings.results import MOST_PIXELS, broken
-from audit.findings.verdict import BEYOND_ROUNDING, label
+from audit.findings.verdict import BEYOND_ROUNDING
+from audit.findings.words import label
 
 if TYPE_CHECKING:
     from audit.data.grouped import GroupedData

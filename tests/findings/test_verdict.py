@@ -1,6 +1,7 @@
 import pandas as pd
 
-from audit.findings.verdict import _odds, _points, beyond_chance, compare_verdict, study_verdict
+from audit.findings.verdict import _odds, beyond_chance, compare_verdict, study_verdict
+from audit.findings.words import points
 
 ODDS = "equalized_odds_difference"
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
@@ -131,7 +132,7 @@ def test_of_many_methods_the_verdict_tells_the_first_and_the_best(fake):
 
 
 def test_no_minus_sign_stands_before_a_zero():
-    assert [_points(share, "+") for share in (-0.0004, -0.0006, 0.0)] == ["+0.0", "−0.1", "+0.0"]
+    assert [points(share, "+") for share in (-0.0004, -0.0006, 0.0)] == ["+0.0", "−0.1", "+0.0"]
 
 
 def test_the_floors_said_are_those_that_each_network_is_judged_by():

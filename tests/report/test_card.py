@@ -5,8 +5,8 @@ import pytest
 import yaml
 
 from audit.errors import AuditError
+from audit.findings.words import interval, number
 from audit.report.card import markdown, render_card, write_card
-from audit.report.tables import interval, number
 
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
 HOSTILE = (

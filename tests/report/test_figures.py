@@ -1,8 +1,11 @@
 import pandas as pd
 import pytest
 
+from audit.findings.words import percent
 from audit.report import figures
-from audit.report.sections import _emphasised
+from audit.report.sections import SIDE_BY_SIDE
+from audit.report.shaping import MOST_EMPHASISED, emphasised
+from audit.report.svg import short
 
 
 def _by_rate(methods=("magnitude",), groups=("a", "b"), rates=(0.0, 0.9)) -> pd.DataFrame:
@@ -17,7 +20,7 @@ def _by_rate(methods=("magnitude",), groups=("a", "b"), rates=(0.0, 0.9)) -> pd.
     ("rate", "text"), [(0.995, "99.5%"), (0.9375, "93.75%"), (0.8, "80%"), (0.29, "29%")]
 )
 def test_a_rate_is_not_rounded_up_to_all(rate, text):
-    assert figures.percent(rate) == text
+    assert percent(rate) == text
 
 
 def test_no_two_of_six_methods_look_alike():
@@ -27,9 +30,9 @@ def test_no_two_of_six_methods_look_alike():
 
 
 def test_a_long_name_is_cut_and_an_empty_one_said():
-    assert figures.short("x" * 300, 12) == "x" * 11 + "…"
-    assert figures.short("", 12) == "(empty)"
-    assert figures.short("two\nlines", 12) == "two lines"
+    assert short("x" * 300, 12) == "x" * 11 + "…"
+    assert short("", 12) == "(empty)"
+    assert short("two\nlines", 12) == "two lines"
 
 
 @pytest.mark.parametrize("name", [r"$\frac{", "漢字", "a_{b}^c", "<b>"])
@@ -46,7 +49,7 @@ def test_the_constraint_of_a_method_stands_on_a_line_of_its_own():
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_methods_side_by_side_have_a_panel_a_metric(number):
-    metrics = list(figures.SIDE_BY_SIDE)[:number]
+    metrics = list(SIDE_BY_SIDE)[:number]
     table = pd.concat([_by_rate(("m", "n")).assign(metric=metric) for metric in metrics])
     svg = figures.methods_by_rate(table, metrics, "test")
     tips = [text.split("</title>")[0] for text in svg.split("<title>")[1:]]
@@ -66,7 +69,7 @@ def test_many_methods_stand_below_one_another():
 
 def test_only_harmed_groups_are_emphasised(fake):
     groups = fake(harmed=("8", "3")).groups
-    assert _emphasised(groups.assign(label=groups["method"]), 0.98, "magnitude") == ["3", "8"]
+    assert emphasised(groups.assign(label=groups["method"]), 0.98, "magnitude") == ["3", "8"]
 
 
 def test_the_groups_that_the_baseline_harms_are_emphasised_first(fake):
@@ -74,11 +77,11 @@ def test_the_groups_that_the_baseline_harms_are_emphasised_first(fake):
     groups = groups.assign(label=groups["method"])
     other = (groups["label"] == "bilevel") & (groups["metric"] == "excess_accuracy_gap")
     groups.loc[other, ["value", "ci_low"]] = [0.9, 0.8]
-    found = _emphasised(groups, 0.98, "magnitude")
+    found = emphasised(groups, 0.98, "magnitude")
     assert "8" in found
-    assert len(found) == figures.MOST_EMPHASISED
+    assert len(found) == MOST_EMPHASISED
 
 
 def test_without_harm_the_largest_gap_alone_is_emphasised(fake):
     groups = fake(harmed=(), harm=0.0).groups
-    assert len(_emphasised(groups.assign(label=groups["method"]), 0.98, "magnitude")) == 1
+    assert len(emphasised(groups.assign(label=groups["method"]), 0.98, "magnitude")) == 1

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
+from audit.findings.words import interval, number
 from audit.report import render, write_report
-from audit.report.tables import interval, number
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -11,8 +11,8 @@ import pytest
 from pypdf import PdfReader
 
 from audit.errors import AuditError
+from audit.findings.words import interval, number
 from audit.report import write_pdf, write_reports
-from audit.report.tables import interval, number
 
 HOSTILE = (
     "<script>alert(1)</script>",

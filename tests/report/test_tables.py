@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
+from audit.findings.words import DASH, interval, number
 from audit.report.evidence import (
     attribution_table,
     cause_table,
     exemplar_table,
     gap_table,
 )
-from audit.report.tables import DASH, eigenvalue_table, interval, layer_table, network_table, number
+from audit.report.tables import eigenvalue_table, layer_table, network_table
 
 
 @pytest.mark.parametrize(

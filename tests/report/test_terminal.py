@@ -3,8 +3,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from audit.findings.words import interval, number
 from audit.report import print_findings
-from audit.report.tables import interval, number
 
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
 PEOPLE = [f"{sex} × {race}" for sex in ("Female", "Male")

@@ -4,7 +4,7 @@ import pytest
 
 from audit import write_report
 from audit.errors import AuditError
-from audit.findings.verdict import label
+from audit.findings.words import label
 from audit.study.run import run_study
 from audit.study.settings import Method, load_settings
 

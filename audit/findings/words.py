@@ -1,0 +1,125 @@
+"""How names and numbers are written: one vocabulary for tables, figures, sentences and cards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from audit.metrics import unit_of
+
+Row = Mapping[str, Any]
+DASH = "–"
+"""In place of a number that is not known."""
+EMPTY = "(empty)"
+"""In place of a name that is no text at all."""
+
+
+def label(model: Row) -> str:
+    """The name of a method with its constraint, as tables and figures show it."""
+    constraint = model["constraint"]
+    return str(model["method"]) if constraint == "none" else f"{model['method']} ({constraint})"
+
+
+def labels(table: pd.DataFrame) -> np.ndarray:
+    """The label of every row of a table with method and constraint."""
+    methods, constraints = table["method"].astype(str), table["constraint"].astype(str)
+    return np.where(constraints == "none", methods, methods + " (" + constraints + ")")
+
+
+def named(name: object) -> str:
+    """A group's own name; one may be called nothing at all.
+
+    >>> named("")
+    '(empty)'
+    """
+    return str(name) or EMPTY
+
+
+def group(name: object) -> str:
+    """A group as sentences name it.
+
+    >>> group("A")
+    'group A'
+    """
+    return f"group {named(name)}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Some parts of a sentence as a list in words.
+
+    >>> listed(["A", "B", "C"])
+    'A, B and C'
+    """
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def percent(rate: float) -> str:
+    """A pruning rate in percent, never rounded up to all.
+
+    >>> percent(0.995)
+    '99.5%'
+    """
+    return f"{100 * rate:.6g}%"
+
+
+def points(share: float, sign: str = "") -> str:
+    """A difference of shares in points; its minus is no hyphen and never stands before a zero.
+
+    >>> points(-0.124), points(-0.0001), points(0.031, "+")
+    ('−12.4', '0.0', '+3.1')
+    """
+    # Adding zero turns the −0.0 of a small negative difference into 0.0.
+    return f"{round(100 * share, 1) + 0.0:{sign}.1f}".replace("-", "−")
+
+
+def points_with_interval(row: Row) -> str:
+    """A difference of shares with its interval, where that is known.
+
+    >>> points_with_interval({"value": 0.184, "ci_low": 0.096, "ci_high": 0.26})
+    '18.4 points [9.6, 26.0]'
+    """
+    text = f"{points(row['value'])} points"
+    between = interval(row["ci_low"], row["ci_high"], "points")
+    return f"{text} {between}".strip()
+
+
+def number(value: Any, metric: str = "number", signed: bool = False) -> str:
+    """A value at the precision of the report, by its metric or by its unit (audit.metrics).
+
+    Shares in percent, differences of shares in points, counts whole, all else to three digits.
+
+    >>> number(0.9612, "accuracy"), number(0.24, "accuracy", signed=True), number(0.0804, "points")
+    ('96.1 %', '+24.0', '8.0')
+    """
+    if value is None or pd.isna(value):
+        return DASH
+    if np.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    unit, sign = unit_of(metric), "+" if signed else ""
+    if unit in ("share", "points"):
+        text = points(value, sign)
+        return f"{text} %" if unit == "share" and not signed else text
+    if value == 0:
+        return "0"
+    whole = unit == "count" or abs(value) >= 999.5
+    text = f"{value:{sign},.0f}" if whole else f"{value:{sign}#.3g}".rstrip(".")
+    return text.replace("-", "−")
+
+
+def interval(low: Any, high: Any, metric: str = "number") -> str:
+    """An interval in brackets, or nothing where it is unknown.
+
+    >>> interval(0.1, 0.25, "accuracy")
+    '[10.0, 25.0]'
+    """
+    if low is None or high is None or pd.isna(low) or pd.isna(high):
+        return ""
+    return f"[{bare(low, metric)}, {bare(high, metric)}]"
+
+
+def bare(value: Any, metric: str = "number") -> str:
+    """A number without its percent sign, where that stands elsewhere."""
+    return number(value, metric).removesuffix(" %")

@@ -1,0 +1,119 @@
+"""Results brought into the shape that figures take: means over seeds, rows a group, bins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from audit.findings.verdict import BEYOND_ROUNDING
+from audit.measure.uncertainty import wilson_interval
+
+MOST_EMPHASISED = 4
+BINS = 5
+"""Bins of confidence: few, since a group may be small."""
+
+
+def wide(rows: pd.DataFrame) -> pd.DataFrame:
+    """Measures of the groups that are large enough, a row a group: means over seeds, and sizes."""
+    rows = rows[rows["flag"] == ""]
+    cells = rows.groupby(["group", "metric"], observed=True)["value"].mean()
+    means = pd.DataFrame(cells.unstack("metric"))
+    sizes = rows[rows["metric"] == "accuracy"].groupby("group", observed=True)["n"].max()
+    found: pd.DataFrame = means.assign(group_size=sizes.reindex(means.index))
+    found.index = found.index.astype(str)
+    return found
+
+
+def bins(samples: pd.DataFrame, side: int, group: str | None) -> list[dict[str, Any]]:
+    """Confidence and accuracy of bins of equal numbers of samples, the least sure first."""
+    if len(samples) < BINS:
+        return []
+    ordered = samples.sort_values("confidence", kind="stable")
+    right = (ordered["label"] == ordered["prediction"]).to_numpy()
+    rows = []
+    for chosen in np.array_split(np.arange(len(ordered)), BINS):
+        share = wilson_interval(int(right[chosen].sum()), len(chosen))
+        rows.append(
+            {"side": side, "group": group, "n": len(chosen), "accuracy": right[chosen].mean(),
+             "confidence": ordered["confidence"].to_numpy()[chosen].mean(),
+             "low": share.low, "high": share.high}
+        )  # fmt: skip
+    return rows
+
+
+def before_and_after(
+    groups: pd.DataFrame, models: tuple[str, str], metrics: Sequence[str]
+) -> pd.DataFrame:
+    """Metrics of every group under two networks, as dumbbells take them."""
+    keys = ["group", "metric"]
+    sides = []
+    for side, model in zip(("baseline", "candidate"), models, strict=True):
+        own = groups[(groups["model"] == model) & groups["metric"].isin(metrics)]
+        names = {"value": side, "ci_low": f"{side}_ci_low", "ci_high": f"{side}_ci_high"}
+        sides.append(own.rename(columns=names).set_index(keys)[list(names.values())])
+    return sides[0].join(sides[1], how="inner").reset_index()
+
+
+def emphasised(named: pd.DataFrame, rate: float, baseline: str) -> list[str]:
+    """The groups that lose most at the rate, in declared order; first those of the baseline.
+
+    Those whose gap lies above zero with its whole interval; where there is none, the largest gap.
+    """
+    rows = named[
+        (named["rate"] == rate) & (named["metric"] == "excess_accuracy_gap") & (named["flag"] == "")
+    ]
+    means = rows.groupby(["label", "group"], observed=True)["value"].mean()
+    largest = means.groupby("group", observed=True).max().sort_values(ascending=False)
+    harmed = rows[rows["ci_low"] > BEYOND_ROUNDING]
+    first = set(harmed.loc[harmed["label"] == baseline, "group"])
+    worst = sorted(set(harmed["group"]), key=lambda group: (group not in first, -largest[group]))
+    chosen = worst[:MOST_EMPHASISED] or list(largest.index[:1])
+    order = list(named["group"].cat.categories)
+    return sorted((str(group) for group in chosen), key=order.index)
+
+
+def by_rate(named: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """Group values by method and rate, the dense network at rate 0 of each; mean over seeds."""
+    keys = ["label", "rate", "group", "metric"]
+    rows = over_seeds(named.assign(group=named["group"].astype(str)), keys)
+    dense = rows[rows["label"] == "dense"]
+    parts = [
+        pd.concat([dense, rows[rows["label"] == method]]).assign(method=method)
+        for method in methods
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def overall_by_rate(table: pd.DataFrame) -> pd.DataFrame:
+    """Overall numbers by method and rate, without the dense network; mean over seeds."""
+    table = table.astype({"ci_low": float, "ci_high": float})
+    rows = over_seeds(table, ["method", "rate", "metric"])
+    return rows[rows["method"] != "dense"]
+
+
+def over_seeds(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Value with low and high: the interval of one seed, or mean ± deviation of several."""
+    table = table.replace([np.inf, -np.inf], np.nan)
+    grouped = table.groupby(keys, observed=True, sort=False)
+    found = grouped.agg(
+        value=("value", "mean"),
+        spread=("value", "std"),
+        count=("value", "size"),
+        low=("ci_low", "mean"),
+        high=("ci_high", "mean"),
+    ).reset_index()
+    several = found["count"] > 1
+    found.loc[several, "low"] = (found["value"] - found["spread"])[several]
+    found.loc[several, "high"] = (found["value"] + found["spread"])[several]
+    return found
+
+
+def bars(record: dict[str, Any]) -> str:
+    """What the bars of a figure are, in words."""
+    seeds = len({model["seed"] for model in record["models"]})
+    return (
+        f"one standard deviation over {seeds} seeds" if seeds > 1 else "95 % intervals over samples"
+    )

@@ -1,0 +1,157 @@
+"""Drawings as SVG: one style, text that stays text, small, with tips and no clash of ids."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from io import StringIO
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from audit.findings.words import named
+
+INK = "#1d2430"
+RATE = "weights removed"
+"""The label of the axes whose ticks are rates."""
+WIDEST = 9.6  # inches
+TALLEST = 12.4  # inches: with its caption, a page of the PDF
+STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#8c95a3",
+    "grid.color": "#e8ebef",
+    "text.color": INK,
+    "text.parse_math": False,
+    # Text stays text: the reader's own fonts draw it, in every script, and it can be searched.
+    "svg.fonttype": "none",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure ready for the page: its SVG, what it says in words (alt), and its caption.
+
+    groups   those whose lines a reader can pick out, by the class that their lines carry
+    """
+
+    svg: str
+    alt: str
+    caption: str
+    groups: Sequence[tuple[str, str]] = ()
+
+    @property
+    def share(self) -> float:
+        """The share of the page's width that it takes, so that text is of one size in all."""
+        width = re.search(r'viewBox="0 0 ([\d.]+)', self.svg)
+        assert width is not None  # every SVG here has one
+        return round(min(1.0, float(width[1]) / 72 / WIDEST), 3)
+
+
+@dataclass
+class Tips:
+    """What a reader sees who points at a mark: titles inside the SVG, without any script."""
+
+    marks: list[tuple[Axes, float, float, str]] = field(default_factory=list)
+
+    def add(self, axis: Axes, x: Any, y: Any, text: str) -> None:
+        """A text for the mark at a point of an axis."""
+        self.marks.append((axis, float(x), float(y), text))
+
+    def into(self, svg: str, figure: Figure) -> str:
+        """The SVG with an invisible circle, a little larger than the mark, at every point."""
+        width, height = 72 * figure.get_size_inches()
+        to_share = figure.transFigure.inverted()
+        circles = []
+        for axis, x, y, text in self.marks:
+            across, up = to_share.transform(axis.transData.transform((x, y)))
+            if np.isfinite(across) and np.isfinite(up):
+                place = f'cx="{across * width:.1f}" cy="{(1 - up) * height:.1f}"'
+                circles.append(f'<circle {place} r="6"><title>{escape(text)}</title></circle>')
+        end = svg.rindex("</svg>")
+        return f'{svg[:end]}<g class="tips" fill-opacity="0">{"".join(circles)}</g></svg>'
+
+
+def svg(
+    draw: Callable[[Any, Tips], None],
+    rows: int,
+    columns: int,
+    name: str,
+    height: float = 2.9,
+    share: Literal["none", "row", "col"] = "none",
+    least: float = 6.4,
+) -> str:
+    """Draw on a grid of axes and return the SVG; its ids carry the name, so that none clash."""
+    style = sns.axes_style("whitegrid") | STYLE | {"svg.hashsalt": name}
+    with mpl.rc_context(style), warnings.catch_warnings():
+        # A name in a script that the font lacks shows as boxes here; the tables have it whole.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure = Figure(
+            figsize=(max(least, min(WIDEST, 5.2 * columns)), min(TALLEST, height * rows)),
+            layout="constrained",
+        )
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=share, sharex=False)
+        tips = Tips()
+        draw(axes, tips)
+        for axis in axes.flat:
+            sns.despine(ax=axis)
+        _fit_ticks(axes, figure.get_figwidth() / columns)
+        buffer = StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = _named_apart(text, name)
+    text = _slim(text)
+    return tips.into(text, figure)
+
+
+def _named_apart(svg: str, name: str) -> str:
+    """Ids that start with the figure's name: two figures on a page would clash. Unused ones go."""
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+
+    def own(found: re.Match[str]) -> str:
+        identity = found[1]
+        if identity.startswith(f"{name}-"):
+            return found[0]
+        return f' id="{name}-{identity}"' if identity in used else ""
+
+    svg = re.sub(r' id="([^"]+)"', own, svg)
+    return re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
+
+
+def _slim(svg: str) -> str:
+    """The same picture of fewer elements, with coordinates to a hundredth of a point."""
+    svg = re.sub(r"(?<=[ML ])-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", svg)
+    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
+    svg = re.sub(r"\s*\n\s*", "\n", svg)
+    # Groups that say nothing, from the innermost outwards.
+    bare = re.compile(r"<g>((?:(?!</?g[ >]).)*)</g>\n", re.DOTALL)
+    while bare.search(svg):
+        svg = bare.sub(r"\1", svg)
+    return svg
+
+
+def _fit_ticks(axes: Any, width: float) -> None:
+    """Stand the names of the rates upright where a panel of so many inches is too narrow."""
+    for axis in axes.flat:
+        labels = [label.get_text() for label in axis.get_xticklabels()]
+        if axis.get_xlabel() == RATE and len(labels) > 1.8 * width:
+            axis.tick_params(axis="x", labelrotation=90)
+
+
+def short(name: object, most: int) -> str:
+    """A name cut to a length that a figure can hold, on one line."""
+    text = named(" ".join(str(name).split()))
+    return text if len(text) <= most else f"{text[: most - 1]}…"
