@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.findings.words import DASH, interval, number
-from audit.metrics import METRICS, TAYLOR, of_definition, shown
+from audit.findings.words import DASH, interval, named, number
+from audit.metrics import METRICS, TAYLOR, Metric, metric, of_definition, shown
 from audit.report.tables import Cell, Table, TableRow
 
 MOST_LAYERS = 3
@@ -80,6 +80,72 @@ def cause_table(causes: Sequence[Mapping[str, Any]]) -> Table:
     return Table("What goes with the harm, model by model", columns, rows, note, folded=True)
 
 
+def further_table(groups: pd.DataFrame, own: Mapping[str, Metric]) -> Table:
+    """What is measured beside the harm and its causes, group by group: the rest, told whole.
+
+    own   metrics of measures from elsewhere, by name
+    """
+    present = {name: own.get(name) or metric(name) for name in groups["metric"].unique()}
+    chosen = [one for one in present.values() if "further measures" in one.shown]
+    order = list(METRICS)
+    chosen.sort(key=lambda one: order.index(one.name) if one.name in METRICS else len(order))
+    known = groups[groups["metric"].isin([one.name for one in chosen])]
+    rows = []
+    for (model, group), part in known.groupby(["model", "group"], sort=False, observed=True):
+        found: dict[str, Any] = {row["metric"]: row for row in part.to_dict("records")}
+        cells = [_further_cell(found.get(one.name), one.unit) for one in chosen]
+        flag = str(part["flag"].iloc[0])
+        rows.append(TableRow(str(model), [Cell(named(group), style="text"), *cells], flag))
+    columns = ["model", "group", *(one.head for one in chosen)]
+    note = (
+        "The bound of theorem 1 holds for pruning in one shot without fine-tuning; those of the "
+        "other theorems at the network itself. What could not be measured says why among the notes."
+    )
+    return Table("Further measures of every group", columns, rows, note, folded=True)
+
+
+def _further_cell(row: Mapping[str, Any] | None, unit: str) -> Cell:
+    if row is None:
+        return Cell(DASH)
+    return Cell(number(row["value"], unit), interval(row["ci_low"], row["ci_high"], unit))
+
+
+def overall_measures_table(overall: Sequence[Mapping[str, Any]]) -> Table:
+    """Numbers over all samples that are no gap between groups."""
+    rows = []
+    for row in overall:
+        one = metric(row["metric"])
+        if "overall" in one.shown:
+            between = interval(row["ci_low"], row["ci_high"], one.unit)
+            cells = [Cell(one.head, style="text"), Cell(number(row["value"], one.unit), between)]
+            rows.append(TableRow(str(row["model"]), [*cells, Cell(f"{row['n']:,}")]))
+    return Table("Over all samples", ["model", "measure", "value", "n"], rows, folded=True)
+
+
+def layer_curvature_table(layers: pd.DataFrame) -> Table:
+    """Both ends of the spectrum of every layer's block, group by group (M6)."""
+    found = layers[layers["metric"].isin(shown("layers"))]
+    keys = ["model", "layer", "group"]
+    rows = []
+    for (model, layer, group), own in found.groupby(keys, sort=False, observed=True):
+        ends = {row["metric"]: row for row in own.to_dict("records")}
+        cells = [Cell(str(layer), style="text"), Cell(named(group), style="text")]
+        for name in shown("layers"):
+            row = ends.get(name)
+            error = "" if row is None or pd.isna(row["error"]) else f"± {row['error']:.1e}"
+            cells.append(Cell(DASH if row is None else number(row["value"]), error))
+        vouched = all(bool(row["converged"]) for row in ends.values())
+        cells += [Cell("yes" if vouched else "no"), Cell(str(own["space"].iloc[0]))]
+        rows.append(TableRow(str(model), cells))
+    heads = [METRICS[name].title for name in shown("layers")]
+    columns = ["model", "layer", "group", *heads, "converged", "space"]
+    note = (
+        "Of the block of the Hessian that belongs to the layer's own weights. ±: the estimated "
+        "error; an eigenvalue that did not converge is no more than a bound."
+    )
+    return Table("The spectrum of every layer", columns, rows, note, folded=True)
+
+
 def _cause(name: str) -> str:
     """A cause; those that are no terms of the pruning itself are the dense network's."""
     term = name in of_definition(TAYLOR) or name == "group_size"
@@ -89,29 +155,37 @@ def _cause(name: str) -> str:
 def attribution_table(layers: pd.DataFrame, groups: pd.DataFrame) -> Table:
     """The layers whose pruning cost each group the most, by slope and by curvature."""
     terms = layers[layers["metric"].isin(["taylor_slope", "taylor_curvature"])]
-    risk = groups[groups["metric"] == "excess_risk"].set_index(["model", "group"])["value"]
     keys = ["model", "group"]
+    risk = groups[groups["metric"] == "excess_risk"].set_index(keys)["value"]
+    series = groups[groups["metric"].isin(of_definition(TAYLOR))]
+    beyond = series.set_index([*keys, "metric"])["value"]
     by_term = terms.groupby([*keys, "metric"], sort=False, observed=True)["value"].sum()
     by_layer = terms.groupby([*keys, "layer"], sort=False, observed=True)["value"].sum()
     rows = []
     for (model, group), own in by_layer.groupby(keys, sort=False, observed=True):
         worst = own.droplevel(["model", "group"]).sort_values(ascending=False)[:MOST_LAYERS]
-        named = ", ".join(f"{layer} ({number(value, 'nats')})" for layer, value in worst.items())
+        costly = ", ".join(f"{layer} ({number(value)})" for layer, value in worst.items())
         slope, curvature = (
             by_term.get((model, group, term), np.nan)
             for term in ("taylor_slope", "taylor_curvature")
         )
+        rest = (
+            beyond.get((model, group, term), np.nan)
+            for term in ("taylor_buffers", "taylor_remainder")
+        )
         cells = [
-            Cell(str(group), style="text"),
-            Cell(number(risk.get((model, group), np.nan), "nats")),
-            Cell(number(slope, "nats")),
-            Cell(number(curvature, "nats")),
-            Cell(named, style="text"),
+            Cell(named(group), style="text"),
+            Cell(number(risk.get((model, group), np.nan))),
+            *(Cell(number(term)) for term in (slope, curvature, *rest)),
+            Cell(costly, style="text"),
         ]
         rows.append(TableRow(str(model), cells))
-    columns = ["model", "group", "excess risk", "slope gᵀδ", "curvature ½δᵀHδ",
-               "layers that cost most (slope + curvature)"]  # fmt: skip
-    note = "In nats, at the dense network's weights; exactly additive over layers."
+    heads = [METRICS[name].title for name in shown("attribution")]
+    columns = ["model", "group", *heads, "layers that cost most (slope + curvature)"]
+    note = (
+        "In nats, at the dense network's weights. Excess risk is the sum of the four that follow; "
+        "slope and curvature are exactly additive over layers."
+    )
     return Table("Which layer's pruning hurt whom", columns, rows, note, folded=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from scipy.stats import spearmanr
 
 from audit.findings.words import interval, number, percent
+from audit.measure.spectrum import SpectralDensity
 from audit.metrics import metric as told
 from audit.report.svg import RATE, WIDEST, Tips, short, svg
 
@@ -299,6 +300,48 @@ def distributions(
         axis.figure.legend(loc="outside upper left", ncols=2, frameon=False)
 
     return svg(draw, 1, 1, name, height=1.3 + 0.36 * len(groups), least=8.4)
+
+
+def spectral_densities(
+    spectra: Sequence[Mapping[str, SpectralDensity]],
+    groups: Sequence[str],
+    names: Sequence[str],
+    name: str,
+) -> str:
+    """The density of the eigenvalues of every group, a panel a network, both axes stretched.
+
+    `spectra` has for each network those of its groups, by name. A node is widened to a hundredth of
+    the extent of the network's spectra.
+    """
+
+    def draw(axes: Any, tips: Tips) -> None:
+        for axis, found, title in zip(axes[0], spectra, names, strict=True):
+            nodes = np.concatenate([one.nodes.ravel() for one in found.values()])
+            low, high = float(nodes.min()), float(nodes.max())
+            width = max(high - low, 1e-12) / 100
+            points = np.linspace(low - 4 * width, high + 4 * width, 400)
+            for place, group in enumerate(groups):
+                if group not in found:
+                    continue
+                density = found[group].density(points, width)
+                look = place % len(COLOURS)
+                axis.plot(points, density, color=COLOURS[look], linestyle=DASHES[look],
+                          linewidth=1.2, label=short(group, 18))  # fmt: skip
+                most = float(points[int(np.argmax(density))])
+                tips.add(axis, most, density.max(), f"{short(group, 60)}: most at {number(most)}")
+            axis.set_yscale("log")
+            axis.set_ylim(bottom=1e-5 / width)
+            _plain_ticks(axis.yaxis)
+            axis.set_title(short(title, 34))
+            axis.set_xlabel("eigenvalue")
+        axes[0, 0].set_ylabel("density")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        axes[0, 0].figure.legend(
+            handles, labels, title="group", alignment="left", loc="outside right upper",
+            frameon=False,
+        )  # fmt: skip
+
+    return svg(draw, 1, len(spectra), name, height=3.3)
 
 
 def dumbbells(

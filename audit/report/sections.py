@@ -16,6 +16,7 @@ from audit.findings.verdict import (
     overall_table,
 )
 from audit.findings.words import label, labels, percent
+from audit.measure.spectrum import SpectralDensity
 from audit.metrics import METRICS, shown
 from audit.report import figures
 from audit.report.gallery import Strip
@@ -453,3 +454,34 @@ def _calibration(
             )
         )
     return drawn
+
+
+def spectra(models: Sequence[dict[str, Any]]) -> list[Drawing]:
+    """The spectral density of every group's Hessian, a panel a network, where it was asked for.
+
+    Of many networks, those of the first seed; of those, the dense one and the last.
+    """
+    known = [model for model in models if model.get("spectra")]
+    known = [model for model in known if model["seed"] == known[0]["seed"]]
+    known = known if len(known) <= figures.MOST_ACROSS else [known[0], known[-1]]
+    if not known:
+        return []
+    groups = list(dict.fromkeys(group for model in known for group in model["spectra"]))
+    names = [model["name"] for model in known]
+    return [
+        Drawing(
+            figures.spectral_densities([_densities(m) for m in known], groups, names, "spectra"),
+            f"Spectral density of the Hessian of {', '.join(groups)} under {', '.join(names)}.",
+            "How many eigenvalues of the Hessian of a group's loss lie where, for pruned networks "
+            "over the surviving weights: most lie near zero, those far out are few. Known from "
+            "random directions; the ends stand in the table of eigenvalues.",
+        )
+    ]
+
+
+def _densities(model: dict[str, Any]) -> dict[str, SpectralDensity]:
+    arrays = ("nodes", "weights")
+    return {
+        group: SpectralDensity(**one | {key: np.array(one[key], dtype=float) for key in arrays})
+        for group, one in model["spectra"].items()
+    }

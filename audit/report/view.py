@@ -9,12 +9,20 @@ from typing import Any
 
 from audit.findings.results import Results
 from audit.findings.verdict import judged_models
-from audit.metrics import definition_of
-from audit.report.evidence import attribution_table, cause_table, exemplar_table, gap_table
+from audit.metrics import Metric, definition_of, of_record
+from audit.report.evidence import (
+    attribution_table,
+    cause_table,
+    exemplar_table,
+    further_table,
+    gap_table,
+    layer_curvature_table,
+    overall_measures_table,
+)
 from audit.report.facts import Fact, facts
 from audit.report.gallery import strips, whose
 from audit.report.predictions import prediction_tables
-from audit.report.sections import Section, comparison_sections, study_sections
+from audit.report.sections import Section, comparison_sections, spectra, study_sections
 from audit.report.tables import Table, eigenvalue_table, layer_table, network_table, size_table
 
 
@@ -150,13 +158,24 @@ def _evidence(results: Results) -> Section:
     tables = [layer_table(record["models"]), gap_table(record["overall"])]
     if record["tables"].get("causes"):
         tables.append(cause_table(record["tables"]["causes"]))
-    if not results.layers.empty:
-        tables.append(attribution_table(results.layers, results.groups))
+    tables.append(attribution_table(results.layers, results.groups))
     if record["tables"].get("exemplars"):
         tables.append(exemplar_table(record["tables"]["exemplars"]))
     tables += prediction_tables(results)
-    tables.append(eigenvalue_table(results.groups))
-    return Section("Evidence", tables=tables, notes=notes)
+    tables += [
+        eigenvalue_table(results.groups),
+        layer_curvature_table(results.layers),
+        further_table(results.groups, _from_elsewhere(record)),
+        overall_measures_table(record["overall"]),
+    ]
+    tables = [table for table in tables if table.rows]
+    return Section("Evidence", figures=spectra(record["models"]), tables=tables, notes=notes)
+
+
+def _from_elsewhere(record: dict[str, Any]) -> dict[str, Metric]:
+    """The metrics of measures that are not the toolkit's own, as the results keep them."""
+    kept = (of_record(one) for model in record["models"] for one in model.get("metrics", ()))
+    return {one.name: one for one in kept}
 
 
 def _data_section(record: dict[str, Any]) -> Section:

@@ -82,7 +82,7 @@ def test_layers_are_named_by_what_they_cost(fake):
     results = fake()
     table = attribution_table(results.layers, results.groups)
     assert table.rows[0].name == "magnitude-0.8-seed0"
-    assert table.rows[0].cells[4].value == "head (0.480), conv (0.160)"
+    assert table.rows[0].cells[6].value == "head (0.480), conv (0.160)"
     assert table.rows[0].cells[2].value == "0.320"
 
 
