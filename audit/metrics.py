@@ -699,7 +699,8 @@ def metric(name: str) -> Metric:
     if numbered := NUMBERED.fullmatch(name):
         base = METRICS[numbered[1]]
         return replace(base, name=name, title=f"{base.title} {numbered[2]}", paired=name)
-    return METRICS.get(name) or Metric(name, name.replace("_", " "), "number", ELSEWHERE)
+    title = name.replace("_", " ")
+    return METRICS.get(name) or Metric(name, title, "number", ELSEWHERE, paired=name)
 
 
 def shown(place: Place) -> list[str]:
@@ -727,5 +728,11 @@ def unit_of(name: str) -> Unit:
 
 
 def of_record(record: Mapping[str, Any]) -> Metric:
-    """The metric that results keep of a measure from elsewhere."""
-    return Metric(**(dict(record) | {"definition": Definition(**record["definition"])}))
+    """The metric that results keep of a measure from elsewhere, as `dataclasses.asdict` has it."""
+    known = _tuples(record)
+    return Metric(**(known | {"definition": Definition(**_tuples(record["definition"]))}))
+
+
+def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The same fields, with tuples where JSON has lists."""
+    return {key: tuple(one) if isinstance(one, list) else one for key, one in record.items()}

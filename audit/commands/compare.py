@@ -24,6 +24,7 @@ from audit.commands.options import (
     Json,
     JUnit,
     Layers,
+    Measures,
     Model,
     Pdf,
     Samples,
@@ -49,6 +50,7 @@ def compare(
     spectral_density: Density = False,
     theory: Theory = False,
     deepfool: DeepFool = False,
+    measures: Measures = None,
     data: Data = None,
     model: Model = None,
     fail_if: FailIf = None,
@@ -77,6 +79,7 @@ def compare(
         spectral_density=spectral_density,
         theory=theory,
         deepfool=deepfool,
+        measures=tuple(measures or ()),
     )
     with keeping(f"nothing was written to '{to.folder}'"):
         results = compare_files(

@@ -24,6 +24,7 @@ from audit.commands.options import (
     JUnit,
     Layers,
     MeasuredModel,
+    Measures,
     Model,
     Pdf,
     Samples,
@@ -46,6 +47,7 @@ def measure(
     spectral_density: Density = False,
     theory: Theory = False,
     deepfool: DeepFool = False,
+    measures: Measures = None,
     data: Data = None,
     model: Model = None,
     fail_if: FailIf = None,
@@ -73,6 +75,7 @@ def measure(
         spectral_density=spectral_density,
         theory=theory,
         deepfool=deepfool,
+        measures=tuple(measures or ()),
     )
     with keeping(f"nothing was written to '{to.folder}'"):
         results = measure_files(model_file, dense, data, model, settings, command_line(), gallery)

@@ -105,6 +105,14 @@ Density = Annotated[
 Theory = Annotated[
     bool, typer.Option("--theory", help="The bounds of theorems 1 and 2 and proposition 2 too.")
 ]
+Measures = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--measure",
+        metavar="NAME",
+        help="A measure of your own too, as package.module:name. May be given several times.",
+    ),
+]
 DeepFool = Annotated[bool, typer.Option("--deepfool", help="The iterated input distance too.")]
 
 FailIf = Annotated[

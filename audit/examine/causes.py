@@ -7,7 +7,6 @@ second derivative of a layer, leaves a row that says why, and takes no other wit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -22,6 +21,7 @@ from audit.examine.found import (
     qualified,
     together,
 )
+from audit.examine.measure import Measure, own_measures
 from audit.examine.subject import Part, Subject, part_of
 from audit.measure.attribution import Attribution, loss_bound, one_shot, taylor_attribution
 from audit.measure.boundary import deepfool_distance, input_distance
@@ -49,27 +49,15 @@ SLOPES = {
 LONGEST_REASON = 200
 
 
-@dataclass(frozen=True)
-class Measure:
-    """One measure of the whole network on the samples of one group.
-
-    find      gives its rows
-    wanted    whether the settings ask for it, and the subject has what it needs
-    metrics   of the rows that every group has of it
-    """
-
-    find: Callable[[Subject, Part], Found]
-    wanted: Callable[[Subject], bool]
-    metrics: Callable[[Subject], Sequence[str]]
-
-
 def causes(subject: Subject) -> Found:
     """All measures of the whole network that are asked for, group by group."""
+    settings = subject.settings
+    measures = MEASURES | own_measures(settings.measures)
     return together(
         _of_group(subject, group, name, measure)
         for group in range(len(subject.counts))
-        for name, measure in MEASURES.items()
-        if name not in subject.settings.without and measure.wanted(subject)
+        for name, measure in measures.items()
+        if name not in settings.without and measure.wanted(subject)
     )
 
 
@@ -255,23 +243,23 @@ def _lanczos(subject: Subject) -> CurvatureSettings:
 
 
 MEASURES = {
-    "gradient_norm": Measure(gradient_found, lambda _: True, lambda _: ["gradient_norm"]),
-    "input_distance": Measure(distance_found, lambda _: True, lambda _: ["input_distance"]),
+    "gradient_norm": Measure(gradient_found, lambda _: ["gradient_norm"]),
+    "input_distance": Measure(distance_found, lambda _: ["input_distance"]),
     "deepfool": Measure(
-        deepfool_found, lambda subject: subject.settings.deepfool, lambda _: ["deepfool_distance"]
+        deepfool_found, lambda _: ["deepfool_distance"], lambda subject: subject.settings.deepfool
     ),
     "hessian": Measure(
-        hessian_found, lambda subject: subject.settings.curvature != "none", _hessian_metrics
+        hessian_found, _hessian_metrics, lambda subject: subject.settings.curvature != "none"
     ),
     "layer_curvature": Measure(
-        layer_curvature_found, lambda subject: subject.settings.layer_curvature, lambda _: ()
+        layer_curvature_found, lambda _: (), lambda subject: subject.settings.layer_curvature
     ),
     "spectral_density": Measure(
-        density_found, lambda subject: subject.settings.spectral_density, lambda _: ()
+        density_found, lambda _: (), lambda subject: subject.settings.spectral_density
     ),
-    "taylor": Measure(taylor_found, lambda subject: subject.dense is not None, _taylor_metrics),
+    "taylor": Measure(taylor_found, _taylor_metrics, lambda subject: subject.dense is not None),
     "logit_slopes": Measure(
-        slopes_found, lambda subject: subject.settings.theory, lambda _: list(SLOPES)
+        slopes_found, lambda _: list(SLOPES), lambda subject: subject.settings.theory
     ),
 }
 """In the order of their rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from audit.examine.error_rates import bias_amplification, error_rates, fairness
 from audit.examine.found import Contribution, Found, Row, identity, together
 from audit.examine.gaps import gaps
 from audit.examine.harm import calibration, harm
+from audit.examine.measure import own_measures
 from audit.examine.measured import ModelMeasures
 from audit.examine.settings import MeasureSettings
 from audit.examine.subject import Subject, make_subject
@@ -182,6 +184,11 @@ def _record(subject: Subject, found: Found) -> dict[str, Any]:
         "notes": [*_remarks(subject), *provenance.notes, *found.notes],
         "one_shot": subject.dense is not None and one_shot(subject.dense, network),
         "spectra": dict(found.spectra),
+        "metrics": [
+            asdict(metric)
+            for measure in own_measures(subject.settings.measures).values()
+            for metric in measure.told
+        ],
         "parent": None if provenance.parent is None else provenance.parent.sha256,
     }
 

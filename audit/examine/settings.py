@@ -40,6 +40,7 @@ class MeasureSettings:
     deepfool             the iterated input distance too
     scores               every class's probability of every sample too, in `samples`
     without              measures that are left out, by name (OPTIONAL_MEASURES)
+    measures             further measures of your own, as package.module:name (docs/extending.md)
     """
 
     split: str = "test"
@@ -56,6 +57,7 @@ class MeasureSettings:
     deepfool: bool = False
     scores: bool = False
     without: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.top_eigenvalues < 1:
@@ -70,3 +72,8 @@ class MeasureSettings:
                     f"found '{name}' among the measures to leave out; "
                     f"expected any of {', '.join(OPTIONAL_MEASURES)}"
                 )
+        if self.measures:
+            # Imported here, because measures need torch and settings do not.
+            from audit.examine.measure import own_measures
+
+            own_measures(self.measures)
