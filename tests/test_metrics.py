@@ -14,6 +14,7 @@ from audit.findings.results import Results
 from audit.metrics import DEFINITIONS, METRICS, NUMBERED, definition_of, metric, shown
 from audit.report import figures
 from audit.report.html import render
+from audit.report.view import make_view
 from audit.study.gather import gather
 from tests.conftest import make_groups
 from tests.examine.test_measuring import checkpoint_of
@@ -104,13 +105,13 @@ def test_whatever_is_measured_is_in_the_dictionary(results):
 
 @pytest.mark.usefixtures("plain")
 def test_whatever_is_measured_is_shown(results):
-    page = render(results)
+    page = make_view(results)
     needed = {"accuracy", "excess_accuracy_gap"}  # no page is written without these
-    unseen = [n for n in sorted(names(results) - needed) if render(without(results, n)) == page]
+    unseen = [n for n in sorted(names(results) - needed) if make_view(without(results, n)) == page]
     assert unseen == []
     shorter = results.groups.assign(value=results.groups["value"].where(
         ~results.groups["metric"].isin(needed), 0.123))  # fmt: skip
-    assert render(replace(results, groups=shorter)) != page
+    assert make_view(replace(results, groups=shorter)) != page
 
 
 @pytest.mark.usefixtures("plain")

@@ -24,7 +24,6 @@ from audit.errors import AuditError
 MOST_VALUES = 1000
 """The most values that a category, a target or a group attribute may have; nor may there be more
 than one for every two rows, or it would tell who a sample is and not what."""
-SINGLE = ("target", "id", "unit")
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,23 @@ class GroupedData:
         )
 
 
+@dataclass(frozen=True)
+class SampleBatches:
+    """(inputs, labels) of the samples at some positions [n], in order; read anew each time."""
+
+    data: GroupedData
+    rows: Tensor
+    size: int
+    device: str = "cpu"
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in self.data.batches(self.rows, self.size, self.device):
+            yield batch.inputs, batch.labels
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.size)
+
+
 def _check_lengths(data: GroupedData) -> None:
     lengths = {
         "inputs": len(data.inputs),

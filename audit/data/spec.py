@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from inspect import signature
+from typing import Any, cast, get_type_hints
 from urllib.parse import unquote
 
 from audit.data.adult import load_adult
@@ -18,8 +19,9 @@ from audit.data.notes import noted
 from audit.data.splits import SplitSettings
 from audit.data.table import load_table
 from audit.errors import AuditError
+from audit.imports import imported, is_imported
 
-LOADERS = {
+LOADERS: dict[str, Callable[..., GroupedData]] = {
     "digits": load_digits,
     "utkface": load_utkface,
     "fairface": load_fairface,
@@ -82,14 +84,15 @@ def load_data(
     dataset also takes the keys of SplitSettings: test, select, least_select, seed; and `digest`,
     which refuses data that are not those it was taken of, in that order. `preparation` makes the
     inputs of a table as those of a checkpoint were made. The data carries the spec that loads it
-    again, splits included. Raises AuditError where a name is unknown or a value is not of its type.
+    again, splits included. A loader of your own is `package.module:function`; its arguments are the
+    names it takes (docs/extending.md). Raises AuditError where a name is unknown or a value is not
+    of its type.
     """
     settings = parse_spec(spec) if isinstance(spec, str) else dict(spec)
     dataset = str(settings.pop("dataset", ""))
     digest = settings.pop("digest", "")
-    if dataset not in LOADERS:
-        raise AuditError(f"found dataset '{dataset}'; expected one of {', '.join(LOADERS)}")
-    known = KEYS[dataset] | SPLIT_KEYS
+    loader = loader_of(dataset)
+    known = (KEYS[dataset] if dataset in KEYS else _keys(loader, dataset)) | SPLIT_KEYS
     values = {key: _value(key, value, known, dataset) for key, value in settings.items()}
     place = _place(dataset)
     if place in known and place not in values:
@@ -99,13 +102,14 @@ def load_data(
     for name in ("target", "group") if dataset in OWN_LABELS else ():
         if name not in values:
             raise AuditError(f"'{dataset}' needs a {name}: a column of the table of its labels")
-    loader = LOADERS[dataset]
     default = SplitSettings(test=0.5) if dataset == "digits" else SplitSettings()
     split = replace(default, **{k: values[k] for k in SPLIT_KEYS if k in values})
     arguments = _arguments(values)
     if dataset == "table":
         arguments["preparation"] = preparation
-    data: GroupedData = loader(**arguments, split=split)  # type: ignore[operator]
+    data = loader(**arguments, split=split)
+    if not isinstance(data, GroupedData):
+        raise AuditError(f"the loader '{dataset}' gave {type(data).__name__}; expected GroupedData")
     data = noted(replace(data, spec={"dataset": dataset} | values))
     if digest and whole_digest(data) != digest:
         raise AuditError(
@@ -113,6 +117,40 @@ def load_data(
             "order; give the data as it was, or leave the digest out to begin anew"
         )
     return data
+
+
+def loader_of(dataset: str) -> Callable[..., Any]:
+    """The function that loads a dataset, one of LOADERS or one of your own.
+
+    Raises AuditError where there is none of that name.
+    """
+    if dataset in LOADERS:
+        return LOADERS[dataset]
+    expected = f"expected one of {', '.join(LOADERS)}, or package.module:function"
+    if not is_imported(dataset):
+        raise AuditError(f"found dataset '{dataset}'; {expected}")
+    try:
+        found = imported(dataset, "loader")
+    except AuditError as error:
+        raise AuditError(
+            f"found dataset '{dataset.partition(':')[0]}'; {expected}; {error}"
+        ) from error
+    if not callable(found):
+        raise AuditError(f"'{dataset}' is no loader; expected a function that gives GroupedData")
+    return cast("Callable[..., Any]", found)
+
+
+def _keys(loader: Callable[..., Any], dataset: str) -> dict[str, type]:
+    """The settings of a loader of one's own, by the annotations of its arguments."""
+    types = get_type_hints(loader)
+    found = {name: types.get(name, str) for name in signature(loader).parameters if name != "split"}
+    for name, kind in found.items():
+        if kind not in (str, int, float):
+            raise AuditError(
+                f"the argument {name} of the loader '{dataset}' is neither text nor a number; "
+                "a dataset is told in one line of text"
+            )
+    return found
 
 
 def parse_spec(text: str) -> dict[str, Any]:
@@ -127,6 +165,9 @@ def parse_spec(text: str) -> dict[str, Any]:
     begin = re.search(r"\?(?=\w+(:[^=&]*|:\"[^\"]*\")?=)", text)
     place, query = (text[: begin.start()], text[begin.end() :]) if begin else _halves(text)
     dataset, _, folder = place.partition(":")
+    function, _, rest = folder.partition(":")
+    if dataset not in LOADERS and function.isidentifier():
+        dataset, folder = f"{dataset}:{function}", rest
     settings: dict[str, Any] = {"dataset": dataset}
     if folder:
         settings[_place(dataset)] = folder

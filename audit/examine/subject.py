@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from audit.data.grouped import GroupedData
+from audit.data.grouped import GroupedData, SampleBatches
 from audit.examine.settings import MeasureSettings
 from audit.measure.calibration import uncertain
 from audit.measure.predictions import Outputs, predict
@@ -22,18 +22,6 @@ from audit.models.checkpoint import Checkpoint, called_pruned, check_same_data
 from audit.prune.mask import Mask, check_dense, is_pruned, measured_mask
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class SampleBatches:
-    """(inputs, labels) of some samples, read anew each time, so that nothing is held at once."""
-
-    data: GroupedData
-    rows: Tensor
-    size: int
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return ((b.inputs, b.labels) for b in self.data.batches(self.rows, self.size))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -122,16 +122,24 @@ def trainable(model: nn.Module) -> Parameters:
     return found
 
 
+def fixed(model: nn.Module, free: Container[str]) -> Parameters:
+    """The buffers, and the parameters that are not among the free ones, by name, detached.
+
+    What a transform such as vmap must hold still beside the parameters that it goes through.
+    """
+    held = {name: p.detach() for name, p in model.named_parameters() if name not in free}
+    return dict(model.named_buffers()) | held
+
+
 def sample_losses(
     model: nn.Module, inputs: Tensor, labels: Tensor
 ) -> Callable[[Parameters], Tensor]:
     """The cross entropy [n] of each sample as a function of the trainable parameters."""
-    fixed = dict(model.named_buffers())
-    fixed |= {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
+    held = fixed(model, trainable(model))
 
     def losses(parameters: Parameters) -> Tensor:
         # A copy made within the transform, which a first layer that works in place may write on.
-        logits = class_logits(functional_call(model, fixed | parameters, (inputs.clone(),)))
+        logits = class_logits(functional_call(model, held | parameters, (inputs.clone(),)))
         return functional.cross_entropy(logits, labels, reduction="none")
 
     return losses

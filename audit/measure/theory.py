@@ -14,6 +14,7 @@ from audit.measure.network import (
     Parameters,
     class_logits,
     differentiating,
+    fixed,
     pairs,
     trainable,
 )
@@ -44,13 +45,12 @@ def logit_slopes(model: nn.Module, batches: Batches) -> LogitSlopes:
     backward passes as there are classes; samples go in chunks of bounded memory.
     """
     parameters = trainable(model)
-    fixed = dict(model.named_buffers())
-    fixed |= {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
+    held = fixed(model, parameters)
     size = sum(value.numel() for value in parameters.values())
     parts = []
 
     def logits(at: Parameters, one: Tensor) -> Tensor:
-        return class_logits(functional_call(model, fixed | at, (one[None],)))[0]
+        return class_logits(functional_call(model, held | at, (one[None],)))[0]
 
     def gram(one: Tensor) -> Tensor:
         slopes = jacrev(logits)(parameters, one)

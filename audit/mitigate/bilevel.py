@@ -10,18 +10,15 @@ settle on both splits, so that the solver has used no less and no more data than
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from audit.errors import AuditError
 from audit.mitigate.constraints import Constraint
 from audit.mitigate.options import check_options
 from audit.models.training import TrainingSettings
 from audit.prune.mask import Mask
-from audit.prune.projection import pattern_of
 
 
 @dataclass(frozen=True)
@@ -82,18 +79,6 @@ def multiplier_share(asked: float | None, constraints: Sequence[Constraint]) -> 
         return asked
     own = (constraint.multiplier_share for constraint in constraints)
     return max(own, default=Constraint.multiplier_share)
-
-
-def check_pattern_rate(structure: str, rate: float) -> None:
-    """Raise AuditError where an N:M pattern cannot have the rate."""
-    if structure in ("weight", "layer", "filter"):
-        return
-    keep, block = pattern_of(structure)
-    if not math.isclose(rate, 1 - keep / block, abs_tol=0.005):
-        raise AuditError(
-            f"found rate {rate:g} for the pattern {structure}, which keeps {keep} of every {block} "
-            f"inputs; expected rate {1 - keep / block:g}"
-        )
 
 
 def changed_share(before: Mask, after: Mask) -> float:

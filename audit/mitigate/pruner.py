@@ -19,7 +19,6 @@ from audit.measure.network import class_logits, evaluating
 from audit.mitigate.bilevel import (
     BilevelSettings,
     changed_share,
-    check_pattern_rate,
     mask_gradient,
     multiplier_share,
 )
@@ -33,7 +32,7 @@ from audit.models.training import check_finite
 from audit.prune.channels import channel_groups
 from audit.prune.distillation import distilled_losses
 from audit.prune.mask import Mask, check_rate, prunable_weights
-from audit.prune.projection import ChannelGroup, project
+from audit.prune.projection import ChannelGroup, check_pattern_rate, project
 from audit.prune.schedule import cubic_rate
 
 WINDOW = 2048

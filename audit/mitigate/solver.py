@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from audit.data.grouped import GroupedData
-from audit.mitigate.bilevel import BilevelSettings, check_pattern_rate
+from audit.mitigate.bilevel import BilevelSettings
 from audit.mitigate.constraints import Constraint
 from audit.mitigate.keeping import Candidate, best, front
 from audit.mitigate.lagrangian import Lagrangian, SplitReadings
@@ -32,6 +32,7 @@ from audit.models.training import (
 )
 from audit.prune.distillation import evaluated_logits
 from audit.prune.mask import check_rate
+from audit.prune.projection import check_pattern_rate
 
 
 def solve(

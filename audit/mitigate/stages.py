@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from audit.data.grouped import Batch, GroupedData
 from audit.measure.network import class_logits, evaluating
-from audit.mitigate.bilevel import check_pattern_rate, multiplier_share
+from audit.mitigate.bilevel import multiplier_share
 from audit.mitigate.constraints import Constraint
 from audit.mitigate.harm import emptied_layers, levelled
 from audit.mitigate.lagrangian import Lagrangian, SplitReadings
@@ -36,7 +36,7 @@ from audit.models.training import (
 from audit.prune.distillation import distilled_losses, evaluated_logits
 from audit.prune.magnitude import magnitudes
 from audit.prune.mask import Mask, check_rate, prunable_weights
-from audit.prune.projection import project
+from audit.prune.projection import check_pattern_rate, project
 from audit.prune.schedule import cubic_rate
 
 RUNGS = 100

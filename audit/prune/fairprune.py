@@ -15,6 +15,7 @@ from audit.measure.network import (
     Parameters,
     class_logits,
     differentiating,
+    fixed,
     pairs,
     trainable,
 )
@@ -69,15 +70,14 @@ def hessian_diagonal(model: nn.Module, batches: Batches) -> Parameters:
     running statistics: then no estimate could come closer.
     """
     weights = of_weights(model, trainable(model))
-    fixed = dict(model.named_buffers())
-    fixed |= {n: p.detach() for n, p in model.named_parameters() if n not in weights}
+    held = fixed(model, weights)
     total = {name: torch.zeros_like(part, dtype=torch.float64) for name, part in weights.items()}
     numbers = sum(part.numel() for part in weights.values())
     count = 0
 
     def squares(one: Tensor) -> Parameters:
         def log_chances(at: Parameters) -> Tensor:
-            logits = class_logits(functional_call(model, fixed | at, (one[None],)))
+            logits = class_logits(functional_call(model, held | at, (one[None],)))
             return torch.log_softmax(logits[0], 0)
 
         logs, pullback = vjp(log_chances, weights)[:2]

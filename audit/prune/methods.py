@@ -7,15 +7,14 @@ scores alone are counted apart, in `passes`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from audit.data.grouped import GroupedData
+from audit.data.grouped import GroupedData, SampleBatches
 from audit.errors import AuditError
 from audit.measure.cost import multiply_adds
 from audit.measure.predictions import predict
@@ -27,7 +26,7 @@ from audit.prune.filters import fpgm_mask, norm_mask
 from audit.prune.fine_tune import fine_tune
 from audit.prune.magnitude import gradual_magnitude, lottery_ticket, magnitude_mask
 from audit.prune.mask import Mask, check_rate
-from audit.prune.projection import ChannelGroup, pattern_of
+from audit.prune.projection import ChannelGroup, check_pattern_rate, pattern_of
 from audit.prune.random import random_mask
 from audit.prune.saliency import SYNFLOW_ROUNDS, grasp_mask, snip_mask, synflow_mask
 
@@ -84,23 +83,6 @@ def prune(
     return replace(found, notes=(*settings.notes, *found.notes))
 
 
-@dataclass(frozen=True)
-class SampleBatches:
-    """(inputs, labels) of the samples at some positions, in order; they can be read again."""
-
-    data: GroupedData
-    indices: Tensor
-    settings: TrainingSettings
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        settings = self.settings
-        for batch in self.data.batches(self.indices, settings.batch_size, settings.device):
-            yield batch.inputs, batch.labels
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.indices) / self.settings.batch_size)
-
-
 def _at_once(
     criterion: Criterion,
     model: nn.Module,
@@ -124,12 +106,8 @@ def _magnitude(
 def _pattern(
     structure: str, model: nn.Module, data: GroupedData, rate: float, settings: TrainingSettings
 ) -> Choice:
+    check_pattern_rate(structure, rate)
     keep, block = pattern_of(structure)
-    if not math.isclose(rate, 1 - keep / block, abs_tol=0.005):
-        raise AuditError(
-            f"found rate {rate:g} for the pattern {structure}, which keeps {keep} of every {block} "
-            f"inputs; expected rate {1 - keep / block:g}"
-        )
     mask = magnitude_mask(model, rate, structure)
     return mask, 0, _short_inputs(model, mask, structure, 1 - keep / block)
 
@@ -144,17 +122,21 @@ def _short_inputs(model: nn.Module, mask: Mask, structure: str, expected: float)
     )
 
 
+def _batches(data: GroupedData, rows: Tensor, settings: TrainingSettings) -> SampleBatches:
+    return SampleBatches(data, rows, settings.batch_size, settings.device)
+
+
 def _random(model: nn.Module, data: GroupedData, rate: float, settings: TrainingSettings) -> Choice:
     return random_mask(model, rate, settings.seed), 0, ()
 
 
 def _snip(model: nn.Module, data: GroupedData, rate: float, settings: TrainingSettings) -> Choice:
-    batches = SampleBatches(data, data.indices("train", "select"), settings)
+    batches = _batches(data, data.indices("train", "select"), settings)
     return snip_mask(model, batches, rate), len(batches), ()
 
 
 def _grasp(model: nn.Module, data: GroupedData, rate: float, settings: TrainingSettings) -> Choice:
-    batches = SampleBatches(data, data.indices("train", "select"), settings)
+    batches = _batches(data, data.indices("train", "select"), settings)
     # The gradient, and a Hessian product, which goes forward and back twice.
     return grasp_mask(model, batches, rate), 3 * len(batches), (GRASP_NOTE,)
 
@@ -228,7 +210,7 @@ def _group_batches(
             absent.append(name)
             continue
         chosen = torch.randperm(len(rows), generator=generator)[:most].sort().values
-        found[name] = SampleBatches(data, rows[chosen], settings)
+        found[name] = _batches(data, rows[chosen], settings)
     if not absent:
         return found, ()
     return found, (f"groups without train and select samples had no say: {', '.join(absent)}",)

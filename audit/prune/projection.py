@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,21 @@ def pattern_of(structure: str) -> tuple[int, int]:
             "0 < N ≤ M"
         )
     return int(found[1]), int(found[2])
+
+
+def check_pattern_rate(structure: str, rate: float) -> None:
+    """Raise AuditError where an N:M pattern cannot have the rate; other structures can have any.
+
+    >>> check_pattern_rate("2:4", 0.5)
+    """
+    if structure in ("weight", "layer", "filter"):
+        return
+    keep, block = pattern_of(structure)
+    if not math.isclose(rate, 1 - keep / block, abs_tol=0.005):
+        raise AuditError(
+            f"found rate {rate:g} for the pattern {structure}, which keeps {keep} of every {block} "
+            f"inputs; expected rate {1 - keep / block:g}"
+        )
 
 
 def keep_pattern(scores: Mapping[str, Tensor], keep: int, block: int) -> Mask:

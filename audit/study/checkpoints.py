@@ -16,6 +16,7 @@ from audit.examine.measuring import measure_model
 from audit.examine.settings import MeasureSettings
 from audit.files import sha256
 from audit.findings.results import Results
+from audit.imports import is_imported
 from audit.models.checkpoint import Checkpoint, called_pruned, load_checkpoint, parent_path
 from audit.prune.mask import is_pruned
 from audit.study.gather import gather
@@ -113,6 +114,12 @@ def data_of(checkpoint: Checkpoint, path: Path, spec: str | None = None) -> Grou
     """
     if spec is None and not checkpoint.data:
         raise AuditError(f"'{path}' does not say what data it was made with; give it by --data")
+    dataset = str(checkpoint.data.get("dataset", ""))
+    if spec is None and is_imported(dataset):
+        raise AuditError(
+            f"'{path}' was made with data of the loader '{dataset}'; a checkpoint runs no code "
+            "that you did not name: give the data by --data"
+        )
     try:
         known = checkpoint.samples
         asked = {key: value for key, value in checkpoint.data.items() if key != "digest"}
