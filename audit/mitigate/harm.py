@@ -34,8 +34,8 @@ def levelled(statistics: GroupStatistics, groups: Sequence[str]) -> tuple[str, .
     fall = float((whole[:, DENSE_RIGHT] - whole[:, RIGHT]).nanmean())
     if fall > TOLERANCE:
         found.append(
-            f"levelling down: balanced accuracy is {100 * fall:.1f} points below the dense "
-            "network's on the samples that the multipliers read"
+            f"balanced accuracy is {100 * fall:.1f} points below the dense network's on the "
+            "samples that the multipliers read: where a gap has narrowed, that may be levelling down"
         )
     falls = (statistics.dense_recalls - statistics.recalls).nanmean(1)
     beyond = falls > TOLERANCE + 2 * _standard_errors(statistics)

@@ -228,7 +228,7 @@ def library_versions() -> dict[str, str]:
     """The versions of what computes the numbers, and the processor's instructions that it uses."""
     from importlib.metadata import version
 
-    names = ("pruning-audit", "torch", "numpy", "scipy", "pandas", "fairlearn", "cooper-optim")
+    names = ("pruning-audit", "torch", "numpy", "scipy", "pandas", "fairlearn")
     found = {"python": sys.version.split()[0]} | {name: version(name) for name in names}
     return found | {"cpu": torch.backends.cpu.get_cpu_capability()}
 
