@@ -35,7 +35,7 @@ def levelled(statistics: GroupStatistics, groups: Sequence[str]) -> tuple[str, .
     if fall > TOLERANCE:
         found.append(
             f"balanced accuracy is {100 * fall:.1f} points below the dense network's on the "
-            "samples that the multipliers read: where a gap has narrowed, that may be levelling down"
+            "samples that the multipliers read; a gap that narrows so may be levelling down"
         )
     falls = (statistics.dense_recalls - statistics.recalls).nanmean(1)
     beyond = falls > TOLERANCE + 2 * _standard_errors(statistics)
