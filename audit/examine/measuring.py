@@ -109,10 +109,17 @@ def _sample_table(subject: Subject, contributions: Sequence[Contribution]) -> pd
             "confidence": found.confidence.numpy(),
             "boundary_closeness": found.closeness.numpy(),
         }
+        | _units(subject)
         | _before(subject)
         | _scores(subject)
         | _columns(subject, contributions)
     )
+
+
+def _units(subject: Subject) -> dict[str, NDArray[np.int64]]:
+    """The person (or other unit) of each sample, where it was declared."""
+    units = subject.data.units
+    return {} if units is None else {"unit": units[subject.rows].numpy()}
 
 
 def _before(subject: Subject) -> dict[str, NDArray[Any]]:

@@ -31,11 +31,12 @@ class Results:
               why a measure that failed has no value
     layers    one row per model × group × layer × metric (LAYER_COLUMNS): the Taylor terms of every
               layer, and its own block's eigenvalues where they were asked for
-    samples   one row per model × sample (SAMPLE_COLUMNS), what the dense parent of a pruned network
-              said (DENSE_COLUMNS), where they were asked for the probabilities of the classes
-              (`score_` and the class), then each sample's part of the metrics of the whole network
-              (gradient_norm, input_distance, hessian_max_eigenvalue, …): its mean over a group is
-              the group's value; NaN where the sample was not chosen for it
+    samples   one row per model × sample (SAMPLE_COLUMNS), its `unit` where it was declared, what
+              the dense parent of a pruned network said (DENSE_COLUMNS), where they were asked for
+              the probabilities of the classes (`score_` and the class), then each sample's part of
+              the metrics of the whole network (gradient_norm, input_distance,
+              hessian_max_eigenvalue, …): its mean over a group is the group's value; NaN where the
+              sample was not chosen for it
     gallery   one row per picture of a sample that pruning broke, where they were asked for
     record    the content of results.json: schema_version, created, command, settings, versions,
               data, models, verdict, overall, tables

@@ -89,13 +89,14 @@ def decompose(
     streams = np.random.default_rng(seed).spawn(number)
     for group in np.unique(groups):
         own = groups == group
-        who = _blocks(int(own.sum()), None if unit is None else unit[own], streams[group])
+        units = _units(int(own.sum()), None if unit is None else unit[own])
+        who = _blocks(units, streams[group])
         rows = _sums(columns[:, own], who * bins + place[own], (who.max() + 1) * bins)
         rows = rows.reshape(len(columns), -1, bins).transpose(1, 0, 2)
         means[:, group] = _shares(rows.mean(0))
         draws = resample_means(rows.reshape(len(rows), -1), resamples, streams[group])
         drawn[:, :, group] = _shares(draws.reshape(resamples, len(columns), bins))
-        unseen = _unseen(columns, int(own.sum()), resamples, streams[group])
+        unseen = _unseen(columns, int(units.max()) + 1, resamples, streams[group])
         drawn[:, :, group] += unseen[:, :, None] * means[0, group]
     counts = _sums(np.ones((1, len(groups))), groups * bins + place, number * bins)
     merged = _merged(counts.reshape(number, bins))
@@ -131,13 +132,17 @@ def _merged(counts: Array) -> list[Codes]:
     return found
 
 
-def _blocks(count: int, unit: Codes | None, generator: np.random.Generator) -> Codes:
+def _units(count: int, unit: Codes | None) -> Codes:
+    """The unit of each sample, numbered from 0: itself, where none are declared."""
+    return np.arange(count) if unit is None else np.unique(unit, return_inverse=True)[1]
+
+
+def _blocks(units: Codes, generator: np.random.Generator) -> Codes:
     """What each sample is drawn with: its unit, or of more than 1,000 units a random block."""
-    units = np.arange(count) if unit is None else np.unique(unit, return_inverse=True)[1]
     number = int(units.max()) + 1
     if number <= BLOCKS:
         return units
-    return (generator.permutation(number) * BLOCKS // number)[units]
+    return np.asarray((generator.permutation(number) * BLOCKS // number)[units])
 
 
 def _sums(columns: Array, cells: Codes, number: int) -> Array:
@@ -150,15 +155,15 @@ def _shares(sums: Array) -> Array:
     return np.asarray(sums / sums[..., :1, :].sum(-1, keepdims=True))
 
 
-def _unseen(columns: Array, count: int, resamples: int, generator: np.random.Generator) -> Array:
-    """What one more loss and one more gain, drawn or not, add to a group's means: [R, C].
+def _unseen(columns: Array, units: int, resamples: int, generator: np.random.Generator) -> Array:
+    """What one more unit that loses, and one that gains, add to a group's means: [R, C].
 
     For harms of −1, 0 and 1, as Bonett and Price (2012) add an event of each kind: a group too
     small to show any would look certain. They lie over the bins as the group does.
     """
     events = generator.poisson(1.0, (2, resamples, 1))
     is_drop = [False, *(np.isin(column, (-1.0, 0.0, 1.0)).all() for column in columns[1:])]
-    return np.asarray((events[0] - events[1]) / count * np.array(is_drop))
+    return np.asarray((events[0] - events[1]) / units * np.array(is_drop))
 
 
 def _parts(means: Array, weights: Array, merged: Sequence[Codes]) -> Array:

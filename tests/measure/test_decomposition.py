@@ -194,16 +194,16 @@ def test_intervals_cover(lost: float) -> None:
 def test_samples_of_one_unit_are_drawn_together() -> None:
     """Each sample four times over says no more than once; read as four it seems twice as sure."""
     margin, drop, groups = audit_of((200, 400), (True, False), (0.1, 0.0), 0)
-    four = [np.repeat(column, 4) for column in (margin, drop / 2, groups)]
+    four = [np.repeat(column, 4) for column in (margin, drop, groups)]
     unit = np.repeat(np.arange(600), 4)
 
-    def width(harm: np.ndarray, columns: list[np.ndarray], unit: np.ndarray | None) -> float:
-        found = decompose(columns[0], {"a": harm}, columns[1], 2, unit=unit)["a"]
+    def width(columns: list[np.ndarray], unit: np.ndarray | None) -> float:
+        found = decompose(columns[0], {"a": columns[1]}, columns[2], 2, unit=unit)["a"]
         return found.within_intervals[0].high - found.within_intervals[0].low
 
-    once = width(drop / 2, [margin, groups], None)
-    assert width(four[1], [four[0], four[2]], unit) == pytest.approx(once, rel=0.1)
-    assert width(four[1], [four[0], four[2]], None) == pytest.approx(once / 2, rel=0.1)
+    once = width([margin, drop, groups], None)
+    assert width(four, unit) == pytest.approx(once, rel=1e-9)
+    assert width(four, None) == pytest.approx(once / 2, rel=0.1)
 
 
 def test_blocks_of_many_samples_have_the_spread_of_the_samples(
