@@ -1,0 +1,231 @@
+"""What to do: the step that follows from the findings, and what they could not have seen (J9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from audit.findings.changes import GAP as LARGEST
+from audit.findings.decisions import needed_samples
+from audit.findings.evidence import Evidence
+from audit.findings.finding import Finding
+from audit.findings.outcomes import Cell
+from audit.findings.pays import GAP, drop_sums
+
+TOLERANCE = 0.02
+"""Points of accuracy beyond the average that an audit should be able to see."""
+MOST_LOST = 0.015
+"""A network that loses more accuracy, plain or balanced, than this is not proposed (J4)."""
+BROAD = ("magnitude", "none")
+
+
+def left_out(evidence: Evidence) -> list[Finding]:
+    """The groups too small for a verdict, and those absent from what was measured."""
+    flags = evidence.groups.loc[evidence.groups["flag"] != "", ["group", "flag"]]
+    return [
+        Finding(
+            "left_out",
+            True,
+            attribute=evidence.attribute,
+            group=str(row["group"]),
+            n=_size(evidence, str(row["group"])),
+            details={"flag": str(row["flag"])},
+        )
+        for row in flags.drop_duplicates("group").to_dict("records")
+    ]
+
+
+def _size(evidence: Evidence, group: str) -> int:
+    rows = evidence.groups[evidence.groups["group"].astype(str) == group]
+    return int(rows.loc[rows["metric"] == "accuracy", "n"].max())
+
+
+def power(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
+    """The smallest harm that would have been seen, for the group known least (J9)."""
+    made = []
+    for cell in _spoken_of(evidence, found):
+        own = [
+            one
+            for one in found
+            if one.claim == "pays" and one.networks == cell.names and one.details.get("detectable")
+        ]
+        if not own:
+            continue
+        blind = max(own, key=lambda one: float(one.details["detectable"]))
+        sharp = min(own, key=lambda one: float(one.details["detectable"]))
+        known = drop_sums(evidence, cell)
+        needed = None
+        if known is not None:
+            group = evidence.names.index(str(blind.group))
+            needed = needed_samples(known, group, int(evidence.large.sum()), TOLERANCE)
+        made.append(
+            Finding(
+                "detectable",
+                bool(blind.details["detectable"] <= TOLERANCE),
+                **evidence.of(cell),
+                group=blind.group,
+                metric=GAP,
+                estimate=float(blind.details["detectable"]),
+                n=blind.n,
+                details={
+                    "best_group": sharp.group,
+                    "best": float(sharp.details["detectable"]),
+                    "best_n": sharp.n,
+                    "tolerance": TOLERANCE,
+                    "needed": needed,
+                },
+            )
+        )
+    return made
+
+
+def _spoken_of(evidence: Evidence, found: Sequence[Finding]) -> list[Cell]:
+    """The last network compared, or the baseline at the rate where its harm is largest."""
+    if evidence.compared:
+        return [cell for cell in evidence.cells if cell.label == evidence.compared[-1]]
+    rates = judged_rates(evidence, found)
+    return [c for c in evidence.pruned if c.label == evidence.baseline and c.rate in rates[:1]]
+
+
+def judged_rates(evidence: Evidence, found: Sequence[Finding]) -> list[float]:
+    """The rates that a report speaks of: where the baseline's harm is largest, then the highest."""
+    own = [one for one in found if one.claim == "pays" and one.label == evidence.baseline]
+    paying = [one for one in own if one.decision]
+    rates = [max(paying, key=lambda one: one.estimate or 0.0).rate] if paying else []
+    highest = max((one.rate for one in own), default=0.0)
+    return list(dict.fromkeys([*rates, highest]))
+
+
+def actions(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
+    """The one thing to do next (J9); none where no pruned network was measured.
+
+    take          a network under which nobody was found to pay, and nothing was levelled down
+    prune_less    the highest rate at which nobody was found to pay
+    mitigate      somebody pays, and no network here is better
+    collect       nobody was found to pay, but the samples are too few to have seen it
+    keep          nobody was found to pay, and the samples would have shown it
+    """
+    if not evidence.pruned:
+        return []
+    if not [one for one in found if one.claim == "pays" and one.decision is not None]:
+        return [Finding("action", None, attribute=evidence.attribute, details={"do": "unknown"})]
+    chosen = _spoken_of(evidence, found)
+    start = [cell for cell in evidence.pruned if cell.label == evidence.baseline] or chosen
+    rate = judged_rates(evidence, found)[0] if not evidence.compared else start[0].rate
+    at_rate = [cell for cell in start if evidence.compared or cell.rate == rate]
+    harmed = any(_harms(found, cell) for cell in at_rate)
+    if harmed or _faults(found, at_rate[0]):
+        return [_mend(evidence, found, at_rate[0])]
+    others = [cell for cell in evidence.pruned if cell.label in evidence.compared[1:]]
+    harming = [cell.label for cell in others if _harms(found, cell) or _faults(found, cell)]
+    return [_kept(evidence, found, at_rate[0], harming)]
+
+
+def _harms(found: Sequence[Finding], cell: Cell) -> bool:
+    return any(f.claim == "pays" and f.networks == cell.names and f.decision for f in found)
+
+
+def _faults(found: Sequence[Finding], cell: Cell) -> list[str]:
+    """Why a network is not proposed though nobody pays: claims, each once."""
+    claims = [
+        one.claim
+        for one in found
+        if one.networks == cell.names
+        and one.decision
+        and one.claim in ("levelling_down", "collapse")
+    ]
+    return list(dict.fromkeys(claims))
+
+
+def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
+    """Somebody pays under this network: take another, prune less, or mitigate."""
+    rivals = [
+        other
+        for other in evidence.pruned
+        if other.names != cell.names and (evidence.compared or other.rate == cell.rate)
+    ]
+    sound = [
+        other
+        for other in rivals
+        if not _harms(found, other)
+        and not _faults(found, other)
+        and _affordable(evidence, other, cell)
+        and _estimate(found, other) < _estimate(found, cell)
+    ]
+    if sound:
+        best = min(sound, key=lambda other: _estimate(found, other))
+        return _action(evidence, best, "take", cell, found)
+    lower = [
+        other
+        for other in evidence.pruned
+        if not evidence.compared
+        and other.label == cell.label
+        and other.rate < cell.rate
+        and not _harms(found, other)
+        and not _faults(found, other)
+    ]
+    below = [o for o in lower if not any(
+        _harms(found, x) and x.rate < o.rate for x in evidence.pruned if x.label == cell.label
+    )]  # fmt: skip
+    if below:
+        return _action(
+            evidence, max(below, key=lambda other: other.rate), "prune_less", cell, found
+        )
+    return _action(evidence, cell, "mitigate", cell, found)
+
+
+def _kept(
+    evidence: Evidence, found: Sequence[Finding], cell: Cell, harming: Sequence[str]
+) -> Finding:
+    seen = next((one for one in found if one.claim == "detectable"), None)
+    do = "keep" if seen is not None and seen.decision else "collect"
+    return _action(evidence, cell, do, cell, found, {"not": list(harming)})
+
+
+def _action(
+    evidence: Evidence,
+    cell: Cell,
+    do: str,
+    instead: Cell,
+    found: Sequence[Finding],
+    more: Mapping[str, Any] | None = None,
+) -> Finding:
+    files = {str(m["name"]): m.get("file") for m in evidence.record["models"]}
+    seen = next((one for one in found if one.claim == "detectable"), None)
+    details: dict[str, Any] = {
+        "do": do,
+        "instead_of": instead.label,
+        "instead_rate": instead.rate,
+        "files": [files[name] for name in cell.names if files.get(name)],
+        "accuracy_change": evidence.accuracy(cell) - evidence.accuracy(instead),
+        "largest_gap": _estimate(found, cell),
+        "faults": _faults(found, instead),
+    }
+    if evidence.outcomes is not None:
+        balanced = evidence.outcomes.balanced_accuracy
+        details["balanced_change"] = balanced(cell.networks) - balanced(instead.networks)
+    if seen is not None:
+        details |= {"needed": seen.details["needed"], "needed_group": seen.group,
+                    "has": seen.n, "tolerance": TOLERANCE}  # fmt: skip
+    return Finding("action", True, **evidence.of(cell), metric=LARGEST,
+                   details=details | dict(more or {}))  # fmt: skip
+
+
+def _estimate(found: Sequence[Finding], cell: Cell) -> float:
+    own = [
+        one.estimate
+        for one in found
+        if one.claim == "pays" and one.networks == cell.names and one.estimate is not None
+    ]
+    return max(own, default=np.inf)
+
+
+def _affordable(evidence: Evidence, cell: Cell, baseline: Cell) -> bool:
+    """Whether it loses no more accuracy, plain and balanced, than it may."""
+    lost = evidence.accuracy(baseline) - evidence.accuracy(cell)
+    if evidence.outcomes is not None:
+        balanced = evidence.outcomes.balanced_accuracy
+        lost = max(lost, balanced(baseline.networks) - balanced(cell.networks))
+    return lost <= MOST_LOST

@@ -1,0 +1,175 @@
+"""What one network changes against another, group by group, and which is fairest (J4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.findings.decisions import ALPHA, Gap, combined_claims, gap_of, sums, told_apart
+from audit.findings.evidence import Evidence
+from audit.findings.finding import Finding, known
+from audit.findings.outcomes import Cell, Outcomes
+from audit.findings.predicted import PARTS, TRUE_POSITIVE, compared_classes, groups_are_classes
+from audit.measure.uncertainty import gap_contrasts, pair_contrasts
+
+GAP, ODDS, PARITY, VIOLATION = (
+    "max_excess_accuracy_gap",
+    "equalized_odds_difference",
+    "demographic_parity_difference",
+    "fairness_violation",
+)
+HELD = {
+    "equalised-odds": ODDS,
+    "demographic-parity": PARITY,
+    "group-loss": VIOLATION,
+    "excess-loss": VIOLATION,
+    "worst-group": VIOLATION,
+}
+"""What a constraint holds; all others, and none, hold the largest excess accuracy gap."""
+
+
+def changes(evidence: Evidence) -> list[Finding]:
+    """Whose accuracy each candidate of a comparison changes: paired, and for all groups at once.
+
+    The estimate is the candidate's accuracy less the baseline's.
+    """
+    outcomes = evidence.outcomes
+    if outcomes is None or not evidence.compared:
+        return []
+    by_label = {cell.label: cell for cell in evidence.cells}
+    baseline, *candidates = (by_label[name] for name in evidence.compared)
+    return [one for cell in candidates for one in _changed(evidence, outcomes, baseline, cell)]
+
+
+def _changed(
+    evidence: Evidence, outcomes: Outcomes, baseline: Cell, candidate: Cell
+) -> list[Finding]:
+    gained = outcomes.right[candidate.networks] - outcomes.right[baseline.networks]
+    groups = len(evidence.names)
+    found = sums(gained, outcomes.codes, groups, outcomes.units)
+    claims = combined_claims(found, np.eye(groups), evidence.large)
+    return [
+        Finding(
+            "changes",
+            bool(claims.low[group] > 0 or claims.high[group] < 0),
+            **evidence.of(candidate),
+            group=evidence.names[group],
+            metric="accuracy",
+            estimate=known(claims.estimate[group]),
+            low=known(claims.low[group]),
+            high=known(claims.high[group]),
+            interval="simultaneous",
+            p_adjusted=known(claims.p_adjusted[group]),
+            n=int(outcomes.counts[group]),
+            details={"against": baseline.label},
+        )
+        for group in np.flatnonzero(evidence.large)
+    ]
+
+
+def fairest(evidence: Evidence) -> list[Finding]:
+    """Which of several networks is fairest, by what the constraints hold (J4), a finding a metric.
+
+    Of a study, the methods at the first one's highest rate. True where one differs from every
+    other; else the networks that cannot be told apart are named.
+    """
+    outcomes = evidence.outcomes
+    chosen = rivals(evidence)
+    if outcomes is None or len(chosen) < 2 or evidence.large.sum() < 2:
+        return []
+    metrics = dict.fromkeys(_held(cell.constraint) for cell in chosen if cell.constraint != "none")
+    found = []
+    for metric in metrics or {GAP: None}:
+        gap = gap_measure(evidence, outcomes, metric)
+        if gap is not None and all(outcomes.knows(cell) for cell in chosen):
+            found.append(_fairest(evidence, outcomes, chosen, metric, gap))
+    return found
+
+
+def rivals(evidence: Evidence) -> list[Cell]:
+    """The networks of a comparison, or the methods of a study at the baseline's highest rate."""
+    if evidence.compared:
+        by_label = {cell.label: cell for cell in evidence.cells}
+        return [by_label[name] for name in evidence.compared if not by_label[name].dense]
+    own = [cell for cell in evidence.pruned if cell.label == evidence.baseline]
+    rate = max((cell.rate for cell in own), default=0.0)
+    return [cell for cell in evidence.pruned if cell.rate == rate]
+
+
+def _held(constraint: str) -> str:
+    names = [part.split("=")[0] for part in constraint.split("+")]
+    return next((HELD[name] for name in names if name in HELD), GAP)
+
+
+def gap_measure(evidence: Evidence, outcomes: Outcomes, metric: str) -> Gap | None:
+    """A gap as the largest of combinations of means over samples (see decisions.Gap)."""
+    judged = np.flatnonzero(evidence.large)
+    counts = outcomes.counts
+    if metric == GAP:
+        contrasts = np.zeros((len(judged), len(counts)))
+        present = np.flatnonzero(counts)
+        contrasts[:, present] = gap_contrasts(counts[present].astype(float))[
+            np.searchsorted(present, judged)
+        ]
+        return Gap(np.nan_to_num(outcomes.drops), outcomes.codes, contrasts)
+    pairs = np.zeros((len(judged) * (len(judged) - 1), len(counts)))
+    pairs[:, judged] = pair_contrasts(len(judged))
+    if metric == VIOLATION:
+        risk = outcomes.loss - outcomes.loss_before
+        return None if np.isnan(risk).any() else Gap(risk, outcomes.codes, pairs)
+    if groups_are_classes(evidence) or len(outcomes.classes) != 2:
+        return None
+    positive = compared_classes(outcomes)[0]
+    said = (outcomes.predictions == positive).astype(float)
+    if metric == PARITY:
+        return Gap(said, outcomes.codes, pairs)
+    true = outcomes.labels == positive
+    component = outcomes.codes + np.where(true, 0, len(counts))
+    rows = np.zeros((2 * len(pairs), 2 * len(counts)))
+    rows[: len(pairs), : len(counts)] = pairs
+    rows[len(pairs) :, len(counts) :] = pairs
+    return Gap(said, component.astype(np.int64), _without_empty(rows, component, len(counts)))
+
+
+def _without_empty(
+    contrasts: NDArray[np.float64], component: NDArray[np.int64], groups: int
+) -> NDArray[np.float64]:
+    """The combinations whose every part has samples: a group without positives has no rate."""
+    empty = np.bincount(component, minlength=2 * groups) == 0
+    return contrasts[~(contrasts[:, empty] != 0).any(1)]
+
+
+def _fairest(
+    evidence: Evidence, outcomes: Outcomes, chosen: Sequence[Cell], metric: str, gap: Gap
+) -> Finding:
+    best, p_values = told_apart(gap, [cell.networks for cell in chosen])
+    unsure = [
+        cell.label
+        for place, cell in enumerate(chosen)
+        if place != best and not p_values[place] < ALPHA
+    ]
+    cell = chosen[best]
+    return Finding(
+        "fairest",
+        not unsure,
+        **evidence.of(cell),
+        metric=metric,
+        estimate=gap_of(gap, cell.networks),
+        p_adjusted=known(float(np.nanmax(p_values))),
+        n=len(outcomes.codes),
+        details={
+            "of": len(chosen),
+            "not_told_apart": unsure,
+            "gaps": {own.label: gap_of(gap, own.networks) for own in chosen},
+            "accuracy": {own.label: evidence.accuracy(own) for own in chosen},
+            "balanced_accuracy": {
+                own.label: known(outcomes.balanced_accuracy(own.networks)) for own in chosen
+            },
+            "baseline": evidence.baseline,
+        },
+    )
+
+
+__all__ = ["GAP", "PARTS", "TRUE_POSITIVE", "changes", "fairest", "gap_measure", "rivals"]

@@ -1,0 +1,43 @@
+"""Making findings: all that follows from some results, in the order of a report (J1 to J9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from audit.findings.actions import actions, left_out, power
+from audit.findings.changes import changes, fairest
+from audit.findings.evidence import make_evidence
+from audit.findings.finding import Finding
+from audit.findings.pays import onsets, who_pays
+from audit.findings.predicted import beyond_chance, collapses, levelling_down
+from audit.findings.reasons import causes, layers
+
+
+def make_findings(
+    groups: pd.DataFrame,
+    samples: pd.DataFrame,
+    layer_table: pd.DataFrame,
+    record: Mapping[str, Any],
+) -> list[Finding]:
+    """All that is claimed of some results, and all that was looked for and not found.
+
+    groups, samples, layer_table, record   as `Results` holds them; without samples, what needs
+    them is left out.
+    """
+    evidence = make_evidence(groups, samples, layer_table, record)
+    found = who_pays(evidence)
+    found += onsets(evidence, found)
+    found += beyond_chance(evidence)
+    found += levelling_down(evidence)
+    found += collapses(evidence)
+    found += changes(evidence)
+    found += fairest(evidence)
+    found += causes(evidence, found)
+    found += layers(evidence, found)
+    found += power(evidence, found)
+    found += left_out(evidence)
+    found += actions(evidence, found)
+    return found

@@ -1,0 +1,163 @@
+"""Who pays for the pruning, and from which rate on (J1 to J3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from audit.findings.decisions import ALPHA, Claims, Sums, detectable, gap_claims, sums
+from audit.findings.evidence import Evidence
+from audit.findings.finding import Finding, known
+from audit.findings.outcomes import Cell
+
+GAP = "excess_accuracy_gap"
+
+
+def who_pays(evidence: Evidence) -> list[Finding]:
+    """For every pruned cell and judged group whether it pays (J1, J3), negative ones too."""
+    return [one for cell in evidence.pruned for one in _cell(evidence, cell)]
+
+
+def pays(finding: Finding) -> bool:
+    """Whether a finding says that a group pays."""
+    return finding.claim == "pays" and finding.decision is True
+
+
+def drop_sums(evidence: Evidence, cell: Cell, run: int | None = None) -> Sums | None:
+    """The sums of the drops in accuracy under a cell, or one run of it; None if not known.
+
+    Without samples, from the shares of broken and mended samples: the square of a mean over runs
+    is at most the mean of the squares, so that errors are never too small.
+    """
+    chosen = slice(None) if run is None else slice(run, run + 1)
+    outcomes = evidence.outcomes
+    if outcomes is not None:
+        if not outcomes.knows(cell):
+            return None
+        drops = outcomes.drops[cell.networks][chosen]
+        return sums(drops, outcomes.codes, len(outcomes.groups), outcomes.units)
+    lost, won, count = (_shares(evidence, cell, m) for m in ("broken", "mended", "n"))
+    if lost is None or won is None or count is None:
+        return None
+    lost, won, size = lost[chosen], won[chosen], count[0]
+    return Sums(
+        (lost - won).mean(0) * size, (lost + won).mean(0) * size, size,
+        np.where(size > 0, lost - won, np.nan),
+    )  # fmt: skip
+
+
+def _shares(evidence: Evidence, cell: Cell, metric: str) -> np.ndarray | None:
+    """A metric of every run and group [S, G]; `n` are the groups' sizes."""
+    rows = evidence.groups.astype({"group": str})
+    rows = rows[rows["metric"] == ("broken" if metric == "n" else metric)]
+    column = "n" if metric == "n" else "value"
+    wide = rows.pivot_table(index="model", columns="group", values=column, dropna=False)
+    if not set(cell.names) <= set(wide.index):
+        return None
+    wide = wide.reindex(index=list(cell.names), columns=list(evidence.names))
+    found: np.ndarray = wide.fillna(0.0).to_numpy(float)
+    return found
+
+
+def _cell(evidence: Evidence, cell: Cell) -> list[Finding]:
+    found, judged = drop_sums(evidence, cell), evidence.large
+    if found is None or judged.sum() < 2:
+        why = "no dense network beside it" if found is None else "fewer than two groups are judged"
+        return [Finding("pays", None, **evidence.of(cell), metric=GAP, details={"why": why})]
+    claims = gap_claims(found, judged)
+    several = len(found.runs) > 1
+    alone = [claims]
+    if several:
+        runs = [drop_sums(evidence, cell, run) for run in range(len(found.runs))]
+        alone = [gap_claims(own, judged) for own in runs if own is not None]
+    reach = detectable(found, _contrasts(found), judged)
+    return [
+        Finding(
+            "pays",
+            bool(claims.low[group] > 0),
+            **evidence.of(cell),
+            group=evidence.names[group],
+            metric=GAP,
+            estimate=known(claims.estimate[group]),
+            low=known(claims.low[group]),
+            high=known(claims.high[group]),
+            interval="seeds" if several else "simultaneous",
+            p_adjusted=known(claims.p_adjusted[group]),
+            n=int(_size(evidence, group)),
+            details={
+                "groups_judged": int(judged.sum()),
+                "runs_paying": _paying(alone, group),
+                "detectable": known(reach[group]),
+            },
+        )
+        for group in np.flatnonzero(judged)
+    ]
+
+
+def _contrasts(found: Sums) -> np.ndarray:
+    sizes = found.count / found.count.sum()
+    return np.asarray(np.eye(len(sizes)) - sizes)
+
+
+def _paying(alone: Sequence[Claims], group: int) -> int:
+    return sum(bool(claims.low[group] > 0) for claims in alone)
+
+
+def _size(evidence: Evidence, group: int) -> int:
+    rows = evidence.groups[evidence.groups["group"].astype(str) == evidence.names[group]]
+    return int(rows.loc[rows["metric"] == "accuracy", "n"].max())
+
+
+def onsets(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
+    """From which rate on somebody pays, method by method (J2); nothing for a comparison.
+
+    Going down from the highest rate, the last of the unbroken run of rates at which somebody pays.
+    'No rate' is said only where no group pays in any run at any rate by itself.
+    """
+    if evidence.compared:
+        return []
+    return [one for label in _labels(evidence) for one in _onset(evidence, found, label)]
+
+
+def _labels(evidence: Evidence) -> list[str]:
+    return list(dict.fromkeys(cell.label for cell in evidence.pruned))
+
+
+def _onset(evidence: Evidence, found: Sequence[Finding], label: str) -> list[Finding]:
+    own = [one for one in found if one.claim == "pays" and one.label == label]
+    rates = sorted({one.rate for one in own}, reverse=True)
+    if not rates or any(one.decision is None for one in own):
+        return []
+    paying = {rate: [one for one in own if one.rate == rate and one.decision] for rate in rates}
+    run = []
+    for rate in rates:
+        if not paying[rate]:
+            break
+        run.append(rate)
+    elsewhere = [rate for rate in rates if paying[rate] and rate not in run]
+    single = [one for one in own if one.details["runs_paying"] and not one.decision]
+    largest = max(own, key=lambda one: one.estimate or 0.0)
+    decision = True if run or elsewhere else None if single else False
+    return [
+        Finding(
+            "onset",
+            decision,
+            label=label,
+            rate=run[-1] if run else 0.0,
+            networks=tuple(name for one in own for name in one.networks),
+            attribute=evidence.attribute,
+            metric=GAP,
+            runs=max(one.runs for one in own),
+            details={
+                "groups": [str(one.group) for one in paying[run[-1]]] if run else [],
+                "highest": rates[0],
+                "rates": sorted(rates),
+                "elsewhere": sorted(elsewhere),
+                "in_some_runs": sorted({one.rate for one in single}),
+                "largest_rate": largest.rate,
+                "largest_group": largest.group,
+                "level": ALPHA,
+            },
+        )
+    ]

@@ -1,0 +1,323 @@
+"""What the networks predict of each group: rates beyond chance, levelling down, collapse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, t
+
+from audit.findings.decisions import (
+    ALPHA,
+    adjusted,
+    rate_p_values,
+    rate_run_p_values,
+    run_errors,
+    sums,
+)
+from audit.findings.evidence import Evidence
+from audit.findings.finding import Finding, known
+from audit.findings.outcomes import Cell, Outcomes
+
+Flags = NDArray[np.bool_]
+SELECTION, TRUE_POSITIVE, FALSE_POSITIVE, TRUE_NEGATIVE = (
+    "selection rate",
+    "true positive rate",
+    "false positive rate",
+    "true negative rate",
+)
+PARTS = {
+    "demographic_parity_difference": (SELECTION,),
+    "equalized_odds_difference": (TRUE_POSITIVE, FALSE_POSITIVE),
+}
+"""The differences that are judged, and the rates that they are the largest of (M4)."""
+ALL_ALIKE = 0.99
+"""A class predicted for this share of the samples is all that a network says (J6)."""
+NARROWED = 0.005
+"""A gap that closed by less than half a point is not told."""
+
+
+def compared_classes(outcomes: Outcomes) -> list[int]:
+    """Of two classes the second alone is the positive one; of more, each against the rest."""
+    return [1] if len(outcomes.classes) == 2 else list(range(len(outcomes.classes)))
+
+
+# --- J5: beyond chance ----------------------------------------------------------------------------
+
+
+def beyond_chance(evidence: Evidence) -> list[Finding]:
+    """Whether any rate of any group differs from the others', cell by cell, Holm-adjusted (J5).
+
+    Nothing where the groups are the classes: they are meant to be predicted differently.
+    """
+    if evidence.outcomes is None or evidence.large.sum() < 2 or groups_are_classes(evidence):
+        return []
+    return [
+        one
+        for cell in evidence.cells
+        for metric in PARTS
+        if (one := _beyond(evidence, evidence.outcomes, cell, metric)) is not None
+    ]
+
+
+def groups_are_classes(evidence: Evidence) -> bool:
+    """Whether a group is a class, so that its rates say nothing of fairness between people."""
+    outcomes = evidence.outcomes
+    if outcomes is None:
+        return tuple(evidence.names) == tuple(map(str, evidence.record["data"]["classes"]))
+    return all(
+        len(np.unique(outcomes.labels[outcomes.codes == group])) <= 1
+        for group in np.unique(outcomes.codes)
+    )
+
+
+def _beyond(evidence: Evidence, outcomes: Outcomes, cell: Cell, metric: str) -> Finding | None:
+    rates = [(rate, c) for rate in PARTS[metric] for c in compared_classes(outcomes)]
+    subsets = np.stack([_subset(outcomes, rate, c) for rate, c in rates])
+    subsets &= evidence.large[outcomes.codes]
+    values = np.stack([outcomes.predictions[cell.networks] == c for _, c in rates], 1)
+    groups = len(evidence.names)
+    wholes = np.stack([np.bincount(outcomes.codes[s], minlength=groups) for s in subsets])
+    if len(cell.networks) == 1:
+        parts = np.stack(
+            [
+                np.bincount(outcomes.codes[s & v], minlength=groups)
+                for s, v in zip(subsets, values[0], strict=True)
+            ]
+        )
+        single = rate_p_values(parts, wholes)
+        shares = parts / np.where(wholes > 0, wholes, np.nan)
+    else:
+        single = rate_run_p_values(values, subsets, outcomes.codes, evidence.large)
+        mean = values.mean(0)
+        shares = np.stack(
+            [
+                np.bincount(outcomes.codes[s], weights=m[s], minlength=groups)
+                for s, m in zip(subsets, mean, strict=True)
+            ]
+        ) / np.where(wholes > 0, wholes, np.nan)
+    tested = adjusted(single)
+    if not np.isfinite(tested).any():
+        return None
+    rows = evidence.overall(cell, metric)
+    without = sorted(
+        {evidence.names[g] for g in np.flatnonzero(evidence.large) if _lacks(wholes, g)}
+    )
+    gaps = np.nanmax(shares, 1) - np.nanmin(shares, 1)
+    if not rows:
+        return None
+    row, column = np.unravel_index(int(np.nanargmin(tested)), tested.shape)
+    own, others = _against_others(shares[row], wholes[row], int(column))
+    return Finding(
+        "beyond_chance",
+        bool(np.nanmin(tested) < ALPHA),
+        **evidence.of(cell),
+        group=evidence.names[column],
+        metric=metric,
+        estimate=known(float(np.mean([r["value"] for r in rows]))),
+        low=rows[0]["ci_low"] if len(rows) == 1 else None,
+        high=rows[0]["ci_high"] if len(rows) == 1 else None,
+        interval="single" if len(rows) == 1 else None,
+        p_adjusted=known(float(np.nanmin(tested))),
+        n=int(subsets[row].sum()),
+        details={
+            "rate_of": rates[row][0],
+            "class": outcomes.classes[rates[row][1]],
+            "rate_of_group": known(own),
+            "rate_of_others": known(others),
+            "gap_of_rate": known(float(gaps[row])),
+            "floor_p95": known(float(np.mean([r["floor_p95"] or np.nan for r in rows]))),
+            "without": without,
+            "tests": int(np.isfinite(tested).sum()),
+        },
+    )
+
+
+def _lacks(wholes: NDArray[np.int64], group: int) -> bool:
+    return bool((wholes[:, group] == 0).any())
+
+
+def _subset(outcomes: Outcomes, rate: str, position: int) -> Flags:
+    """The samples that a rate of one class against the rest is a share of: bool [n]."""
+    if rate == SELECTION:
+        return np.ones(len(outcomes.labels), bool)
+    positive = outcomes.labels == position
+    return positive if rate == TRUE_POSITIVE else ~positive
+
+
+def _against_others(shares: NDArray[Any], wholes: NDArray[Any], group: int) -> tuple[float, float]:
+    """A group's share, and that of all others together."""
+    others = wholes.astype(float).copy()
+    others[group] = 0.0
+    return float(shares[group]), float(np.nansum(shares * others) / others.sum())
+
+
+# --- J6: levelling down and collapse --------------------------------------------------------------
+
+
+def levelling_down(evidence: Evidence) -> list[Finding]:
+    """How gaps narrowed against the dense network and the baseline, and at whose cost (J6).
+
+    A finding a cell, reference and rate whose gap between groups narrowed. Decision: True where the
+    worst-off group's own rate fell, or the gap closed by lowering the better-off alone; None where
+    such a fall is not significant; False where the worst-off group rose.
+    """
+    if evidence.outcomes is None or evidence.large.sum() < 2:
+        return []
+    references = [cell for cell in (evidence.dense,) if cell is not None]
+    found = []
+    for cell in evidence.pruned:
+        baseline = [
+            other
+            for other in evidence.pruned
+            if other.label == evidence.baseline
+            and other.label != cell.label
+            and (evidence.compared or other.rate == cell.rate)
+        ]
+        for reference in references + baseline:
+            found += list(_narrowed(evidence, evidence.outcomes, cell, reference))
+    return found
+
+
+def _narrowed(
+    evidence: Evidence, outcomes: Outcomes, cell: Cell, reference: Cell
+) -> Iterator[Finding]:
+    judged = np.flatnonzero(evidence.large)
+    rates = _success_rates(outcomes, groups_are_classes(evidence))
+    for name, kept in rates.items():
+        before, after = (
+            _shares(outcomes, own, kept, len(evidence.names))[judged] for own in (reference, cell)
+        )
+        known_both = np.isfinite(before) & np.isfinite(after)
+        if known_both.sum() < 2:
+            continue
+        gone = np.ptp(before[known_both]) - np.ptp(after[known_both])
+        if gone < NARROWED:
+            continue
+        order = np.flatnonzero(known_both)
+        worst = order[int(np.argmin(before[order]))]
+        best = order[int(np.argmax(before[order]))]
+        served = kept & (outcomes.codes == judged[worst])
+        envied = kept & (outcomes.codes == judged[best])
+        fell = _fell(outcomes, cell, reference, served)
+        lowered = _fell(outcomes, cell, reference, envied)
+        raised = after[worst] > before[worst]
+        change = {
+            evidence.names[judged[g]]: [known(float(before[g])), known(float(after[g]))]
+            for g in order
+        }
+        yield Finding(
+            "levelling_down",
+            _levelled(fell, lowered, bool(raised), len(rates)),
+            **evidence.of(cell),
+            group=evidence.names[judged[worst]],
+            metric=name,
+            estimate=-float(gone),
+            p_adjusted=min(1.0, len(rates) * fell),
+            n=int(served.sum()),
+            details={
+                "against": reference.label,
+                "gap_before": float(np.ptp(before[known_both])),
+                "gap_after": float(np.ptp(after[known_both])),
+                "rates": change,
+                "best_off": evidence.names[judged[best]],
+                "balanced_before": known(outcomes.balanced_accuracy(reference.networks)),
+                "balanced_after": known(outcomes.balanced_accuracy(cell.networks)),
+            },
+        )
+
+
+def _success_rates(outcomes: Outcomes, classes_are_groups: bool) -> dict[str, Flags]:
+    """The rates at which groups are served rightly, and the samples that each is of."""
+    everyone = np.ones(len(outcomes.labels), bool)
+    if len(outcomes.classes) != 2 or classes_are_groups:
+        return {"accuracy": everyone}
+    return {TRUE_POSITIVE: outcomes.labels == 1, TRUE_NEGATIVE: outcomes.labels == 0}
+
+
+def _shares(outcomes: Outcomes, cell: Cell, kept: Flags, groups: int) -> NDArray[np.float64]:
+    """The share of right answers of each group among the samples kept, the mean over runs: [G]."""
+    right = outcomes.right[cell.networks].mean(0)
+    codes = outcomes.codes[kept]
+    count = np.bincount(codes, minlength=groups)
+    total = np.bincount(codes, weights=right[kept], minlength=groups)
+    return np.asarray(total / np.where(count > 0, count, np.nan))
+
+
+def _levelled(fell: float, lowered: float, raised: bool, tests: int) -> bool | None:
+    """True where a fall is significant, None where one was only seen, False where the gap closed
+    by raising the worst-off group.
+    """
+    if fell * tests < ALPHA or (not raised and lowered * tests < ALPHA):
+        return True
+    return False if raised else None
+
+
+def _fell(outcomes: Outcomes, cell: Cell, reference: Cell, kept: Flags) -> float:
+    """One-sided p-value that the share of right answers fell: McNemar's exact test for one run.
+
+    Over several, Student's t of the mean over runs (see decisions.run_errors).
+    """
+    pairs = min(len(cell.networks), len(reference.networks))
+    one, other = (outcomes.right[own.networks[:pairs]][:, kept] for own in (reference, cell))
+    if pairs == 1:
+        lost, won = int((one > other).sum()), int((one < other).sum())
+        if lost + won == 0:
+            return 1.0
+        return float(binomtest(lost, lost + won, alternative="greater").pvalue)
+    found = sums(one - other, np.zeros(int(kept.sum()), np.int64), 1)
+    error, freedom = run_errors(found, np.eye(1))
+    return float(t.sf(found.mean[0] / error[0], freedom[0]))
+
+
+def collapses(evidence: Evidence) -> list[Finding]:
+    """Networks that predict one class for nearly every sample, or that have an empty layer (J6)."""
+    models = {str(model["name"]): model for model in evidence.record["models"]}
+    found = []
+    for cell in evidence.cells:
+        empty = sorted(
+            {
+                str(layer)
+                for name in cell.names
+                for layer, share in models[name]["layer_sparsity"].items()
+                if share >= 1.0
+            }
+        )
+        details: dict[str, Any] = {"empty_layers": empty}
+        share = 0.0
+        if evidence.outcomes is not None:
+            shares = [
+                evidence.outcomes.predicted_shares(cell.networks[place : place + 1])
+                for place in range(len(cell.networks))
+            ]
+            most = max(shares, key=lambda own: float(own.max()))
+            share = float(most.max())
+            details |= {
+                "class": evidence.outcomes.classes[int(most.argmax())],
+                "collapsed_runs": sum(float(own.max()) >= ALL_ALIKE for own in shares),
+                "balanced_accuracy": known(evidence.outcomes.balanced_accuracy(cell.networks)),
+            }
+        if not share and not empty:
+            continue
+        common = _commonest(evidence.outcomes)
+        found.append(
+            Finding(
+                "collapse",
+                bool(empty) or share >= ALL_ALIKE,
+                **evidence.of(cell),
+                metric="predicted_share",
+                estimate=share or None,
+                n=None if evidence.outcomes is None else len(evidence.outcomes.labels),
+                details=details | common,
+            )
+        )
+    return found
+
+
+def _commonest(outcomes: Outcomes | None) -> Mapping[str, Any]:
+    if outcomes is None:
+        return {}
+    counts = np.bincount(outcomes.labels, minlength=len(outcomes.classes))
+    return {"largest_class": float(counts.max() / counts.sum())}
