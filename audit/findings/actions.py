@@ -134,7 +134,10 @@ def _faults(found: Sequence[Finding], cell: Cell) -> list[str]:
         for one in found
         if one.networks == cell.names
         and one.decision
-        and one.claim in ("levelling_down", "collapse")
+        and (
+            one.claim == "collapse"
+            or (one.claim == "levelling_down" and one.details["fell"] > MOST_LOST)
+        )
     ]
     return list(dict.fromkeys(claims))
 

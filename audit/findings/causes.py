@@ -8,12 +8,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from audit.findings.outcomes import is_dense
 from audit.measure.association import explained_shares, rank_correlation
 from audit.metrics import TAYLOR, of_definition, shown
 
 
-def causes_table(groups: pd.DataFrame, models: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def causes_table(
+    groups: pd.DataFrame,
+    models: Sequence[Mapping[str, Any]],
+    trained: Mapping[str, int] | None = None,
+) -> pd.DataFrame:
     """One row per pruned model × cause: rank correlation with excess risk over groups, and shares.
+
+    trained   the samples of each group that the networks were trained on: the group's size. Without
+              them, as where only test samples are at hand, size is no cause that is known.
 
     The columns of a row: model, cause, rho, ci_low, ci_high, p_value, n, share. Gradient norm,
     λ_max and closeness are those of the dense network of the same seed; `share` is what a Taylor
@@ -22,26 +30,36 @@ def causes_table(groups: pd.DataFrame, models: Sequence[Mapping[str, Any]]) -> p
     """
     rows = []
     for model in models:
-        if model["method"] == "dense":
+        if is_dense(model):
             continue
         own = _wide(groups, str(model["name"]))
         if "excess_risk" not in own or len(own) < 2:
             continue
-        dense = [m["name"] for m in models if m["method"] == "dense" and m["seed"] == model["seed"]]
-        before = _wide(groups, str(dense[0])) if dense else own.iloc[:, :0]
-        rows += _model_rows(str(model["name"]), own, before.reindex(own.index))
+        dense = dense_of(model, models)
+        before = own.iloc[:, :0] if dense is None else _wide(groups, dense)
+        before = before.reindex(own.index)
+        if trained and any(trained.values()):
+            before = before.assign(group_size=[trained.get(str(name), 0) for name in own.index])
+        rows += _model_rows(str(model["name"]), own, before)
     columns = ["model", "cause", "rho", "ci_low", "ci_high", "p_value", "n", "share"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _wide(groups: pd.DataFrame, model: str) -> pd.DataFrame:
-    """The groups of at least minimum size as rows, their metrics as columns, and their size."""
+    """The groups of at least minimum size as rows, their metrics as columns."""
     own = groups[(groups["model"] == model) & (groups["flag"] == "")]
-    table = own.pivot_table(
+    table: pd.DataFrame = own.pivot_table(
         index="group", columns="metric", values="value", observed=True, dropna=False
     )
-    sizes = own[own["metric"] == "accuracy"].set_index("group")["n"]
-    return table.assign(group_size=sizes.reindex(table.index))
+    return table
+
+
+def dense_of(model: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> str | None:
+    """The dense network of the same seed, or the only one that was measured."""
+    dense = [one for one in models if is_dense(one)]
+    same = [one for one in dense if one["seed"] == model["seed"]]
+    chosen = same or (dense if len(dense) == 1 else [])
+    return str(chosen[0]["name"]) if chosen else None
 
 
 def _model_rows(model: str, own: pd.DataFrame, dense: pd.DataFrame) -> list[dict[str, Any]]:
@@ -51,7 +69,7 @@ def _model_rows(model: str, own: pd.DataFrame, dense: pd.DataFrame) -> list[dict
     shares = explained_shares(terms, risk) if len(terms) == len(series) else {}
     rows = []
     for cause in shown("causes"):
-        side = own if cause in (*series, "group_size") else dense
+        side = own if cause in series else dense
         if cause not in side:
             continue
         found = rank_correlation(side[cause].to_numpy(dtype=float), risk)

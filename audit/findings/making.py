@@ -9,11 +9,12 @@ import pandas as pd
 
 from audit.findings.actions import actions, left_out, power
 from audit.findings.changes import changes, fairest
-from audit.findings.evidence import make_evidence
+from audit.findings.evidence import Evidence, make_evidence
 from audit.findings.finding import Finding
 from audit.findings.pays import onsets, who_pays
 from audit.findings.predicted import beyond_chance, collapses, levelling_down
 from audit.findings.reasons import causes, layers
+from audit.findings.sentences import make_verdict
 
 
 def make_findings(
@@ -27,7 +28,23 @@ def make_findings(
     groups, samples, layer_table, record   as `Results` holds them; without samples, what needs
     them is left out.
     """
+    return _all(make_evidence(groups, samples, layer_table, record))
+
+
+def conclude(
+    groups: pd.DataFrame,
+    samples: pd.DataFrame,
+    layer_table: pd.DataFrame,
+    record: Mapping[str, Any],
+) -> dict[str, Any]:
+    """`findings` and their `verdict` in words, plain, as results.json holds them (J7)."""
     evidence = make_evidence(groups, samples, layer_table, record)
+    found = _all(evidence)
+    verdict = make_verdict(found, evidence.baseline, evidence.compared)
+    return {"findings": [one.plain() for one in found], "verdict": verdict.plain()}
+
+
+def _all(evidence: Evidence) -> list[Finding]:
     found = who_pays(evidence)
     found += onsets(evidence, found)
     found += beyond_chance(evidence)

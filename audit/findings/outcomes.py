@@ -185,12 +185,13 @@ def _positions(column: pd.Series, classes: Sequence[str]) -> Codes:
 
 
 def _dense_rows(aligned: Sequence[pd.DataFrame], record: Row) -> list[pd.DataFrame | None]:
-    """The rows of the dense network of each network's seed; a dense one is its own."""
+    """The rows of the dense network of each network's seed, or the only one there is."""
     dense = {
         m["seed"]: own for m, own in zip(record["models"], aligned, strict=True) if is_dense(m)
     }
+    only = next(iter(dense.values())) if len(dense) == 1 else None
     return [
-        own if is_dense(model) else dense.get(model["seed"])
+        own if is_dense(model) else dense.get(model["seed"], only)
         for model, own in zip(record["models"], aligned, strict=True)
     ]
 

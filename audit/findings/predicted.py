@@ -222,6 +222,7 @@ def _narrowed(
                 "gap_before": float(np.ptp(before[known_both])),
                 "gap_after": float(np.ptp(after[known_both])),
                 "rates": change,
+                "fell": float(before[worst] - after[worst]),
                 "best_off": evidence.names[judged[best]],
                 "balanced_before": known(outcomes.balanced_accuracy(reference.networks)),
                 "balanced_after": known(outcomes.balanced_accuracy(cell.networks)),

@@ -4,42 +4,68 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree import ElementTree
 
 import pandas as pd
+from scipy.stats import norm
 
 from audit.errors import AuditError
 from audit.escaping import visible, workflow_message
+from audit.findings.actions import TOLERANCE
 from audit.findings.results import Results
 
 FORM = re.compile(r"\s*(max|min|any|overall)\s+(\w+)\s*([<>])\s*(-?\d*\.?\d+(?:e-?\d+)?)\s*", re.I)
+NONE = re.compile(r"\s*no\s+(\w+)\s+(above|below)\s+(-?\d*\.?\d+(?:e-?\d+)?)\s*", re.I)
+CLAIMS = {
+    "any group pays": "pays",
+    "levelling down": "levelling_down",
+    "collapse": "collapse",
+    "any rate beyond chance": "beyond_chance",
+}
+"""Thresholds that are findings, decided by the same rules as every sentence (J1 to J6)."""
+PARITY = (
+    "demographic_parity_difference",
+    "equal_opportunity_difference",
+    "equalized_odds_difference",
+)
+"""Differences that are zero where a network predicts one class for everybody."""
 WORDS = (
     "expected such as 'max excess_accuracy_gap > 0.02': max, min, any or overall; a metric; "
-    "> or <; a number"
+    f"> or <; a number. Or 'no agreement above 0.98', or one of {', '.join(CLAIMS)}"
 )
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A model fails where its metric lies beyond the limit.
+    """A model fails where its metric lies beyond the limit, or where a claim is found of it.
 
     over      max, min: of the groups large enough; any: each of those groups; overall: the number
-              of all samples, or of a gap between groups
-    metric    a metric of the groups table, or of the record's overall numbers
+              of all samples, or of a gap between groups; claim: a finding
+    metric    a metric of the groups table, or of the record's overall numbers; or the claim
     side      '>' where above the limit is a failure, '<' where below is
     """
 
     over: str
     metric: str
-    side: str
-    limit: float
+    side: str = ">"
+    limit: float = 0.0
 
     @staticmethod
     def parse(text: str) -> Threshold:
-        """The threshold of a text such as 'max excess_accuracy_gap > 0.02'."""
+        """The threshold of a text such as 'max excess_accuracy_gap > 0.02'.
+
+        >>> str(Threshold.parse("no agreement above 0.98"))
+        'any agreement < 0.98'
+        """
+        claim = CLAIMS.get(" ".join(text.lower().split()))
+        if claim is not None:
+            return Threshold("claim", claim)
+        if none := NONE.fullmatch(text):
+            metric, side, limit = none.groups()
+            return Threshold("any", metric, "<" if side.lower() == "above" else ">", float(limit))
         found = FORM.fullmatch(text)
         if not found:
             raise AuditError(f"found threshold '{text}'; {WORDS}")
@@ -48,12 +74,19 @@ class Threshold:
 
     def __str__(self) -> str:
         """The threshold as it is written."""
+        if self.over == "claim":
+            return next(text for text, claim in CLAIMS.items() if claim == self.metric)
         return f"{self.over} {self.metric} {self.side} {self.limit:g}"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of a threshold: the number that decided, its interval, and its group."""
+    """What became of a threshold: the number that decided, its interval, and its group.
+
+    certain    the threshold is broken beyond doubt; possible: that it is broken is not excluded,
+               as wherever a number is not known
+    note       why a number is not known, or does not speak for itself
+    """
 
     threshold: Threshold
     model: str
@@ -63,6 +96,7 @@ class Judgement:
     ci_high: float
     certain: bool
     possible: bool
+    note: str = ""
 
     def failed(self, if_possible: bool = False) -> bool:
         """Whether the interval excludes the limit, or, on request, does not exclude failure."""
@@ -71,22 +105,31 @@ class Judgement:
     def sentence(self) -> str:
         """The judgement in words, in the metric's own unit."""
         where = f" (group {self.group})" if self.group else ""
+        note = f"; {self.note}" if self.note else ""
+        if self.threshold.over == "claim":
+            found = "found" if self.certain else "not excluded" if self.possible else "not found"
+            return f"{self.model}: {self.threshold}: {found}{where}{note}"
         verdict = "beyond it" if self.certain else "it may be beyond it"
         if not self.possible:
             verdict = "within it"
+        number = f"{self.value:.4g} [{self.ci_low:.4g}, {self.ci_high:.4g}]"
+        number = number if math.isfinite(self.value) else "not known"
         return (
-            f"{self.model}: {self.threshold.over} {self.threshold.metric} is {self.value:.4g} "
-            f"[{self.ci_low:.4g}, {self.ci_high:.4g}]{where}; limit "
-            f"{self.threshold.side} {self.threshold.limit:g}: {verdict}"
+            f"{self.model}: {self.threshold.over} {self.threshold.metric} is {number}{where}; "
+            f"limit {self.threshold.side} {self.threshold.limit:g}: {verdict}{note}"
         )
 
 
 def judge(results: Results, thresholds: Sequence[Threshold]) -> list[Judgement]:
     """Judge every candidate of a comparison, or the model that was measured.
 
-    `max` and `min` of the excess accuracy gap use the interval of that maximum where there is
-    one. Otherwise the bounds are the largest (smallest) of the groups' own 95 % bounds, which are
-    not adjusted for the number of groups. Raises AuditError where a metric was not measured.
+    Of several groups each is judged by an interval that holds for all of them at once: that of the
+    findings for the excess accuracy gap, else its own 95 % interval, stretched from 1.96 standard
+    errors to the point of 1 − 0.05/2G. What is not known is never passed: a group that is absent,
+    too small, or without the samples that a rate is of is a possible failure, and so is a parity
+    difference that leaves such a group out. A parity difference of a network that predicts one
+    class for everybody, or has an empty layer, has failed, whatever it is. Raises AuditError where
+    a metric was not measured.
     """
     compared = results.record["tables"].get("compared")
     models = compared[1:] if compared else [results.record["models"][-1]["name"]]
@@ -98,29 +141,130 @@ def judge(results: Results, thresholds: Sequence[Threshold]) -> list[Judgement]:
 
 
 def _judged(results: Results, model: str, threshold: Threshold) -> list[Judgement]:
+    if threshold.over == "claim":
+        return _claimed(results, model, threshold)
     overall = [row for row in results.record["overall"] if row["model"] == model]
     if threshold.over == "overall":
-        return [_judgement(threshold, model, _one(overall, threshold.metric))]
+        return [_whole(results, model, threshold, _one(overall, threshold.metric))]
     named = f"{threshold.over}_{threshold.metric}"
     whole = [row for row in overall if row["metric"] == named]
     if threshold.over != "any" and whole:
-        return [_judgement(threshold, model, whole[0])]
+        return [_whole(results, model, threshold, whole[0])]
     groups = results.groups
     own = groups[(groups["model"] == model) & (groups["metric"] == threshold.metric)]
     if own.empty:
         known = ", ".join(sorted(groups["metric"].unique()))
         raise AuditError(f"found no metric '{threshold.metric}' of groups; measured were {known}")
-    own = own[(own["flag"] == "") & own["value"].notna()]
-    if own.empty:
+    every = [_judgement(threshold, model, row) for row in _stretched(results, model, own)]
+    if all(not math.isfinite(one.value) for one in every):
         raise AuditError(
             f"'{threshold}' cannot be judged: no group is large enough for {threshold.metric}"
         )
-    if threshold.over == "any":
-        return [_judgement(threshold, model, row) for _, row in own.iterrows()]
-    largest = threshold.over == "max"
-    most = own.sort_values("value", ascending=not largest).iloc[0].to_dict()
-    bounds = own[["ci_low", "ci_high"]]
-    return [_judgement(threshold, model, most | dict(bounds.max() if largest else bounds.min()))]
+    return every if threshold.over == "any" else [_extreme(threshold, every)]
+
+
+def _stretched(results: Results, model: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The groups' rows with intervals that hold for all of them at once."""
+    metric = str(rows["metric"].iloc[0])
+    judged = rows[(rows["flag"] == "") & rows["value"].notna()]
+    factor = norm.ppf(1 - 0.025 / max(1, len(judged))) / norm.ppf(0.975)
+    claimed = {
+        (one["group"]): one
+        for one in results.record.get("findings", ())
+        if one["claim"] == "pays" and one["metric"] == metric and one["networks"] == [model]
+    }
+    found = []
+    for row in rows.to_dict("records"):
+        own = claimed.get(str(row["group"]))
+        low, high = row["ci_low"], row["ci_high"]
+        if own is not None and own["low"] is not None:
+            low, high = own["low"], own["high"]
+        elif not pd.isna(low):
+            low, high = (row["value"] - factor * (row["value"] - b) for b in (low, high))
+        found.append({str(k): v for k, v in row.items()} | {"ci_low": low, "ci_high": high})
+    return found
+
+
+def _extreme(threshold: Threshold, every: Sequence[Judgement]) -> Judgement:
+    """The judgement of the largest or smallest of several groups."""
+    large = [one for one in every if not one.note and math.isfinite(one.value)]
+    unknown = [one for one in every if one.note and one.possible]
+    pick = max if threshold.over == "max" else min
+    if not large:
+        return pick(every, key=lambda one: one.value if math.isfinite(one.value) else 0.0)
+    most = pick(large, key=lambda one: one.value)
+    low, high = (pick(getattr(one, side) for one in large) for side in ("ci_low", "ci_high"))
+    judged = _judgement(
+        threshold,
+        most.model,
+        {"value": most.value, "ci_low": low, "ci_high": high, "group": most.group, "flag": ""},
+    )
+    if not unknown:
+        return judged
+    names = ", ".join(one.group or "(empty)" for one in unknown)
+    return replace(judged, possible=True, note=f"nothing is known of group {names}")
+
+
+def _whole(results: Results, model: str, threshold: Threshold, row: dict[str, Any]) -> Judgement:
+    """A number of all samples, or of a gap; a parity difference that says nothing fails."""
+    judged = _judgement(threshold, model, row)
+    if threshold.metric not in PARITY:
+        return judged
+    if threshold.side == ">" and _collapsed(results, model):
+        note = "the network has collapsed, so that a small difference says nothing"
+        return replace(judged, certain=True, possible=True, note=note)
+    without = [str(name) for name in row.get("without") or ()]
+    if not without:
+        return judged
+    names = ", ".join(without)
+    return replace(judged, possible=True, note=f"without group {names}, which has no such samples")
+
+
+def _collapsed(results: Results, model: str) -> bool:
+    return any(
+        one["claim"] == "collapse" and one["decision"] and model in one["networks"]
+        for one in results.record.get("findings", ())
+    )
+
+
+def _claimed(results: Results, model: str, threshold: Threshold) -> list[Judgement]:
+    """A judgement for each finding of a claim: true fails, and what is unknown may."""
+    own = [
+        one
+        for one in results.record.get("findings", ())
+        if one["claim"] == threshold.metric and model in one["networks"]
+    ]
+    if not own and threshold.metric == "pays":
+        raise AuditError(f"'{threshold}' cannot be judged: {model} was not pruned")
+    nan = float("nan")
+    judged = [
+        Judgement(
+            threshold,
+            model,
+            str(one["group"] or ""),
+            *(nan if one[key] is None else float(one[key]) for key in ("estimate", "low", "high")),
+            certain=one["decision"] is True,
+            possible=one["decision"] is not False or _may_pay(one),
+            note=str(one["details"].get("why", "")),
+        )
+        for one in own
+    ]
+    flagged = {
+        str(one["group"]): str(one["details"]["flag"])
+        for one in results.record.get("findings", ())
+        if one["claim"] == "left_out"
+    }
+    if threshold.metric == "pays":
+        judged += [
+            Judgement(threshold, model, group, nan, nan, nan, False, True, f"it is {flag}")
+            for group, flag in flagged.items()
+        ]
+    return judged or [Judgement(threshold, model, "", nan, nan, nan, False, False)]
+
+
+def _may_pay(one: dict[str, Any]) -> bool:
+    """Whether a group of which harm was not found may pay all the same."""
+    return one["claim"] == "pays" and one["high"] is not None and one["high"] > TOLERANCE
 
 
 def _one(overall: Sequence[dict[str, Any]], metric: str) -> dict[str, Any]:
@@ -131,8 +275,17 @@ def _one(overall: Sequence[dict[str, Any]], metric: str) -> dict[str, Any]:
     raise AuditError(f"found no overall metric '{metric}'; measured were {known}")
 
 
-def _judgement(threshold: Threshold, model: str, row: Any) -> Judgement:
-    value = float(row["value"])
+def _judgement(threshold: Threshold, model: str, row: Mapping[str, Any]) -> Judgement:
+    group = row["group"]
+    name = "" if group is None or pd.isna(group) else str(group)
+    flag = str(row.get("flag") or "")
+    value = float("nan") if row["value"] is None else float(row["value"])
+    if not math.isfinite(value):
+        if not name:
+            raise AuditError(f"'{threshold}' cannot be judged: {threshold.metric} is {value}")
+        note = "it is absent" if flag == "absent" else "it has no sample that this is of"
+        nan = float("nan")
+        return Judgement(threshold, model, name, nan, nan, nan, False, True, note)
     # A number without an interval is judged by itself.
     low, high = (
         value if row[bound] is None or pd.isna(row[bound]) else float(row[bound])
@@ -142,11 +295,11 @@ def _judgement(threshold: Threshold, model: str, row: Any) -> Judgement:
         certain, possible = low > threshold.limit, max(value, high) > threshold.limit
     else:
         certain, possible = high < threshold.limit, min(value, low) < threshold.limit
-    if not math.isfinite(value):
-        raise AuditError(f"'{threshold}' cannot be judged: {threshold.metric} is {value}")
-    group = row["group"]
-    name = "" if group is None or pd.isna(group) else str(group)
-    return Judgement(threshold, model, name, value, low, high, certain, possible)
+    small = flag == "small"
+    note = "too small a group for a verdict" if small else ""
+    return Judgement(
+        threshold, model, name, value, low, high, certain and not small, possible, note
+    )
 
 
 def junit(judgements: Sequence[Judgement], if_possible: bool = False) -> str:

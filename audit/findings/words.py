@@ -109,6 +109,15 @@ def number(value: Any, metric: str = "number", signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def count(value: int | None) -> str:
+    """How many, with a mark at the thousands.
+
+    >>> count(23704)
+    '23,704'
+    """
+    return DASH if value is None else f"{value:,}"
+
+
 def interval(low: Any, high: Any, metric: str = "number") -> str:
     """An interval in brackets, or nothing where it is unknown.
 

@@ -16,9 +16,9 @@ from audit.findings.comparison import comparison_table
 from audit.findings.error_rates import rates_table
 from audit.findings.exemplars import exemplar_table
 from audit.findings.faithfulness import faithfulness_table
+from audit.findings.making import conclude
 from audit.findings.missing import with_missing
 from audit.findings.results import SCHEMA_VERSION, Results
-from audit.findings.verdict import compare_verdict, study_verdict
 from audit.models.checkpoint import library_versions
 from audit.study.pictures import take_pictures
 
@@ -57,13 +57,11 @@ def gather(
         "missing": [{"model": name, "reason": reason} for name, reason in missing.items()],
         "tables": {},
     }
-    causes = _records(causes_table(groups, models))
-    record["tables"]["causes"] = causes
+    trained = {row["group"]: row.get("train", 0) for row in record["data"]["groups"]}
+    record["tables"]["causes"] = _records(causes_table(groups, models, trained))
     if compared is None:
         exemplars = exemplar_table(samples, models, data.group_names)
         record["tables"]["exemplars"] = _records(exemplars)
-        verdict = study_verdict(groups, overall, models, causes, layers)
-        record["verdict"] = with_missing(verdict, missing, len(models) + len(missing))
     else:
         baseline, *candidates = compared
         table = pd.concat(
@@ -71,10 +69,12 @@ def gather(
             ignore_index=True,
         )
         record["tables"] |= {"compared": list(compared), "comparison": _records(table)}
-        record["verdict"] = compare_verdict(table, overall, compared, causes, layers)
     record["tables"]["boundary"] = _records(boundary_table(samples, groups))
     record["tables"]["faithfulness"] = _records(faithfulness_table(samples, groups))
     record["tables"]["rates"] = _records(rates_table(samples, groups, record))
+    record |= conclude(groups, samples, layers, record)
+    if compared is None:
+        record["verdict"] = with_missing(record["verdict"], missing, len(models) + len(missing))
     pictures = pd.DataFrame()
     if gallery:
         pictures = take_pictures(data, samples, groups, models, compared or ())
