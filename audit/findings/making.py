@@ -13,7 +13,7 @@ from audit.findings.evidence import Evidence, make_evidence
 from audit.findings.finding import Finding
 from audit.findings.pays import onsets, who_pays
 from audit.findings.predicted import beyond_chance, collapses, levelling_down
-from audit.findings.reasons import causes, layers
+from audit.findings.reasons import boundaries, causes, faithful, layers
 from audit.findings.sentences import make_verdict
 
 
@@ -52,6 +52,8 @@ def _all(evidence: Evidence) -> list[Finding]:
     found += collapses(evidence)
     found += changes(evidence)
     found += fairest(evidence)
+    found += boundaries(evidence, found)
+    found += faithful(evidence)
     found += causes(evidence, found)
     found += layers(evidence, found)
     found += power(evidence, found)

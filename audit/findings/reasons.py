@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import factorial
 from typing import Any
 
@@ -57,6 +58,86 @@ def causes(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
         p_values = holm(np.array([_merged(own_rows) for own_rows in shown.values()]))
         for (cause, own_rows), p_value in zip(shown.items(), p_values, strict=True):
             made.append(_cause(evidence, cell, cause, own_rows, float(p_value), len(shown)))
+    return made
+
+
+def boundaries(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
+    """How much of what each paying group pays is what anybody's samples so near the boundary pay.
+
+    (M14.) Over runs, the mean of both parts; their intervals then are known of single runs alone.
+    """
+    rows = evidence.record["tables"].get("boundary") or ()
+    made = []
+    for one in found:
+        if one.claim != "pays" or not one.decision:
+            continue
+        own = [
+            r
+            for r in rows
+            if r["model"] in one.networks and r["group"] == one.group and r["harm"] == "accuracy"
+        ]
+        if len(own) != len(one.networks) or any(r["composition"] is None for r in own):
+            continue
+        parts = {part: float(np.mean([r[part] for r in own])) for part in ("composition", "within")}
+        bounds = {
+            f"{part}_{side}": own[0][f"{part}_ci_{side}"] if len(own) == 1 else None
+            for part in ("composition", "within")
+            for side in ("low", "high")
+        }
+        low = bounds["composition_low"]
+        made.append(
+            replace(
+                one,
+                claim="boundary",
+                decision=None if low is None else bool(low > 0),
+                low=None,
+                high=None,
+                interval="single" if len(own) == 1 else None,
+                p_adjusted=None,
+                details=parts | bounds | {"bins": int(own[0]["bins"])},
+            )
+        )
+    return made
+
+
+def faithful(evidence: Evidence) -> list[Finding]:
+    """How far each group's predictions are still those of the dense network (M15).
+
+    Decision: whether McNemar's test, Holm-adjusted over the groups, sees more samples broken than
+    mended, or the other way round; of several runs None.
+    """
+    rows = evidence.record["tables"].get("faithfulness") or ()
+    made = []
+    for cell in evidence.pruned:
+        for group in evidence.names:
+            own = [
+                r
+                for r in rows
+                if r["model"] in cell.names and r["group"] == group and r["agreement"] is not None
+            ]
+            if len(own) != len(cell.names) or own[0]["flag"]:
+                continue
+            single = len(own) == 1
+            p_value = own[0]["p_adjusted"] if single else None
+            made.append(
+                Finding(
+                    "faithful",
+                    None if p_value is None else bool(p_value < ALPHA),
+                    **evidence.of(cell),
+                    group=group,
+                    metric="agreement",
+                    estimate=float(np.mean([r["agreement"] for r in own])),
+                    low=own[0]["ci_low"] if single else None,
+                    high=own[0]["ci_high"] if single else None,
+                    interval="single" if single else None,
+                    p_adjusted=p_value,
+                    n=int(own[0]["n"]),
+                    details={
+                        what: float(np.mean([r[what] for r in own]))
+                        for what in ("broken", "mended", "moved")
+                    },
+                )
+            )
     return made
 
 

@@ -394,11 +394,11 @@ def _fairest(told: _Told) -> Iterator[Said]:
             continue
         alike = found["not_told_apart"]
         others = found["of"] - 1 - len(alike)
-        text = f"By {held}{at}, {one.label} is the smallest of {found['of']} ({size}; {price}), but"
-        if others:
-            text += f" only {others} of the others are significantly less fair;"
+        text = f"By {held}{at}, {one.label} has the smallest of {found['of']}: {size}; {price}."
         names = listed(alike) if len(alike) <= MOST_TOLD else f"{len(alike)} networks"
-        yield told.said(f"{text} it cannot be told apart from {names}.", [one])
+        text += f" It cannot be told apart from {names}"
+        text += f"; {others} others are significantly less fair." if others else "."
+        yield told.said(text, [one])
 
 
 def _price(told: _Told, one: Finding) -> str:
@@ -418,9 +418,11 @@ def _price(told: _Told, one: Finding) -> str:
 
 
 def _boundary(told: _Told) -> Iterator[Said]:
-    for one in told.all("boundary"):
-        found = one.details
-        shared, own = (_part(found, part) for part in ("composition", "within"))
+    """Of the group that pays most under each method, or network compared."""
+    every = told.all("boundary")
+    for label in dict.fromkeys(one.label for one in every):
+        one = max((o for o in every if o.label == label), key=lambda o: o.estimate or 0.0)
+        shared, own = (_part(one.details, part) for part in ("composition", "within"))
         yield told.said(
             f"Of the {points(one.estimate or 0.0)} points that {group(one.group)} pays beyond the "
             f"average under {told.where(one)}, {shared} are what any group's samples so near the "
