@@ -16,7 +16,7 @@ from common import hardware
 
 from audit import MeasureSettings, Method, StudySettings, TrainingSettings, run_study
 from audit.files import write_atomically
-from audit.findings.verdict import overall_table
+from audit.findings.networks import overall_table
 
 METHODS = (
     Method("magnitude"),

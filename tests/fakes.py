@@ -12,8 +12,8 @@ from audit.findings.causes import causes_table
 from audit.findings.comparison import comparison_table
 from audit.findings.error_rates import rates_table
 from audit.findings.exemplars import exemplar_table
+from audit.findings.making import conclude
 from audit.findings.results import SCHEMA_VERSION, Results
-from audit.findings.verdict import compare_verdict, study_verdict
 from audit.metrics import shown
 
 DIGITS = tuple("0123456789")
@@ -58,19 +58,17 @@ def fake_results(
     table["group"] = pd.Categorical(table["group"], categories=list(groups), ordered=True)
     every = pd.concat(samples, ignore_index=True)
     record = _record(models, overall, sizes)
-    causes = causes_table(table, models)
+    causes = causes_table(table, models, {name: 10 * n for name, n in sizes.items()})
     record["tables"]["causes"] = _plain(causes)
     layers = _layers(models, sizes)
-    said = (record["tables"]["causes"], layers)
     if compared is None:
         record["tables"]["exemplars"] = _plain(exemplar_table(every, models, list(groups)))
-        record["verdict"] = study_verdict(table, overall, models, *said)
     else:
         baseline, *candidates = compared
         difference = pd.concat([comparison_table(table, every, baseline, c) for c in candidates])
         record["tables"] |= {"compared": list(compared), "comparison": _plain(difference)}
-        record["verdict"] = compare_verdict(difference, overall, compared, *said)
     record["tables"]["rates"] = _plain(rates_table(every, table, record))
+    record |= conclude(table, every, layers, record)
     return Results(table, every, record, layers)
 
 

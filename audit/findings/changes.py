@@ -138,7 +138,7 @@ def _without_empty(
 ) -> NDArray[np.float64]:
     """The combinations whose every part has samples: a group without positives has no rate."""
     empty = np.bincount(component, minlength=2 * groups) == 0
-    return contrasts[~(contrasts[:, empty] != 0).any(1)]
+    return np.asarray(contrasts[~(contrasts[:, empty] != 0).any(1)])
 
 
 def _fairest(

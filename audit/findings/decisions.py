@@ -81,8 +81,8 @@ def sums(values: Array, codes: Codes, groups: int, units: Codes | None = None) -
     """
     mean = values.mean(0)
     count = np.bincount(codes, minlength=groups).astype(float)
-    total = np.bincount(codes, weights=mean, minlength=groups)
-    square = np.bincount(codes, weights=mean**2, minlength=groups)
+    total = np.bincount(codes, weights=mean, minlength=groups).astype(float)
+    square = np.bincount(codes, weights=mean**2, minlength=groups).astype(float)
     with np.errstate(invalid="ignore"):
         runs = np.stack([np.bincount(codes, weights=v, minlength=groups) for v in values]) / count
     found = Sums(total, square, count, runs)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.findings.verdict import shown_models
+from audit.findings.networks import shown_models
 from audit.measure.fairness import confusion_counts, rate_counts
 from audit.measure.uncertainty import wilson_interval
 

@@ -90,3 +90,22 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return known(value)
     return value.item() if hasattr(value, "item") else value
+
+
+Claimed = Mapping[tuple[str, str], Finding]
+"""Findings by network and group."""
+
+
+def findings_of(record: Mapping[str, Any]) -> list[Finding]:
+    """The findings of results.json, in the order of a report."""
+    return [from_plain(row) for row in record.get("findings", ())]
+
+
+def claimed(record: Mapping[str, Any], claim: str) -> Claimed:
+    """The findings of one claim about a group, by the name of each network and the group."""
+    return {
+        (network, str(one.group)): one
+        for one in findings_of(record)
+        if one.claim == claim and one.group is not None
+        for network in one.networks
+    }

@@ -61,7 +61,7 @@ class Outcomes:
     @property
     def right(self) -> Array:
         """1 where a network's prediction is the label: [M, n]."""
-        return (self.predictions == self.labels).astype(float)
+        return np.asarray(self.predictions == self.labels, dtype=float)
 
     @property
     def drops(self) -> Array:

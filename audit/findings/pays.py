@@ -84,10 +84,10 @@ def _cell(evidence: Evidence, cell: Cell) -> list[Finding]:
             high=known(claims.high[group]),
             interval="seeds" if several else "simultaneous",
             p_adjusted=known(claims.p_adjusted[group]),
-            n=int(_size(evidence, group)),
+            n=_size(evidence, int(group)),
             details={
                 "groups_judged": int(judged.sum()),
-                "runs_paying": _paying(alone, group),
+                "runs_paying": _paying(alone, int(group)),
                 "detectable": known(reach[group]),
             },
         )

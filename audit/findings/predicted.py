@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,7 @@ def _beyond(evidence: Evidence, outcomes: Outcomes, cell: Cell, metric: str) -> 
         return None
     rows = evidence.overall(cell, metric)
     without = sorted(
-        {evidence.names[g] for g in np.flatnonzero(evidence.large) if _lacks(wholes, g)}
+        {evidence.names[g] for g in np.flatnonzero(evidence.large) if _lacks(wholes, int(g))}
     )
     gaps = np.nanmax(shares, 1) - np.nanmin(shares, 1)
     if not rows:
@@ -144,7 +144,7 @@ def _subset(outcomes: Outcomes, rate: str, position: int) -> Flags:
     if rate == SELECTION:
         return np.ones(len(outcomes.labels), bool)
     positive = outcomes.labels == position
-    return positive if rate == TRUE_POSITIVE else ~positive
+    return np.asarray(positive if rate == TRUE_POSITIVE else ~positive)
 
 
 def _against_others(shares: NDArray[Any], wholes: NDArray[Any], group: int) -> tuple[float, float]:
@@ -317,7 +317,7 @@ def collapses(evidence: Evidence) -> list[Finding]:
     return found
 
 
-def _commonest(outcomes: Outcomes | None) -> Mapping[str, Any]:
+def _commonest(outcomes: Outcomes | None) -> dict[str, Any]:
     if outcomes is None:
         return {}
     counts = np.bincount(outcomes.labels, minlength=len(outcomes.classes))

@@ -13,9 +13,13 @@ from audit import display
 from audit.columns import LAYER_COLUMNS
 from audit.errors import AuditError
 from audit.files import replacing, write_atomically
+from audit.findings.finding import findings_of, findings_table
+from audit.findings.making import conclude
 from audit.findings.summary import summary
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+OLDEST = 3
+"""Results from this version on are read; findings are made anew for those that had none."""
 GALLERY = "gallery.parquet"
 MOST_PIXELS = 48
 """The longer side of a picture in the gallery."""
@@ -39,7 +43,7 @@ class Results:
               sample was not chosen for it
     gallery   one row per picture of a sample that pruning broke, where they were asked for
     record    the content of results.json: schema_version, created, command, settings, versions,
-              data, models, verdict, overall, tables
+              data, models, findings, verdict, overall, tables
     """
 
     groups: pd.DataFrame
@@ -64,6 +68,11 @@ class Results:
                 table.to_parquet(temporary, index=False)
         write_atomically(folder / "results.json", self.to_json())
 
+    @property
+    def findings(self) -> pd.DataFrame:
+        """What follows from the numbers, one claim a row, negative ones too (J7)."""
+        return findings_table(findings_of(self.record))
+
     def to_json(self) -> str:
         """The record as JSON text."""
         return json.dumps(self.record, indent=1, ensure_ascii=False) + "\n"
@@ -75,7 +84,10 @@ class Results:
         """The verdict and one small table, for a notebook."""
         verdict = self.record["verdict"]
         found = display.sentences(verdict["sentences"])
-        return display.panel(verdict["headline"], found, display.table(summary(self.record)))
+        action = display.paragraph(verdict.get("action", ""))
+        return display.panel(
+            verdict["headline"], found, action, display.table(summary(self.record))
+        )
 
 
 def load_results(folder: Path | str) -> Results:
@@ -95,14 +107,16 @@ def load_results(folder: Path | str) -> Results:
     except (ValueError, OSError) as error:
         cause = " ".join(str(error).split())
         raise AuditError(f"the results in '{folder}' cannot be read: {cause}") from error
+    if "findings" not in record:
+        record |= conclude(groups, samples, layers, record) | {"schema_version": SCHEMA_VERSION}
     return Results(groups, samples, record, layers, gallery)
 
 
 def _check_version(record: Any, folder: Path) -> None:
     found = record.get("schema_version") if isinstance(record, dict) else None
-    if found != SCHEMA_VERSION:
+    if not isinstance(found, int) or not OLDEST <= found <= SCHEMA_VERSION:
         raise AuditError(
-            f"'{folder}' has results of version {found}; expected {SCHEMA_VERSION}: "
+            f"'{folder}' has results of version {found}; expected {OLDEST} to {SCHEMA_VERSION}: "
             "run the study again"
         )
 

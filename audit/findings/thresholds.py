@@ -242,7 +242,7 @@ def _claimed(results: Results, model: str, threshold: Threshold) -> list[Judgeme
             threshold,
             model,
             str(one["group"] or ""),
-            *(nan if one[key] is None else float(one[key]) for key in ("estimate", "low", "high")),
+            *_bounds(one),
             certain=one["decision"] is True,
             possible=one["decision"] is not False or _may_pay(one),
             note=str(one["details"].get("why", "")),
@@ -260,6 +260,14 @@ def _claimed(results: Results, model: str, threshold: Threshold) -> list[Judgeme
             for group, flag in flagged.items()
         ]
     return judged or [Judgement(threshold, model, "", nan, nan, nan, False, False)]
+
+
+def _bounds(one: dict[str, Any]) -> tuple[float, float, float]:
+    """The estimate of a finding with its interval; NaN where there is none."""
+    value, low, high = (
+        float("nan") if one[key] is None else float(one[key]) for key in ("estimate", "low", "high")
+    )
+    return value, low, high
 
 
 def _may_pay(one: dict[str, Any]) -> bool:

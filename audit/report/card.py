@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -15,8 +15,9 @@ from jinja2 import Environment, PackageLoader
 from audit.errors import AuditError
 from audit.escaping import visible
 from audit.files import write_atomically
+from audit.findings.finding import Finding, claimed, findings_of
 from audit.findings.results import Results
-from audit.findings.words import label, named, percent, points, points_with_interval
+from audit.findings.words import interval, label, listed, named, percent, points
 from audit.metrics import metric
 from audit.report.evidence import gap_table
 from audit.report.tables import Table, TableRow, group_table
@@ -68,8 +69,8 @@ def render_card(results: Results, model: str | None = None) -> str:
         loaded=f"model = audit.load_checkpoint({one['file'] or 'checkpoint.pt'!r}).model()",
         samples=max(row["n"] for row in overall),
         split=overall[0]["split"],
-        finding=_finding(overall),
-        groups=group_table(shown, "Every group"),
+        finding=_finding(record, one),
+        groups=group_table(shown, "Every group", pays=claimed(record, "pays")),
         gaps=_of_one(gap_table(overall)),
         flagged={
             flag: list(dict.fromkeys(own["group"].astype(str)))
@@ -87,20 +88,34 @@ def _chosen(record: Mapping[str, Any], name: str | None) -> dict[str, Any]:
     return found
 
 
-def _finding(overall: Sequence[Mapping[str, Any]]) -> str:
-    """Who paid most for the pruning, beside what chance would show."""
-    row = next((r for r in overall if r["metric"] == "max_excess_accuracy_gap"), None)
-    if row is None:
+def _finding(record: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+    """Who pays under the network, as the findings have it."""
+    own = [
+        one
+        for one in findings_of(record)
+        if one.claim == "pays" and model["name"] in one.networks and one.decision is not None
+    ]
+    if not own:
         return (
-            "Who paid most is not known: there was no dense network to compare with, or fewer "
-            "than two groups are large enough."
+            "Who paid for pruning is not known: there was no dense network to compare with, or "
+            "fewer than two groups are large enough."
         )
-    return (
-        f"Group {named(row['group'])} paid most: it lost {points_with_interval(row)} of accuracy "
-        "more than all samples together. Groups that lose alike would show, at these sizes, a "
-        f"largest gap of {points(row['floor_median'])} points (median) up to "
-        f"{points(row['floor_p95'])} (95th percentile) by chance."
+    harmed = sorted(
+        (one for one in own if one.decision), key=lambda one: one.estimate or 0.0, reverse=True
     )
+    if harmed:
+        paid = [f"group {named(one.group)} {_amount(one)}" for one in harmed]
+        return f"Found to pay, in accuracy beyond the average loss: {listed(paid)}."
+    most = max(own, key=lambda one: one.estimate or 0.0)
+    return (
+        f"No group was found to pay more than the others; the largest gap is {_amount(most)}, that "
+        f"of group {named(most.group)}."
+    )
+
+
+def _amount(one: Finding) -> str:
+    between = interval(one.low, one.high, "excess_accuracy_gap")
+    return f"{points(one.estimate or 0.0)} points {between}".strip()
 
 
 def _of_one(gaps: Table) -> Table:

@@ -1,23 +1,15 @@
-"""The verdict at a glance: a few facts, each a word or a number with what qualifies it."""
+"""The findings at a glance: a few facts, each a word or a number with what qualifies it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
-
+from audit.findings.finding import Finding, findings_of
 from audit.findings.results import Results
-from audit.findings.verdict import (
-    BEYOND_ROUNDING,
-    harmed_groups,
-    onset,
-    overall_table,
-)
-from audit.findings.words import interval, label, number, percent
+from audit.findings.words import interval, listed, named, percent, points
 
-GAP = "max_excess_accuracy_gap"
+GAP = "excess_accuracy_gap"
 
 
 @dataclass(frozen=True)
@@ -31,113 +23,114 @@ class Fact:
 
 
 def facts(results: Results) -> list[Fact]:
-    """Who pays, how much, from which rate on, and which method is fairest; or a fact a network."""
-    record = results.record
-    if record["tables"].get("compared"):
-        return _compared(record)
-    pruned = [model for model in record["models"] if model["method"] != "dense"]
-    if not pruned:
+    """Who pays, how much, from which rate on, what mends it, and what to do; all from findings.
+
+    Of a comparison, a fact a network instead of the first four.
+    """
+    found = findings_of(results.record)
+    compared = results.record["tables"].get("compared")
+    first = _compared(found, compared) if compared else _studied(found)
+    return [*first, *_action(found)]
+
+
+def _studied(found: Sequence[Finding]) -> list[Fact]:
+    every = [one for one in found if one.claim == "pays"]
+    if not every or every[0].decision is None:
         return []
-    method = label(pruned[0])
-    rate = max(model["rate"] for model in pruned if label(model) == method)
-    table = overall_table(record["overall"], record["models"])
-    at_rate = table[(table["rate"] == rate) & (table["method"] != "dense")]
-    gaps = at_rate[at_rate["metric"] == GAP]
-    own = gaps[gaps["method"] == method]
-    if own.empty:
+    baseline = every[0].label
+    own = [one for one in every if one.label == baseline]
+    harmed = [one for one in own if one.decision]
+    most = max(harmed or own, key=lambda one: one.estimate or 0.0)
+    where = f"{baseline}, {percent(most.rate)} removed"
+    who = (
+        Fact("Who pays most", f"Group {named(most.group)}", f"under {where}", harm=True)
+        if harmed
+        else Fact("Who pays", "Nobody found", f"under {baseline} at any rate measured")
+    )
+    much = Fact("How much", f"{points(most.estimate or 0.0)} points", _extent(most), bool(harmed))
+    return [who, much, *_onset(found, baseline), *_fairest(found)]
+
+
+def _extent(one: Finding) -> str:
+    """The interval that the claim stands on, and what it is of."""
+    runs = f", mean over {one.runs} runs" if one.runs > 1 else ""
+    who = "" if one.decision else f" (group {named(one.group)})"
+    return f"{interval(one.low, one.high, GAP)} of accuracy beyond the average{who}{runs}".strip()
+
+
+def _onset(found: Sequence[Finding], baseline: str) -> list[Fact]:
+    own = [one for one in found if one.claim == "onset" and one.label == baseline]
+    if not own:
         return []
-    harm = bool(harmed_groups(results.groups, method, rate))
-    return [
-        _payer(own, f"{method}, {percent(rate)} removed", harm),
-        Fact(
-            "How much",
-            f"{_points(own)} points",
-            f"{_extent(own, results.groups)} of accuracy beyond the average loss",
-            harm,
-        ),
-        _onset_fact(results.groups, method),
-        *_fairest(gaps, at_rate, results.groups, method),
-    ]
+    one, question = own[0], "From which rate on"
+    if one.decision and one.rate:
+        return [Fact(question, percent(one.rate), f"somebody pays under {baseline}", harm=True)]
+    if one.decision:
+        rates = listed([percent(rate) for rate in one.details["elsewhere"]])
+        return [Fact(question, f"At {rates} only", f"somebody pays under {baseline}", harm=True)]
+    if one.decision is None:
+        return [Fact(question, "Runs disagree", f"in some run somebody pays under {baseline}")]
+    return [Fact(question, "None found", f"up to {percent(one.details['highest'])}")]
 
 
-def _payer(gaps: pd.DataFrame, where: str, harm: bool) -> Fact:
-    if not harm:
-        return Fact("Who pays", "No group", f"significantly, under {where}")
-    worst = str(gaps["group"].mode()[0]) or "(empty)"
-    return Fact("Who pays most", f"Group {worst}", f"under {where}", harm)
-
-
-def _onset_fact(groups: pd.DataFrame, method: str) -> Fact:
-    found = onset(groups, method)
-    if found is None:
-        return Fact("From which rate on", "None seen", f"that is significant, under {method}")
-    return Fact(
-        "From which rate on", percent(found[0]), f"the lowest that is significant: {method}"
-    )
-
-
-def _fairest(
-    gaps: pd.DataFrame, at_rate: pd.DataFrame, groups: pd.DataFrame, method: str
-) -> list[Fact]:
-    """The method whose largest gap is smallest, with its price in accuracy."""
-    means = gaps.groupby("method", sort=False)["value"].mean()
-    if len(means) < 2:
+def _fairest(found: Sequence[Finding]) -> list[Fact]:
+    """The first of the networks that are told apart, or the one with the smallest gap, said so."""
+    own = next((one for one in found if one.claim == "fairest"), None)
+    if own is None:
         return []
-    name = str(means.idxmin())
-    own = gaps[gaps["method"] == name]
-    detail = f"{_extent(own, groups)} largest gap of {name}"
-    if name != method:
-        right = at_rate[at_rate["metric"] == "accuracy"].groupby("method")["value"].mean()
-        change = number(right[name] - right[method], "accuracy", signed=True)
-        detail += f"; accuracy {change} points against {method}"
-    return [Fact(f"Fairest of {len(means)} methods", f"{_points(own)} points", detail)]
-
-
-def _points(gaps: pd.DataFrame) -> str:
-    return number(gaps["value"].mean(), GAP)
-
-
-def _extent(gaps: pd.DataFrame, groups: pd.DataFrame) -> str:
-    """The spread over seeds, or with one seed the interval of the group that pays most."""
-    if len(gaps) > 1:
-        return f"± {number(gaps['value'].std(), GAP)} over {len(gaps)} seeds"
-    found = gaps.iloc[0]
-    own = groups[
-        (groups["model"] == found["model"])
-        & (groups["group"] == found["group"])
-        & (groups["metric"] == "excess_accuracy_gap")
-    ].iloc[0]
-    return interval(own["ci_low"], own["ci_high"], GAP)
-
-
-def _compared(record: Mapping[str, Any]) -> list[Fact]:
-    """The largest gap of every network of a comparison, with its group and accuracy."""
-    known = {(row["model"], row["metric"]): row for row in record["overall"]}
-    baseline, *candidates = record["tables"]["compared"]
-    harming = {baseline} if _harms(record, "baseline", candidates[0]) else set()
-    harming |= {name for name in candidates if _harms(record, "candidate", name)}
-    return [
-        _network(name, known[name, GAP], known[name, "accuracy"], name in harming)
-        for name in (baseline, *candidates)
-        if (name, GAP) in known
-    ]
-
-
-def _harms(record: Mapping[str, Any], side: str, candidate: str) -> bool:
-    """Whether some group's gap is significantly above zero, as the verdict has it."""
-    return any(
-        row[f"{side}_ci_low"] is not None and row[f"{side}_ci_low"] > BEYOND_ROUNDING
-        for row in record["tables"]["comparison"]
-        if row["candidate_name"] == candidate
-        and row["metric"] == "excess_accuracy_gap"
-        and row["flag"] == ""
+    alike = own.details["not_told_apart"]
+    detail = f"{own.label}: {points(own.estimate or 0.0)} points, accuracy " + (
+        f"{100 * own.details['accuracy'][own.label]:.1f} %"
     )
+    if not alike:
+        return [Fact("Fairest", own.label, detail)]
+    names = listed(alike) if len(alike) < 3 else f"{len(alike)} others"
+    return [Fact("Fairest", "Not told apart", f"{detail}; no surer than {names}")]
 
 
-def _network(name: str, gap: Mapping[str, Any], accuracy: Mapping[str, Any], harm: bool) -> Fact:
-    extent = interval(gap["ci_low"], gap["ci_high"], GAP)
-    detail = (
-        f"{extent} largest excess accuracy gap, group {gap['group'] or '(empty)'}; "
-        f"accuracy {number(accuracy['value'], 'accuracy')}"
-    )
-    return Fact(name, f"{number(gap['value'], GAP)} points", detail.strip(), harm)
+def _compared(found: Sequence[Finding], compared: Sequence[str]) -> list[Fact]:
+    """Who pays most under every network of a comparison."""
+    made = []
+    for name in compared:
+        own = [one for one in found if one.claim == "pays" and one.label == name]
+        judged = [one for one in own if one.decision is not None]
+        if not judged:
+            made.append(Fact(name, "Not known" if own else "Dense", "who pays for pruning"))
+            continue
+        harmed = [one for one in judged if one.decision]
+        most = max(harmed or judged, key=lambda one: one.estimate or 0.0)
+        value = f"{points(most.estimate or 0.0)} points"
+        between = interval(most.low, most.high, GAP)
+        detail = f"{between} group {named(most.group)} pays beyond the average"
+        if not harmed:
+            detail = f"{between} group {named(most.group)}; no group was found to pay"
+        made.append(Fact(name, value, detail.strip(), bool(harmed)))
+    return made
+
+
+def _action(found: Sequence[Finding]) -> list[Fact]:
+    one = next((f for f in found if f.claim == "action"), None)
+    if one is None:
+        return []
+    value, detail = DO[str(one.details["do"])](one)
+    return [Fact("What to do", value, detail)]
+
+
+DO: dict[str, Callable[[Finding], tuple[str, str]]] = {
+    "take": lambda one: (
+        f"Take {one.label}",
+        f"no group was found to pay; accuracy {points(one.details['accuracy_change'], '+')} points",
+    ),
+    "prune_less": lambda one: (
+        f"Prune to {percent(one.rate)}",
+        "the highest rate at which nobody was found to pay",
+    ),
+    "mitigate": lambda one: ("Do not ship it", "prune again under a fairness constraint"),
+    "collect": lambda one: (
+        "Collect samples",
+        f"of group {named(one.details.get('needed_group', ''))}: too few to see small harm",
+    ),
+    "keep": lambda one: ("Keep it", "no group was found to pay, and small harm would have shown"),
+    "unknown": lambda one: ("Measure the dense network", "without it nobody can say who pays"),
+}
+"""The action in a few words, by its `do`."""

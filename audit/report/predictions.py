@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from audit.findings.networks import shown_models
 from audit.findings.results import Results, broken
-from audit.findings.verdict import shown_models
 from audit.findings.words import DASH, interval, named, number
 from audit.report.tables import Cell, Table, TableRow
 

@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from audit.findings.finding import claimed, findings_of
+from audit.findings.networks import overall_table
 from audit.findings.results import Results
-from audit.findings.verdict import (
-    ODDS,
-    beyond_chance,
-    overall_table,
-)
 from audit.findings.words import label, labels, percent
 from audit.measure.spectrum import SpectralDensity
 from audit.metrics import METRICS, shown
@@ -43,6 +40,7 @@ RELATIONS = (
     ("gradient_norm", "hessian_max_eigenvalue"),
 )
 """What Tran et al. (2022) relate: pairs of measures of the groups under the dense network."""
+ODDS = "equalized_odds_difference"
 SIDE_BY_SIDE = ("max_excess_accuracy_gap", "equalized_odds_difference", "accuracy")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -91,11 +89,12 @@ class _Study:
             for method in self.methods
             if any(label(m) == method and m["rate"] == self.rate for m in pruned)
         ]
-        self.emphasised = emphasised(self.named, self.rate, self.baseline)
+        self.pays = claimed(self.record, "pays")
+        self.emphasised = emphasised(self.named, self.rate, self.baseline, self.pays)
         self.points = by_rate(self.named, self.methods[: figures.MOST_METHODS])
         table = overall_table(self.record["overall"], self.record["models"])
         self.overall = overall_by_rate(table)
-        self.judged = [metric for metric in SIDE_BY_SIDE if metric != ODDS or beyond_chance(table)]
+        self.judged = [name for name in SIDE_BY_SIDE if name != ODDS or _odds_found(self.record)]
         self.bars = bars(self.record)
 
     def harm(self) -> Section:
@@ -109,9 +108,9 @@ class _Study:
                 f"{', '.join(self.methods[: figures.MOST_METHODS])}; the groups that lose most are "
                 f"{', '.join(self.emphasised)}.",
                 "Accuracy and excess risk of every group as weights are removed. Coloured are the "
-                f"groups, at most {MOST_EMPHASISED}, whose excess accuracy gap at "
-                f"{percent(self.rate)} lies above zero with its whole interval, first of all under "
-                f"{self.baseline}, or else the one with the largest gap; bars are {self.bars}. "
+                f"groups, at most {MOST_EMPHASISED}, that were found to pay at "
+                f"{percent(self.rate)}, first of all under {self.baseline}, or else the one with "
+                f"the largest gap; bars are {self.bars}. "
                 "Rates stand at even steps.",
                 self._groups(),
             ),
@@ -276,10 +275,13 @@ class _Study:
     def every_group(self) -> Section:
         """One table a method at the highest rate."""
         tables = [
-            group_table(self._rows(method), f"{method} at {percent(self.rate)}")
+            group_table(self._rows(method), f"{method} at {percent(self.rate)}", pays=self.pays)
             for method in self.at_rate
         ]
-        note = "A coloured gap lies above zero with its whole interval."
+        note = (
+            "Coloured are the gaps of groups that were found to pay. Intervals of the gap hold for "
+            "all groups at once; others are each group's own."
+        )
         return Section(f"Every group at {percent(self.rate)}", lead=note, tables=tables)
 
     def title(self) -> str:
@@ -300,6 +302,14 @@ class _Study:
         return [str(group) for group in self.named["group"].cat.categories]
 
 
+def _odds_found(record: dict[str, Any]) -> bool:
+    """Whether some network's equalised odds were found to be beyond chance."""
+    return any(
+        one.claim == "beyond_chance" and one.metric == ODDS and one.decision
+        for one in findings_of(record)
+    )
+
+
 def comparison_sections(results: Results) -> list[Section]:
     """Baseline and candidate side by side."""
     record = results.record
@@ -307,6 +317,7 @@ def comparison_sections(results: Results) -> list[Section]:
     table = pd.DataFrame(record["tables"]["comparison"])
     numbers = table.columns.difference(["candidate_name", "group", "metric", "flag"])
     table[numbers] = table[numbers].astype(float)
+    pays, changes = (claimed(record, claim) for claim in ("pays", "changes"))
     order = list(dict.fromkeys(table["group"]))
     sections = [Section("The networks", tables=[model_table(record["models"], record["overall"])])]
     for place, candidate in enumerate(names[1:]):
@@ -334,7 +345,7 @@ def comparison_sections(results: Results) -> list[Section]:
                 f"Every group: {pair[0]}, {pair[1]} and the difference",
                 "Differences are paired on the same samples; a coloured one is worse for the group "
                 "with its whole interval.",
-                tables=comparison_tables(own.to_dict("records"), pair),
+                tables=comparison_tables(own.to_dict("records"), pair, pays, changes),
             )
         )
     drawn = _margins(results.samples, (names[0], names[1]), order)

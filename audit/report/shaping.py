@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.findings.verdict import BEYOND_ROUNDING
+from audit.findings.finding import Claimed
 from audit.measure.uncertainty import wilson_interval
 
 MOST_EMPHASISED = 4
@@ -57,17 +57,18 @@ def before_and_after(
     return sides[0].join(sides[1], how="inner").reset_index()
 
 
-def emphasised(named: pd.DataFrame, rate: float, baseline: str) -> list[str]:
+def emphasised(named: pd.DataFrame, rate: float, baseline: str, pays: Claimed) -> list[str]:
     """The groups that lose most at the rate, in declared order; first those of the baseline.
 
-    Those whose gap lies above zero with its whole interval; where there is none, the largest gap.
+    Those that were found to pay; where nobody was, the one with the largest gap.
     """
     rows = named[
         (named["rate"] == rate) & (named["metric"] == "excess_accuracy_gap") & (named["flag"] == "")
     ]
     means = rows.groupby(["label", "group"], observed=True)["value"].mean()
     largest = means.groupby("group", observed=True).max().sort_values(ascending=False)
-    harmed = rows[rows["ci_low"] > BEYOND_ROUNDING]
+    keys = zip(rows["model"].astype(str), rows["group"].astype(str), strict=True)
+    harmed = rows[[key in pays and bool(pays[key].decision) for key in keys]]
     first = set(harmed.loc[harmed["label"] == baseline, "group"])
     worst = sorted(set(harmed["group"]), key=lambda group: (group not in first, -largest[group]))
     chosen = worst[:MOST_EMPHASISED] or list(largest.index[:1])

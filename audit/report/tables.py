@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.findings.verdict import BEYOND_ROUNDING
+from audit.findings.finding import Claimed, Finding
 from audit.findings.words import DASH, bare, interval, named, number, percent
 from audit.metrics import METRICS, metric, shown
 
 MOST_CHARACTERS = 32
+NONE: Claimed = {}
 PADDING = 2.0
 """The width that a column of a printed table has beside its text, in characters."""
 
@@ -68,8 +69,11 @@ class Table:
         return PADDING + max(head, min(longest, MOST_CHARACTERS))
 
 
-def group_table(groups: pd.DataFrame, title: str, note: str = "") -> Table:
+def group_table(groups: pd.DataFrame, title: str, note: str = "", pays: Claimed = NONE) -> Table:
     """Every group under one method and rate: n, and each metric with its interval.
+
+    pays   by network and group whether it was found to pay: its gap then is coloured, and stands
+           with the interval of that claim, which holds for all groups at once
 
     With several seeds: the mean over seeds and its standard deviation instead of the interval.
     """
@@ -77,24 +81,24 @@ def group_table(groups: pd.DataFrame, title: str, note: str = "") -> Table:
     rows = []
     for group, own in groups.groupby("group", observed=True):
         cells = [Cell(f"{int(own['n'].max()):,}")]
-        cells += [_group_cell(own[own["metric"] == name], name) for name in metrics]
+        cells += [_group_cell(own[own["metric"] == name], name, pays) for name in metrics]
         rows.append(TableRow(named(group), cells, str(own["flag"].iloc[0])))
     return Table(title, ["group", "n", *(METRICS[name].head for name in metrics)], rows, note)
 
 
-def _group_cell(rows: pd.DataFrame, metric: str) -> Cell:
-    values = rows["value"]
+def _group_cell(rows: pd.DataFrame, metric: str, pays: Claimed) -> Cell:
+    values, claim = rows["value"], None
+    if metric == "excess_accuracy_gap":
+        claim = pays.get((str(rows["model"].iloc[0]), str(rows["group"].iloc[0])))
+    style = "worse" if claim is not None and claim.decision else ""
     if len(rows) > 1:
         # An infinite distance (a flat network) has no spread.
         finite = bool(np.isfinite(values).all())
         spread = bare(values.std() if finite else None, metric)
-        return Cell(number(values.mean(), metric), f"± {spread}")
+        return Cell(number(values.mean(), metric), f"± {spread}", style)
     row = rows.iloc[0]
-    harmed = (
-        metric == "excess_accuracy_gap" and row["ci_low"] > BEYOND_ROUNDING and row["flag"] == ""
-    )
-    text = interval(row["ci_low"], row["ci_high"], metric)
-    return Cell(number(row["value"], metric), text, "worse" if harmed else "")
+    low, high = _claimed(claim, row["ci_low"], row["ci_high"])
+    return Cell(number(row["value"], metric), interval(low, high, metric), style)
 
 
 def model_table(models: Sequence[dict[str, Any]], overall: Sequence[dict[str, Any]]) -> Table:
@@ -187,15 +191,24 @@ def eigenvalue_table(groups: pd.DataFrame) -> Table:
     return Table(f"All {len(rows)} eigenvalues with their residuals", columns, rows, folded=True)
 
 
-def comparison_tables(records: Sequence[dict[str, Any]], names: Sequence[str]) -> list[Table]:
-    """One table a metric: baseline | candidate | difference, group by group."""
+def comparison_tables(
+    records: Sequence[dict[str, Any]],
+    names: Sequence[str],
+    pays: Claimed = NONE,
+    changes: Claimed = NONE,
+) -> list[Table]:
+    """One table a metric: baseline | candidate | difference, group by group.
+
+    pays, changes   the findings that colour a gap and a difference of accuracy; their intervals,
+                    which hold for all groups at once, stand in place of the groups' own
+    """
     table = pd.DataFrame(list(records))
     found = []
     for name in shown("every group"):
         own = table[table["metric"] == name]
         if own.empty:
             continue
-        rows = [_comparison_row(row, name) for row in own.to_dict("records")]
+        rows = [_comparison_row(row, name, names, pays, changes) for row in own.to_dict("records")]
         unit = " (points)" if METRICS[name].unit == "share" else ""
         columns = ["group", "n", *names, f"difference{unit}"]
         title = METRICS[name].head
@@ -203,23 +216,27 @@ def comparison_tables(records: Sequence[dict[str, Any]], names: Sequence[str]) -
     return found
 
 
-def _comparison_row(row: dict[Any, Any], metric: str) -> TableRow:
+def _comparison_row(
+    row: dict[Any, Any], metric: str, names: Sequence[str], pays: Claimed, changes: Claimed
+) -> TableRow:
     cells = [Cell(f"{row['n']:,}")]
-    for side in ("baseline", "candidate"):
-        text = interval(row[f"{side}_ci_low"], row[f"{side}_ci_high"], metric)
-        cells.append(Cell(number(row[side], metric), text))
-    low, high = row["difference_ci_low"], row["difference_ci_high"]
-    worse = metric == "accuracy" and high is not None and high < 0
-    worse |= (
-        metric in ("excess_risk", "excess_accuracy_gap")
-        and low is not None
-        and low > BEYOND_ROUNDING
-    )
+    group = str(row["group"])
+    for side, name in zip(("baseline", "candidate"), names, strict=True):
+        claim = pays.get((name, group)) if metric == "excess_accuracy_gap" else None
+        low, high = _claimed(claim, row[f"{side}_ci_low"], row[f"{side}_ci_high"])
+        style = "worse" if claim is not None and claim.decision else ""
+        cells.append(Cell(number(row[side], metric), interval(low, high, metric), style))
+    claim = changes.get((names[1], group)) if metric == "accuracy" else None
+    low, high = _claimed(claim, row["difference_ci_low"], row["difference_ci_high"])
+    worse = claim is not None and bool(claim.decision) and (claim.estimate or 0.0) < 0
     difference = number(row["difference"], metric, signed=True)
-    flagged = row["flag"] != ""
-    style = "worse" if worse and not flagged else ""
-    cells.append(Cell(difference, interval(low, high, metric), style))
+    cells.append(Cell(difference, interval(low, high, metric), "worse" if worse else ""))
     return TableRow(named(row["group"]), cells, row["flag"])
+
+
+def _claimed(claim: Finding | None, low: Any, high: Any) -> tuple[Any, Any]:
+    """The interval that a claim stands on, where there is one."""
+    return (low, high) if claim is None or claim.low is None else (claim.low, claim.high)
 
 
 def layer_table(models: Sequence[dict[str, Any]]) -> Table:

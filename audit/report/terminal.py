@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich import box
@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from audit.escaping import printable
+from audit.findings.finding import Claimed, Finding, claimed
 from audit.findings.results import Results
-from audit.findings.verdict import BEYOND_ROUNDING
 from audit.findings.words import interval, number
 from audit.report.tables import Table as Contents
 from audit.report.tables import model_table
@@ -23,9 +23,10 @@ SIDES = ("baseline", "candidate")
 LONGEST_HEAD = 12
 """A longer name of a network stands above the table only, and its role in the column."""
 LEGEND = (
-    "Accuracy in %, its difference in points, with 95 % intervals; those who pay most stand "
-    "first, the report keeps the declared order. [bold red]pays[/]: lost significantly more "
-    "accuracy than the average. [green]gains[/], [red]loses[/]: differs significantly."
+    "Accuracy in %, its difference in points, with 95 % intervals, those of differences for all "
+    "groups at once; who pays most stands first, the report keeps the declared order. "
+    "[bold red]pays[/]: found to lose more accuracy than the average. [green]gains[/], "
+    "[red]loses[/]: found to differ."
 )
 Row = Mapping[str, Any]
 
@@ -48,6 +49,8 @@ def print_findings(results: Results, console: Console) -> None:
     if later:
         console.print("[bold]Why, and how sure[/bold]")
         _print_list(later, console)
+    if verdict.get("action"):
+        console.print(f"[bold]What to do[/bold]: {_plain(verdict['action'])}", highlight=False)
 
 
 def _print_list(sentences: Sequence[str], console: Console) -> None:
@@ -73,10 +76,11 @@ def _print_groups(record: Row, pair: tuple[str, str], console: Console) -> None:
     if max(map(len, pair)) > LONGEST_HEAD:
         heads = SIDES
         named = (f"{pair[0]} (baseline)", f"{pair[1]} (candidate)")
-    table = _group_table(groups, whole, heads, bare=False)
+    marks = _Marks(claimed(record, "pays"), claimed(record, "changes"), pair)
+    table = _group_table(groups, whole, heads, marks, bare=False)
     unbounded = console.options.update(max_width=10_000)
     if console.measure(table, options=unbounded).maximum > console.width:
-        table = _group_table(groups, whole, heads, bare=True)
+        table = _group_table(groups, whole, heads, marks, bare=True)
     console.print(f"[bold]{_plain(named[0])} against {_plain(named[1])}[/bold]", highlight=False)
     console.print()
     console.print(table)
@@ -85,7 +89,7 @@ def _print_groups(record: Row, pair: tuple[str, str], console: Console) -> None:
 
 def _group_table(
     groups: Sequence[tuple[Row, Row | None]], whole: tuple[Row, Row], heads: tuple[str, str],
-    bare: bool,
+    marks: _Marks, bare: bool,
 ) -> Table:  # fmt: skip
     """The table of a pair; `bare` accuracies, without intervals, fit a terminal of 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
@@ -94,12 +98,13 @@ def _group_table(
     for name in (*heads, "difference"):
         table.add_column(_plain(name), justify="right", no_wrap=True)
         table.add_column(no_wrap=True)
-    for accuracy, gap in groups:
+    for accuracy, _ in groups:
         flag = f" ({accuracy['flag']})" if accuracy["flag"] else ""
         cells = [_plain(f"{accuracy['group'] or '(empty)'}{flag}"), f"{accuracy['n']:,}"]
-        for side in SIDES:
-            cells += [_share(accuracy, side, bare), _pays(gap, side)]
-        table.add_row(*cells, _difference(accuracy), _changed(accuracy))
+        for side, network in zip(SIDES, marks.pair, strict=True):
+            cells += [_share(accuracy, side, bare), marks.pays_under(network, accuracy["group"])]
+        changed = marks.changes.get((marks.pair[1], str(accuracy["group"])))
+        table.add_row(*cells, _difference(accuracy, changed), _changed(changed))
     table.add_section()
     shares = [_share(row, "value", bare) for row in whole]
     change = number(whole[1]["value"] - whole[0]["value"], "accuracy", signed=True)
@@ -121,26 +126,33 @@ def _share(row: Row, side: str, bare: bool) -> str:
     return text if bare else f"{text} {between}"
 
 
-def _difference(row: Row) -> str:
-    between = interval(row["difference_ci_low"], row["difference_ci_high"], "accuracy")
+def _difference(row: Row, change: Finding | None) -> str:
+    low, high = row["difference_ci_low"], row["difference_ci_high"]
+    if change is not None and change.low is not None:
+        low, high = change.low, change.high
+    between = interval(low, high, "accuracy")
     return f"{number(row['difference'], 'accuracy', signed=True)} {between}"
 
 
-def _pays(gap: Row | None, side: str) -> str:
-    """A word where the group's gap lies above zero with its whole interval."""
-    if gap is None or gap["flag"] != "" or gap[f"{side}_ci_low"] is None:
-        return ""
-    return "[bold red]pays[/]" if gap[f"{side}_ci_low"] > BEYOND_ROUNDING else ""
+@dataclass(frozen=True)
+class _Marks:
+    """The findings that the words beside the numbers stand for."""
+
+    pays: Claimed
+    changes: Claimed
+    pair: tuple[str, str]
+
+    def pays_under(self, network: str, group: object) -> str:
+        """A word where the group was found to pay under the network."""
+        found = self.pays.get((network, str(group)))
+        return "[bold red]pays[/]" if found is not None and found.decision else ""
 
 
-def _changed(accuracy: Row) -> str:
-    """A word where the difference leaves out zero with its whole interval."""
-    low, high = accuracy["difference_ci_low"], accuracy["difference_ci_high"]
-    if low is None or high is None or accuracy["flag"] != "":
+def _changed(change: Finding | None) -> str:
+    """A word where the candidate was found to be more or less accurate for the group."""
+    if change is None or not change.decision:
         return ""
-    if low > BEYOND_ROUNDING:
-        return "[green]gains[/]"
-    return "[red]loses[/]" if high < -BEYOND_ROUNDING else ""
+    return "[green]gains[/]" if (change.estimate or 0.0) > 0 else "[red]loses[/]"
 
 
 def _plain(text: str) -> str:

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from audit.findings.networks import judged_models
 from audit.findings.results import Results
-from audit.findings.verdict import judged_models
 from audit.metrics import Metric, definition_of, of_record
 from audit.report.evidence import (
     attribution_table,
@@ -53,6 +53,7 @@ class View:
     created: str
     headline: str
     sentences: list[str]
+    action: str
     facts: list[Fact]
     reading: str
     sections: list[Section]
@@ -73,6 +74,7 @@ def make_view(results: Results) -> View:
         created=record["created"].replace("T", " ").replace("+00:00", " UTC"),
         headline=record["verdict"]["headline"],
         sentences=record["verdict"]["sentences"],
+        action=record["verdict"].get("action", ""),
         facts=facts(results),
         reading=_reading(record),
         sections=[*sections, *_gallery(results), _evidence(results), _data_section(record)],

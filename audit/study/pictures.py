@@ -12,7 +12,6 @@ import pandas as pd
 from audit.data.inputs import Inputs
 from audit.errors import AuditError
 from audit.findings.results import MOST_PIXELS, broken
-from audit.findings.verdict import BEYOND_ROUNDING
 from audit.findings.words import label
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 MOST_NETWORKS = 3
 MOST_GROUPS = 3
 MOST_PICTURES = 8
+ROUNDING = 1e-9
+"""A gap that is closer to zero is zero: sums of floats are not exact."""
 COLUMNS = (
     "model",
     "group",
@@ -88,7 +89,7 @@ def _paying(groups: pd.DataFrame, model: str) -> list[str]:
         (groups["model"] == model)
         & (groups["metric"] == "excess_accuracy_gap")
         & (groups["flag"] == "")
-        & (groups["value"] > BEYOND_ROUNDING)
+        & (groups["value"] > ROUNDING)
     ]
     return [str(group) for group in gaps.nlargest(MOST_GROUPS, "value")["group"]]
 
