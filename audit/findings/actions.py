@@ -105,7 +105,7 @@ def actions(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
     prune_less    the highest rate at which nobody was found to pay
     mitigate      somebody pays, and no network here is better
     collect       nobody was found to pay, but the samples are too few to have seen it
-    keep          nobody was found to pay, and the samples would have shown it
+    keep          nobody was found to pay more than the tolerance, and the samples would show it
     """
     if not evidence.pruned:
         return []
@@ -124,7 +124,12 @@ def actions(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
 
 
 def _harms(found: Sequence[Finding], cell: Cell) -> bool:
-    return any(f.claim == "pays" and f.networks == cell.names and f.decision for f in found)
+    """Whether somebody pays, and not surely less than the tolerance."""
+    return any(one.high is None or one.high > TOLERANCE for one in _payers(found, cell))
+
+
+def _payers(found: Sequence[Finding], cell: Cell) -> list[Finding]:
+    return [f for f in found if f.claim == "pays" and f.networks == cell.names and f.decision]
 
 
 def _faults(found: Sequence[Finding], cell: Cell) -> list[str]:
@@ -184,7 +189,8 @@ def _kept(
 ) -> Finding:
     seen = next((one for one in found if one.claim == "detectable"), None)
     do = "keep" if seen is not None and seen.decision else "collect"
-    return _action(evidence, cell, do, cell, found, {"not": list(harming)})
+    small = [[str(one.group), one.high] for one in _payers(found, cell)]
+    return _action(evidence, cell, do, cell, found, {"not": list(harming), "small_harm": small})
 
 
 def _action(

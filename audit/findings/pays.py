@@ -145,7 +145,7 @@ def _onset(evidence: Evidence, found: Sequence[Finding], label: str) -> list[Fin
             decision,
             label=label,
             rate=run[-1] if run else 0.0,
-            networks=tuple(name for one in own for name in one.networks),
+            networks=tuple(dict.fromkeys(name for one in own for name in one.networks)),
             attribute=evidence.attribute,
             metric=GAP,
             runs=max(one.runs for one in own),

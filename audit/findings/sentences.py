@@ -597,9 +597,12 @@ def _collect(told: _Told, one: Finding) -> str:
 
 
 def _keep(told: _Told, one: Finding) -> str:
+    tolerance = points(one.details["tolerance"])
+    paid = [f"{group(name)} at most {points(high)}" for name, high in one.details["small_harm"]]
+    found = f"what is paid is less ({listed(paid)} points)" if paid else "no group was found to pay"
     text = (
-        f"Keep {told.where(one)}: no group was found to pay, and these samples would have shown "
-        f"{points(one.details['tolerance'])} points of harm four times in five."
+        f"Keep {told.where(one)}: {found}, and these samples would have shown {tolerance} points "
+        "of harm four times in five."
     )
     worse = one.details.get("not") or []
     return f"{text} Not {listed(worse)}: somebody pays there." if worse else text

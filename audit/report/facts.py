@@ -130,7 +130,10 @@ DO: dict[str, Callable[[Finding], tuple[str, str]]] = {
         "Collect samples",
         f"of group {named(one.details.get('needed_group', ''))}: too few to see small harm",
     ),
-    "keep": lambda one: ("Keep it", "no group was found to pay, and small harm would have shown"),
+    "keep": lambda one: (
+        "Keep it",
+        f"harm of {points(one.details['tolerance'])} points would have shown four times in five",
+    ),
     "unknown": lambda one: ("Measure the dense network", "without it nobody can say who pays"),
 }
 """The action in a few words, by its `do`."""

@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from audit.errors import AuditError
-from audit.findings.words import interval, number
+from audit.findings.finding import claimed
+from audit.findings.words import interval, number, points
 from audit.report.card import markdown, render_card, write_card
 
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
@@ -73,6 +74,7 @@ def test_the_metadata_hold_the_numbers_of_the_record(compared):
 def test_every_group_stands_in_the_table_as_the_results_have_it(compared):
     results, card = compared
     rows = {row[0]: row for row in cells(card)}
+    pays = claimed(results.record, "pays")
     groups = results.groups[results.groups["model"] == COMPARED[1]].astype({"group": str})
     for name, own in groups.groupby("group"):
         flag = own["flag"].iloc[0]
@@ -81,7 +83,10 @@ def test_every_group_stands_in_the_table_as_the_results_have_it(compared):
         for cell, metric in zip(
             row[2:], ("accuracy", "excess_accuracy_gap", "excess_risk"), strict=True
         ):
-            one = values.loc[metric]
+            one = values.loc[metric].to_dict()
+            claim = pays.get((COMPARED[1], str(name)))
+            if metric == "excess_accuracy_gap" and claim is not None:
+                one |= {"ci_low": claim.low, "ci_high": claim.high}
             wanted = (
                 number(one["value"], metric) + " " + interval(one["ci_low"], one["ci_high"], metric)
             )
@@ -96,7 +101,13 @@ def test_gaps_stand_beside_their_noise_floors(compared):
     row = rows["largest excess accuracy gap (points)"]
     assert row[1].startswith(number(gap["value"], gap["metric"]))
     assert row[2:4] == ["2.0", "4.0"]
-    assert f"{100 * gap['value']:.1f} points" in plain(card)
+    pays = [
+        one for (model, _), one in claimed(results.record, "pays").items() if model == COMPARED[1]
+    ]
+    most = max(pays, key=lambda one: one.estimate)
+    assert f"{points(most.estimate)} points {interval(most.low, most.high, 'points')}" in plain(
+        card
+    )
 
 
 def test_what_limits_the_numbers_is_said(compared):

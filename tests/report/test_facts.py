@@ -1,40 +1,51 @@
-from audit.report.facts import facts
+from audit.findings.finding import findings_of
+from audit.findings.sentences import ACTIONS
+from audit.findings.words import interval, percent, points
+from audit.report.facts import DO, facts
 
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
 
 
-def test_the_facts_are_those_of_the_verdict(fake):
+def test_the_facts_are_those_of_the_findings(fake):
     results = fake()
-    who, much, onset, fairest = facts(results)
-    words = " ".join(results.record["verdict"]["sentences"])
-    assert (who.value, who.harm) == ("Group 8", True)
-    for fact in (much, fairest):
-        value, extent = fact.value, fact.detail.split("]")[0] + "]"
-        assert f"{value} {extent} of accuracy beyond the average" in words
-    assert f"significantly above zero is {onset.value}" in words
-    assert "bilevel (excess-accuracy)" in fairest.detail
+    who, much, onset, fairest, action = facts(results)
+    found = findings_of(results.record)
+    pays = [
+        one for one in found if one.claim == "pays" and one.decision and one.label == "magnitude"
+    ]
+    most = max(pays, key=lambda one: one.estimate)
+    assert (who.value, who.harm) == (f"Group {most.group}", True)
+    assert much.value == f"{points(most.estimate)} points"
+    assert interval(most.low, most.high, "points") in much.detail
+    assert onset.value == percent(min(one.rate for one in pays))
+    assert fairest.value == "bilevel (excess-accuracy)"
+    assert action.value == "Take bilevel (excess-accuracy)"
 
 
-def test_no_significant_harm_is_said_and_not_coloured(fake):
-    who, much, onset, _ = facts(fake(harmed=(), harm=0.0))
-    assert (who.value, who.harm, much.harm) == ("No group", False, False)
-    assert onset.value == "None seen"
+def test_without_harm_nobody_is_coloured(fake):
+    results = fake(harmed=(), harm=0.0)
+    who, much, onset, *_, action = facts(results)
+    assert (who.value, who.harm, much.harm) == ("Nobody found", False, False)
+    assert onset.value == "None found"
+    assert action.value == "Collect samples"
 
 
-def test_seeds_show_their_spread(fake):
+def test_a_mean_over_seeds_is_called_one(fake):
     _, much, *_ = facts(fake(seeds=3))
-    assert much.detail.startswith("± ")
-    assert "3 seeds" in much.detail
+    assert "mean over 3 runs" in much.detail
 
 
-def test_a_comparison_has_a_fact_a_network_coloured_as_the_verdict_says(fake):
-    results = fake(rates=(0.98,), compared=COMPARED)
-    found = facts(results)
-    assert [fact.label for fact in found] == list(COMPARED)
-    assert [fact.harm for fact in found] == [True, False]
-    words = " ".join(results.record["verdict"]["sentences"])
-    assert f"{COMPARED[1]}: no group lost significantly more" in words
+def test_a_comparison_has_a_fact_a_network_coloured_where_somebody_pays(fake):
+    *networks, action = facts(fake(rates=(0.98,), compared=COMPARED))
+    assert [fact.label for fact in networks] == list(COMPARED)
+    assert [fact.harm for fact in networks] == [True, False]
+    assert "no group was found to pay" in networks[1].detail
+    assert action.label == "What to do"
 
 
 def test_a_dense_network_alone_has_no_facts(fake):
     assert facts(fake(methods=())) == []
+
+
+def test_every_action_has_its_words_everywhere():
+    assert set(DO) == set(ACTIONS)

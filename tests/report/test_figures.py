@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
+from audit.findings.finding import claimed
 from audit.findings.words import percent
 from audit.report import figures
 from audit.report.sections import SIDE_BY_SIDE
@@ -68,20 +71,27 @@ def test_many_methods_stand_below_one_another():
 
 
 def test_only_harmed_groups_are_emphasised(fake):
-    groups = fake(harmed=("8", "3")).groups
-    assert emphasised(groups.assign(label=groups["method"]), 0.98, "magnitude") == ["3", "8"]
+    results = fake(harmed=("8", "3"))
+    named = results.groups.assign(label=results.groups["method"])
+    pays = claimed(results.record, "pays")
+    assert emphasised(named, 0.98, "magnitude", pays) == ["3", "8"]
 
 
 def test_the_groups_that_the_baseline_harms_are_emphasised_first(fake):
-    groups = fake(harmed=("8",)).groups
-    groups = groups.assign(label=groups["method"])
+    results = fake(harmed=("8",))
+    groups = results.groups.assign(label=results.groups["method"])
     other = (groups["label"] == "bilevel") & (groups["metric"] == "excess_accuracy_gap")
-    groups.loc[other, ["value", "ci_low"]] = [0.9, 0.8]
-    found = emphasised(groups, 0.98, "magnitude")
+    groups.loc[other, "value"] = 0.9
+    pays = {
+        key: replace(one, decision=True) if key[0].startswith("bilevel") else one
+        for key, one in claimed(results.record, "pays").items()
+    }
+    found = emphasised(groups, 0.98, "magnitude", pays)
     assert "8" in found
     assert len(found) == MOST_EMPHASISED
 
 
 def test_without_harm_the_largest_gap_alone_is_emphasised(fake):
-    groups = fake(harmed=(), harm=0.0).groups
-    assert len(emphasised(groups.assign(label=groups["method"]), 0.98, "magnitude")) == 1
+    results = fake(harmed=(), harm=0.0)
+    named = results.groups.assign(label=results.groups["method"])
+    assert len(emphasised(named, 0.98, "magnitude", claimed(results.record, "pays"))) == 1
