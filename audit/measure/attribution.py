@@ -173,8 +173,9 @@ class LossBound:
 def loss_bound(largest: float, attribution: Attribution, applies: bool) -> LossBound:
     """The bound on excess risk from the dense network's gradient and largest eigenvalue (M8).
 
-    `largest` is λ_max in all coordinates with its residual added: the safe side. It holds up to
-    the third order in ‖δ‖, which the remainder of the attribution measures.
+    `largest` is λ_max in all coordinates with its error added: the safe side; infinite where
+    nothing is known of it, and so is the bound. It holds up to the third order in ‖δ‖, which the
+    remainder of the attribution measures.
     """
     slope = attribution.gradient_norm * attribution.distance
     curvature = 0.5 * largest * attribution.distance**2

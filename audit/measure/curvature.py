@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from audit.errors import AuditError
+from audit.measure.certificate import Extreme, Goal, Search
 from audit.measure.hessian import (
     Hessian,
     chosen,
@@ -18,7 +19,7 @@ from audit.measure.hessian import (
     second_order,
     unflatten,
 )
-from audit.measure.lanczos import Krylov, Ratios, lanczos
+from audit.measure.lanczos import Space
 from audit.measure.layout import in_layout
 from audit.measure.network import (
     Batches,
@@ -35,32 +36,52 @@ from audit.measure.network import (
 
 SUBSET_SHARE = 8
 SMALLEST_SUBSET = 24
-SUBSET_PRODUCTS = 10
-"""Lanczos starts from the Ritz vectors of every eighth sample: ten products there cost little more
-than one on all samples, and save several. A smaller group starts from its gradient."""
+SUBSET_PRODUCTS = 8
+"""The search starts from the Ritz vectors of every eighth sample: eight products there cost as much
+as one on all samples, and save several. A smaller group starts from its gradient."""
 
 PROBES = 4
 """Per-sample curvatures that are computed a second, safer way."""
 
 NUMBERS_AT_ONCE = 2**26
 
+LEAST_ROOM = 8
+"""Vectors that the search needs at least; so many, and what it works with, in single precision."""
+
 
 @dataclass(frozen=True)
 class CurvatureSettings:
-    """When Lanczos stops.
+    """How well an eigenvalue is wanted, and what may be spent on it.
 
-    tolerance      an eigenvalue has converged when its estimated error is at most so much of the
-                   larger |λ| of the two ends
+    tolerance      an eigenvalue has converged when its error is at most so much of its own |λ|
+    floor          or of the larger |λ| of the two ends
+    risk           the chance, at most, that an error claimed is exceeded: 1 in 100
+    smallest       whether products are spent on the smallest eigenvalue too; else it is what those
+                   for the largest show of it, a bound
     max_products   Hessian products on all samples
     extra          further products granted to the smallest eigenvalue after the largest has
                    converged; it lies in the crowded end of the spectrum and often needs more
-    seed           of the subset and of the random part of the start
+    basis_bytes    memory for the vectors that are kept; where it does not hold enough of them in
+                   float64 they are kept in the network's own type, and the search restarts from
+                   its best ones whenever they are full
+    seed           of the subset and of the random vectors
     """
 
     tolerance: float = 1e-3
+    floor: float = 1e-6
+    risk: float = 0.01
+    smallest: bool = True
     max_products: int = 60
-    extra: int = 10
+    extra: int = 20
+    basis_bytes: int = 2**30
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("tolerance", "risk"):
+            if not 0 < getattr(self, name) < 1:
+                raise AuditError(f"found {name} {getattr(self, name)}; expected between 0 and 1")
+        if self.max_products < 1:
+            raise AuditError(f"found max_products {self.max_products}; expected at least 1")
 
 
 @dataclass(frozen=True)
@@ -69,11 +90,14 @@ class Eigenvalue:
 
     value      vᵀHv of the unit vector v that was found
     residual   ‖Hv − λv‖: some eigenvalue lies within it of `value`
-    error      the estimated distance to that eigenvalue: residual²/gap where the next eigenvalue is
-               more than two residuals away, the residual itself where it is not
+    error      the eigenvalue that was asked for lies within this of `value`, outwards, up to the
+               risk of the settings; infinite where nothing is known of what was not found
     products   Hessian products on all samples that were spent, shared by all that are asked for
+    converged  whether the error is within the tolerance
     space      support (the surviving weights) or ambient (all coordinates)
     vector     v, flat float64 [P]; `curvature_samples` tells what every sample adds to `value`
+    bound      what `value` is where it has not converged: "at least" this, of the largest ones, or
+               "at most", of the smallest; empty where it has
     """
 
     value: float
@@ -84,6 +108,7 @@ class Eigenvalue:
     space: str
     n: int
     vector: Tensor
+    bound: str = ""
 
 
 def hessian_extremes(
@@ -95,7 +120,8 @@ def hessian_extremes(
     """The algebraically largest and smallest eigenvalue of H_a (M6; Tran et al. 2022).
 
     `mask` is the surviving weights, for the space 'support'; None for 'ambient'. Unlike power
-    iteration, this does not mistake a large negative eigenvalue for the largest one.
+    iteration, this does not mistake a large negative eigenvalue for the largest one, nor a
+    neighbour for the eigenvalue itself: see `audit.measure.certificate`.
 
     Raises AuditError as `Hessian` does.
 
@@ -106,8 +132,10 @@ def hessian_extremes(
     >>> largest.value, largest.converged
     (1.0, True)
     """
-    largest, smallest = _eigenvalues(model, batches, mask, settings, (-1, 0))
-    return largest, smallest
+    settings = settings or CurvatureSettings()
+    hessian = Hessian(model, batches, mask)
+    upper, lower = _searched(hessian, settings, 1, 1)
+    return upper[0], lower[0]
 
 
 def top_eigenvalues(
@@ -123,7 +151,8 @@ def top_eigenvalues(
     """
     if number < 1:
         raise AuditError(f"found {number} eigenvalues to compute; expected at least 1")
-    return _eigenvalues(model, batches, mask, settings, tuple(range(-1, -1 - number, -1)))
+    settings = replace(settings or CurvatureSettings(), smallest=False)
+    return _searched(Hessian(model, batches, mask), settings, number, 0)[0]
 
 
 def layer_extremes(
@@ -161,103 +190,89 @@ def layers(names: Mapping[str, Tensor]) -> dict[str, list[str]]:
     return found
 
 
-def _eigenvalues(
-    model: nn.Module,
-    batches: Batches,
-    mask: Mapping[str, Tensor] | None,
-    settings: CurvatureSettings | None,
-    wanted: tuple[int, ...],
-) -> tuple[Eigenvalue, ...]:
-    """The eigenvalues at these positions of the ascending spectrum, largest (−1) first."""
-    settings = settings or CurvatureSettings()
-    hessian = Hessian(model, batches, mask)
-    start, ratios = _start(hessian, settings.seed, wanted)
-    stop = _Stop(settings, wanted, ratios)
-    krylov = lanczos(hessian, start, stop)
-    limit = settings.tolerance * float(abs(krylov.values[[0, -1]]).max())
-    space = "ambient" if mask is None else "support"
+def _searched(
+    hessian: Hessian, settings: CurvatureSettings, largest: int, smallest: int
+) -> tuple[tuple[Eigenvalue, ...], tuple[Eigenvalue, ...]]:
+    """So many of the largest and of the smallest eigenvalues, from the outside in."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    goal = Goal(
+        largest,
+        smallest if settings.smallest else 0,
+        settings.tolerance,
+        settings.floor,
+        settings.risk,
+    )
+    start = _start(hessian, goal, generator)
+    search = _search(hessian, start, goal, settings, generator)
+    _spend(search, hessian, settings)
     found = []
-    for index in _present(wanted, krylov):
-        pair = krylov.pair(index, ratios)
-        converged = pair.error <= max(limit, 1e-12)
-        found.append(
-            Eigenvalue(
-                pair.value,
-                pair.residual,
-                pair.error,
-                hessian.products,
-                converged,
-                space,
-                hessian.count,
-                pair.vector,
-            )
-        )
-    return tuple(found)
+    for side, number in ((1, largest), (-1, smallest)):
+        found.append(tuple(_qualified(hessian, one, side) for one in search.extremes(side, number)))
+    return found[0], found[1]
 
 
-class _Stop:
-    """Whether all wanted Ritz values have converged, or the products that are allowed are spent."""
-
-    def __init__(self, settings: CurvatureSettings, wanted: Sequence[int], ratios: Ratios) -> None:
-        self.settings, self.wanted, self.ratios = settings, wanted, ratios
-        self.allowed = settings.max_products
-
-    def __call__(self, krylov: Krylov) -> bool:
-        size = len(krylov.values)
-        scale = float(abs(krylov.values[[0, -1]]).max())
-        done = krylov.errors(self.ratios) <= self.settings.tolerance * scale
-        if done[-1]:
-            self.allowed = min(self.allowed, size + self.settings.extra)
-        enough = size >= len(self.wanted) and all(done[index] for index in self.wanted)
-        return enough or size >= self.allowed
-
-
-def _present(wanted: tuple[int, ...], krylov: Krylov) -> list[int]:
-    """The wanted positions that the spectrum has."""
-    return [index for index in wanted if -len(krylov.values) <= index]
+def _search(
+    hessian: Hessian,
+    start: Tensor,
+    goal: Goal,
+    settings: CurvatureSettings,
+    generator: torch.Generator,
+) -> Search:
+    """A search whose vectors fit the memory that is allowed, in single precision if need be."""
+    room, dtype = settings.basis_bytes // (8 * len(start)), torch.float64
+    if room < 2 * LEAST_ROOM + goal.largest + goal.smallest:
+        dtype = hessian.dtype
+        room = settings.basis_bytes // (dtype.itemsize * len(start))
+    room = max(LEAST_ROOM + goal.largest + goal.smallest, room)
+    room = min(room, settings.max_products + settings.extra)
+    return Search(start.to(dtype), goal, hessian.survivors, room, generator)
 
 
-def _start(hessian: Hessian, seed: int, wanted: tuple[int, ...]) -> tuple[Tensor, Ratios]:
-    """Where Lanczos starts, and how near the second eigenvalue is to the first at either end.
+def _spend(search: Search, hessian: Hessian, settings: CurvatureSettings) -> None:
+    """Products until everything is found, or those that are allowed are spent."""
+    allowed = min(settings.max_products, search.space.dimension)
+    while hessian.products < allowed and not search.finished:
+        if search.met(1):
+            # Counted from where the largest have converged.
+            allowed = min(allowed, hessian.products + settings.extra)
+        search.step(hessian)
 
-    The Ritz vectors of a random eighth of the samples, the gradient's direction and a small random
-    part: no eigenvector may be orthogonal to the start.
-    """
-    generator = torch.Generator().manual_seed(seed)
+
+def _qualified(hessian: Hessian, found: Extreme, side: int) -> Eigenvalue:
+    bound = "" if found.enough else "at least" if side == 1 else "at most"
+    return Eigenvalue(
+        found.value,
+        found.residual,
+        found.error,
+        hessian.products,
+        found.enough,
+        hessian.space,
+        hessian.count,
+        found.vector.double(),
+        bound,
+    )
+
+
+def _start(hessian: Hessian, goal: Goal, generator: torch.Generator) -> Tensor:
+    """Where the search starts: the Ritz vectors of a random eighth of the samples, the gradient."""
     noise = torch.randn(len(hessian.survivors), dtype=torch.float64, generator=generator)
     noise = _unit(noise * hessian.survivors)
     slope = _unit(flatten(hessian.gradient) * hessian.survivors)
     size = hessian.count // SUBSET_SHARE
     if size < SMALLEST_SUBSET:
-        return slope + 0.1 * noise, (None, None)
+        return slope + 1e-3 * noise
     positions = torch.randperm(hessian.count, generator=generator)[:size].sort().values
     subset = hessian.of(positions)
     first = _unit(flatten(subset.gradient) * hessian.survivors) + 0.3 * noise
-    krylov = lanczos(subset, first, _rough if wanted == (-1,) else _thorough)
-    start = 0.1 * slope + 0.03 * noise
-    for index in _present(wanted, krylov):
-        start = start + krylov.pair(index).vector
-    return start, _ratios(krylov)
-
-
-def _ratios(krylov: Krylov) -> Ratios:
-    """Second to first eigenvalue of the smallest and of the largest end, where they have one."""
-    values = krylov.values
-    if len(values) < 3:
-        return None, None
-    low = max(0.0, float(values[1] / values[0])) if values[0] < 0 else None
-    high = max(0.0, float(values[-2] / values[-1])) if values[-1] > 0 else None
-    return low, high
-
-
-def _thorough(krylov: Krylov) -> bool:
-    return len(krylov.values) >= SUBSET_PRODUCTS
-
-
-def _rough(krylov: Krylov) -> bool:
-    """The largest alone is isolated and needs less."""
-    near = krylov.residuals[-1] <= 0.1 * abs(krylov.values[-1])
-    return _thorough(krylov) or (len(krylov.values) > 2 and bool(near))
+    space = Space(first, int(subset.survivors.sum()), SUBSET_PRODUCTS)
+    while len(space) < SUBSET_PRODUCTS and space.can_grow(0):
+        space.grow(subset, 0)
+    start = 0.1 * slope + 1e-3 * noise
+    for index in range(min(goal.largest, len(space))):
+        start = start + space.vector(-1 - index)
+    for index in range(min(goal.smallest, len(space))):
+        start = start + space.vector(index)
+    return start
 
 
 def _unit(vector: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from audit.errors import AuditError
 from audit.measure.hessian import Hessian
-from audit.measure.lanczos import lanczos
+from audit.measure.lanczos import Space
 from audit.measure.network import Batches
 from audit.measure.spectrum import SpectralDensity
 
@@ -38,10 +38,14 @@ def spectral_density(
     dimension = int(hessian.survivors.sum())
     steps = min(steps, dimension)
     generator = torch.Generator().manual_seed(seed)
-    nodes, weights = np.empty((probes, steps)), np.empty((probes, steps))
+    nodes, weights = np.zeros((probes, steps)), np.zeros((probes, steps))
     for probe in range(probes):
         noise = torch.randn(len(hessian.survivors), dtype=torch.float64, generator=generator)
-        krylov = lanczos(hessian, noise * hessian.survivors, lambda k: len(k.values) >= steps)
-        nodes[probe], weights[probe] = krylov.values, krylov.coefficients[0] ** 2
+        space = Space(noise * hessian.survivors, dimension, steps)
+        # A space that is invariant before has all nodes that have a weight.
+        while len(space) < steps and space.can_grow(0):
+            space.grow(hessian, 0)
+        values, vectors = space.ritz
+        nodes[probe, : len(space)], weights[probe, : len(space)] = values, vectors[0] ** 2
     space = "ambient" if mask is None else "support"
     return SpectralDensity(nodes, weights, dimension, hessian.products, space, hessian.count)

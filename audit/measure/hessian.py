@@ -31,7 +31,7 @@ KEPT_BYTES = 2**30
 
 
 class Hessian:
-    """v ↦ H v for the mean loss over all samples, on flat float64 vectors [P] (M6).
+    """v ↦ H v for the mean loss over all samples, on flat vectors [P] (M6).
 
     With a mask, v and H v are confined to the surviving weights. Reverse over reverse, a batch at
     a time. The graphs of the first batches' gradients are kept, as far as `kept_bytes` go, which
@@ -40,9 +40,11 @@ class Hessian:
     twice as long on tables, and fails where a layer has no forward rule.
 
     gradient   the mean gradient over all trainable parameters, from the same pass
-    survivors  1 where a coordinate is in the space, 0 where the mask removes it, [P]
+    survivors  whether a coordinate is in the space, and not removed by the mask, bool [P]
     count      the number of samples
     products   how often the operator has been applied
+    space      support where there is a mask, ambient where there is none
+    dtype      the type that products are computed in
 
     Raises AuditError where the mask does not fit, there are no samples, a derivative is not finite,
     or PyTorch's second derivative is missing or known to be wrong.
@@ -61,6 +63,8 @@ class Hessian:
         self._parameters = {name: p.clone() for name, p in trainable(model).items()}
         self._kept: list[_Slope] = []
         self.products = 0
+        self.space = "ambient" if mask is None else "support"
+        self.dtype = next(iter(self._parameters.values())).dtype
         self.gradient, self.count = self._build(kept_bytes)
 
     def _build(self, room: float) -> tuple[Parameters, int]:
@@ -83,19 +87,19 @@ class Hessian:
         return scaled(total, 1.0 / count), count
 
     def __call__(self, vector: Tensor) -> Tensor:
-        """H v of a flat vector [P]."""
+        """H v of a flat vector [P], in its type."""
         self.products += 1
         direction = unflatten(vector * self.survivors, self._parameters)
         total = torch.zeros_like(vector)
         with explaining():
             for slope in self._kept:
-                total += slope.derivative(direction, keep=True)
+                slope.add_derivative(direction, total, keep=True)
             if len(self._kept) < self._number:
                 for slope, _ in self._slopes(skip=len(self._kept)):
-                    total += slope.derivative(direction, keep=False)
+                    slope.add_derivative(direction, total, keep=False)
         if not torch.isfinite(total).all():
             raise AuditError("a Hessian product is not finite: did the training diverge?")
-        return total / self.count * self.survivors
+        return total.div_(self.count).mul_(self.survivors)
 
     def of(self, positions: Tensor) -> Hessian:
         """The Hessian of the samples at these positions, ascending, alone."""
@@ -128,20 +132,21 @@ class _Slope:
     gradient: tuple[Tensor, ...]
     count: int
 
-    def derivative(self, direction: Parameters, keep: bool) -> Tensor:
-        """Its derivative in that direction, flat; the graph is freed unless it is kept."""
+    def add_derivative(self, direction: Parameters, total: Tensor, keep: bool) -> None:
+        """Add its derivative in that direction to a flat vector; the graph is freed or kept."""
         parts = [
             (part, along)
             for part, along in zip(self.gradient, direction.values(), strict=True)
             if part.requires_grad
         ]
         if not parts:
-            return flatten(direction) * 0.0
+            return
         gradient, along = zip(*parts, strict=True)
         second = torch.autograd.grad(
             gradient, list(self.leaves.values()), along, retain_graph=keep, materialize_grads=True
         )
-        return flatten(dict(enumerate(second)))
+        for piece, part in zip(total.split([part.numel() for part in second]), second, strict=True):
+            piece += part.flatten().cpu()
 
 
 class _Memory(TorchDispatchMode):
@@ -199,7 +204,7 @@ def _refuse_weight_norm(model: nn.Module) -> None:
 
 
 def survivors(model: nn.Module, mask: Mapping[str, Tensor] | None) -> Tensor:
-    """1 where a trainable coordinate is in the space, 0 where it is removed; float64 [P].
+    """Whether a trainable coordinate is in the space, and not removed; bool [P].
 
     Raises AuditError where the mask names no parameter of the network, or has another shape, or
     leaves no coordinate.
@@ -211,8 +216,11 @@ def survivors(model: nn.Module, mask: Mapping[str, Tensor] | None) -> Tensor:
             raise AuditError(
                 f"found a mask of shape {tuple(part.shape)} for '{name}'; the network has {has}"
             )
-    found = flatten(
-        {name: mask.get(name, torch.ones_like(value)) for name, value in trainable(model).items()}
+    found = torch.cat(
+        [
+            mask.get(name, torch.ones_like(value)).bool().flatten().cpu()
+            for name, value in trainable(model).items()
+        ]
     )
     if not found.any():
         raise AuditError(

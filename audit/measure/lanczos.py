@@ -1,9 +1,8 @@
-"""Lanczos on a symmetric operator: extreme eigenvalues with residuals, and quadrature nodes."""
+"""Lanczos on a symmetric operator: an orthonormal basis that grows by products with it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,117 +11,138 @@ from torch import Tensor
 
 Array = NDArray[np.float64]
 Operator = Callable[[Tensor], Tensor]
-Ratios = tuple[float | None, float | None]
+
+TINY = 1e-12
+"""Of the spectrum's scale: what is smaller is rounding in float64."""
+
+PIECE = 2**20
+"""Coordinates that a thick restart turns at a time."""
 
 
-@dataclass(frozen=True)
-class RitzPair:
-    """An approximate eigenvalue and its unit vector [P].
+class Space:
+    """An orthonormal basis B [m, P], the operator in it, and what leads out of it.
 
-    residual   ‖Hv − λv‖: some eigenvalue lies within it of `value`
-    error      the estimated distance to that eigenvalue, see Krylov.errors
+    H B = B M + L C: M [m, m] is the operator in the basis, L the vectors that are pending (one of
+    each way of growing, orthogonal to B), C what of them each basis vector leads to. Grown one way
+    alone from its start this is Lanczos with full reorthogonalisation, M tridiagonal.
+
+    dimension   of the operator's space
+    capacity    vectors that the basis can hold
+    rounding    the largest part of a product that exact arithmetic would not have
+
+    >>> space = Space(torch.ones(2).double(), dimension=2, capacity=2)
+    >>> _ = [space.grow(lambda v: torch.tensor([1.0, 3.0]) * v, way=0) for _ in range(2)]
+    >>> space.ritz[0].round(6).tolist()
+    [1.0, 3.0]
     """
 
-    value: float
-    vector: Tensor
-    residual: float
-    error: float
+    def __init__(self, start: Tensor, dimension: int, capacity: int) -> None:
+        self.dimension, self.capacity = dimension, capacity
+        # Memory that is not written yet costs nothing.
+        self._rows = start.new_empty(capacity, len(start))
+        self.matrix: Array = np.empty((0, 0))
+        self.pending = [start]
+        self.coupling: Array = np.empty((0, 1))
+        self.rounding = 0.0
+        self._decomposed: tuple[Array, Array] | None = None
 
-
-@dataclass(frozen=True)
-class Krylov:
-    """The space that Lanczos has built, and the operator's Ritz values in it, ascending [k].
-
-    coefficients   [k, k], the Ritz vectors as columns in the basis
-    outside        the length of the part of the last product that lies outside the space
-    rounding       the largest part of a product that exact arithmetic would not have
-    """
-
-    basis: list[Tensor]
-    values: Array
-    coefficients: Array
-    outside: float
-    rounding: float
+    def __len__(self) -> int:
+        return len(self.matrix)
 
     @property
-    def residuals(self) -> Array:
-        """‖Hv − λv‖ of every Ritz pair: what is outside the space, and the products' rounding."""
-        return np.asarray(np.hypot(self.outside * self.coefficients[-1], self.rounding))
+    def basis(self) -> Tensor:
+        """B, [m, P]."""
+        return self._rows[: len(self)]
 
-    def errors(self, ratios: Ratios = (None, None)) -> Array:
-        """The estimated distance of every Ritz value to an eigenvalue (Kato and Temple).
+    @property
+    def ritz(self) -> tuple[Array, Array]:
+        """Ritz values, ascending [m], and vectors in the basis, as columns [m, m]."""
+        if self._decomposed is None:
+            values, vectors = np.linalg.eigh(self.matrix)
+            self._decomposed = values, vectors
+        return self._decomposed
 
-        residual²/gap where the next eigenvalue is more than two residuals away, and the residual
-        itself where it is not. A small space puts the next eigenvalue too far away: the gap counts
-        as half of that to the next Ritz value, and half of |λ| at most. `ratios` says better what
-        is next to the smallest and to the largest: estimates from elsewhere of the second to the
-        first eigenvalue at either end.
-        """
-        between = np.diff(self.values) / 2
-        gaps = abs(self.values) / 2
-        gaps[1:] = np.minimum(gaps[1:], between)
-        gaps[:-1] = np.minimum(gaps[:-1], between)
-        for end, ratio in zip((0, -1), ratios, strict=True):
-            if ratio is not None and len(between):
-                size = abs(self.values[end])
-                gaps[end] = min(size / 2, 2 * between[end], (1 - ratio) * size)
-        apart = gaps > 2 * self.residuals
-        return np.where(apart, self.residuals**2 / np.where(apart, gaps, 1.0), self.residuals)
+    @property
+    def scale(self) -> float:
+        """The larger |Ritz value| of the two ends."""
+        return float(np.abs(self.ritz[0][[0, -1]]).max()) if len(self) else 0.0
 
-    def pair(self, index: int, ratios: Ratios = (None, None)) -> RitzPair:
-        """One Ritz pair; index −1 is the largest."""
-        vector = torch.zeros_like(self.basis[0])
-        for weight, direction in zip(self.coefficients[:, index].tolist(), self.basis, strict=True):
-            vector += weight * direction
-        return RitzPair(
-            float(self.values[index]),
-            vector / vector.norm(),
-            float(self.residuals[index]),
-            float(self.errors(ratios)[index]),
-        )
+    def outside(self, vector: Tensor) -> Tensor:
+        """The vector without its part in the basis; taken out twice, since once loses digits."""
+        for _ in range(2):
+            vector = vector - self._sum(self._inner(vector))
+        return vector
 
+    def offer(self, vector: Tensor) -> int:
+        """Make a vector pending, of which no basis vector holds a part; gives its position."""
+        self.pending.append(self.outside(vector))
+        self.coupling = np.column_stack([self.coupling, np.zeros(len(self))])
+        return len(self.pending) - 1
 
-def lanczos(operator: Operator, start: Tensor, stop: Callable[[Krylov], bool]) -> Krylov:
-    """Grow a Krylov space from `start` [P] until `stop` is content, or nothing is left to find.
+    def grow(self, operator: Operator, way: int) -> float:
+        """Take a pending vector into the basis; gives the length of the one that follows it."""
+        size, vector = len(self), self.pending[way]
+        length = float(vector.norm())
+        vector = self.outside(vector / length)
+        vector = vector / vector.norm()
+        column = self.coupling[:, way] * length
+        for other, waiting in enumerate(self.pending):
+            if other != way:
+                part = float(waiting @ vector)
+                column = column + self.coupling[:, other] * part
+                self.pending[other] = waiting - part * vector
+        product = operator(vector)
+        inside = self._inner(product).double().cpu().numpy()
+        self.rounding = max(self.rounding, float(np.linalg.norm(inside - column)))
+        own = float(vector @ product)
+        matrix = np.empty((size + 1, size + 1))
+        matrix[:size, :size] = self.matrix
+        matrix[size, :size] = matrix[:size, size] = column
+        matrix[size, size] = own
+        coupling = np.zeros((size + 1, len(self.pending)))
+        coupling[:size] = self.coupling
+        coupling[:, way] = 0.0
+        coupling[size, way] = 1.0
+        self.matrix, self.coupling = matrix, coupling
+        self._rows[size] = vector
+        self._decomposed = None
+        self.pending[way] = self.outside(product)
+        following = float(self.pending[way].norm())
+        if following <= max(TINY * self.scale, self.rounding):
+            self.pending[way] = torch.zeros_like(vector)
+            return 0.0
+        return following
 
-    Full reorthogonalisation in float64. Where the space is invariant before `stop` is content, a
-    random direction goes on from it, so that eigenvalues of higher multiplicity are found.
-    Coordinates that are zero in `start` stay zero.
-    """
-    free = start != 0
-    generator = torch.Generator().manual_seed(0)
-    basis, alphas, betas, rounding = [start / start.norm()], [], [0.0], 0.0
-    while True:
-        vector = operator(basis[-1])
-        inside = torch.stack(basis) @ vector
-        alphas.append(float(inside[-1]))
-        rounding = max(rounding, _asymmetry(inside, betas[-1]))
-        vector = orthogonalised(vector, basis)
-        beta = float(vector.norm())
-        values, coefficients = np.linalg.eigh(
-            np.diag(alphas) + np.diag(betas[1:], 1) + np.diag(betas[1:], -1)
-        )
-        invariant = beta <= max(1e-12 * float(abs(values).max()), rounding)
-        krylov = Krylov(basis, values, coefficients, 0.0 if invariant else beta, rounding)
-        if stop(krylov) or len(basis) >= int(free.sum()):
-            return krylov
-        if invariant:
-            noise = torch.randn(len(start), dtype=start.dtype, generator=generator)
-            vector, beta = orthogonalised(noise * free, basis), 0.0
-        betas.append(beta)
-        basis = [*basis, vector / vector.norm()]
+    def can_grow(self, way: int) -> bool:
+        """Whether anything is pending there that is not in the basis yet."""
+        return len(self) < self.dimension and bool(self.pending[way].any())
 
+    def couplings(self) -> Array:
+        """What each Ritz vector [m] leads to of the pending ones, in orthonormal directions."""
+        gram = np.array([[float(a @ b) for b in self.pending] for a in self.pending])
+        values, vectors = np.linalg.eigh(gram)
+        root = vectors * np.sqrt(np.clip(values, 0.0, None))
+        return np.asarray(self.ritz[1].T @ self.coupling @ root)
 
-def _asymmetry(inside: Tensor, beta: float) -> float:
-    """How far a product's part inside the space is from what symmetry says it must be."""
-    expected = torch.zeros_like(inside[:-1])
-    expected[-1:] = beta
-    return float((inside[:-1] - expected).norm())
+    def vector(self, index: int) -> Tensor:
+        """The Ritz vector at this position of the ascending values, [P]."""
+        found = self._sum(torch.from_numpy(self.ritz[1][:, index].copy()).to(self._rows))
+        return found / found.norm()
 
+    def _inner(self, vector: Tensor) -> Tensor:
+        return self.basis @ vector
 
-def orthogonalised(vector: Tensor, basis: list[Tensor]) -> Tensor:
-    """The part of the vector orthogonal to the basis; done twice, since once loses digits."""
-    for _ in range(2):
-        for known in basis:
-            vector = vector - (known @ vector) * known
-    return vector
+    def _sum(self, weights: Tensor) -> Tensor:
+        return weights @ self.basis
+
+    def shrink(self, kept: Array) -> None:
+        """Keep these Ritz vectors alone (thick restart; Wu and Simon 2000)."""
+        values, vectors = self.ritz
+        turned = torch.from_numpy(vectors[:, kept].T.copy()).to(self._rows)
+        # In pieces, since all Ritz vectors at once would double the memory.
+        for start in range(0, self._rows.shape[1], PIECE):
+            piece = slice(start, start + PIECE)
+            self._rows[: len(kept), piece] = turned @ self._rows[: len(self), piece]
+        self.coupling = vectors[:, kept].T @ self.coupling
+        self.matrix = np.diag(values[kept])
+        self._decomposed = values[kept], np.eye(len(kept))
