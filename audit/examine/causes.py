@@ -6,6 +6,7 @@ second derivative of a layer, leaves a row that says why, and takes no other wit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -29,8 +30,8 @@ from audit.measure.curvature import (
     CurvatureSettings,
     Eigenvalue,
     curvature_samples,
-    hessian_extremes,
     layer_extremes,
+    outer_eigenvalues,
     pyhessian_max_eigenvalue,
     top_eigenvalues,
 )
@@ -112,16 +113,19 @@ def deepfool_found(subject: Subject, part: Part) -> Found:
 def hessian_found(subject: Subject, part: Part) -> Found:
     """The ends of the Hessian's spectrum, and the largest eigenvalues that are asked for (M6)."""
     return together(
-        mean_found(
-            subject,
-            part,
-            metric,
-            curvature_samples(subject.network, part.batches, eigenvalue),
-            eigenvalue.value,
-            qualified(eigenvalue) | {"products": eigenvalue.products},
-        )
+        _eigenvalue_found(subject, part, metric, eigenvalue)
         for metric, eigenvalue in _eigenvalues(subject, part)
     )
+
+
+def _eigenvalue_found(subject: Subject, part: Part, metric: str, eigenvalue: Eigenvalue) -> Found:
+    """One eigenvalue; what is only a bound of it has no interval of its own."""
+    more = qualified(eigenvalue) | {"products": eigenvalue.products}
+    if not eigenvalue.converged:
+        row = group_row(subject, part.group, metric, eigenvalue.n, eigenvalue.value)
+        return Found(rows=(row | more,))
+    samples = curvature_samples(subject.network, part.batches, eigenvalue)
+    return mean_found(subject, part, metric, samples, eigenvalue.value, more)
 
 
 def _eigenvalues(subject: Subject, part: Part) -> list[tuple[str, Eigenvalue]]:
@@ -132,12 +136,9 @@ def _eigenvalues(subject: Subject, part: Part) -> list[tuple[str, Eigenvalue]]:
     )
     if subject.settings.curvature == "pyhessian":
         return [("hessian_max_eigenvalue", pyhessian_max_eigenvalue(network, part.batches, mask))]
-    largest, smallest = hessian_extremes(network, part.batches, mask, _lanczos(subject))
-    ends = [("hessian_max_eigenvalue", largest), ("hessian_min_eigenvalue", smallest)]
-    if number == 1:
-        return ends
-    more = top_eigenvalues(network, part.batches, mask, _lanczos(subject), number)
-    return ends + [(f"hessian_eigenvalue_{k + 1}", one) for k, one in enumerate(more) if k]
+    largest, smallest = outer_eigenvalues(network, part.batches, mask, _lanczos(subject), number)
+    ends = [("hessian_max_eigenvalue", largest[0]), ("hessian_min_eigenvalue", smallest)]
+    return ends + [(f"hessian_eigenvalue_{k + 1}", one) for k, one in enumerate(largest) if k]
 
 
 def _hessian_metrics(subject: Subject) -> list[str]:
@@ -213,8 +214,9 @@ def _bound_found(subject: Subject, part: Part, attribution: Attribution) -> Foun
     """Theorem 1's bound (M8), on the safe side of λ_max."""
     dense = _dense(subject)
     (largest,) = top_eigenvalues(dense, part.batches, settings=_lanczos(subject))
-    safe = largest.value + largest.residual
-    bound = loss_bound(safe, attribution, one_shot(dense, subject.network))
+    bound = loss_bound(largest.value + largest.error, attribution, one_shot(dense, subject.network))
+    if not math.isfinite(bound.value):
+        raise AuditError("λ_max of the dense network has no upper bound; allow more products")
     row = group_row(subject, part.group, "loss_bound", attribution.n, bound.value)
     return Found(rows=(row,))
 
@@ -239,7 +241,9 @@ def _dense(subject: Subject) -> nn.Module:
 
 
 def _lanczos(subject: Subject) -> CurvatureSettings:
-    return CurvatureSettings(seed=subject.settings.seed)
+    return CurvatureSettings(
+        smallest=subject.settings.smallest_eigenvalue, seed=subject.settings.seed
+    )
 
 
 MEASURES = {

@@ -34,6 +34,8 @@ class MeasureSettings:
     resamples            of the paired bootstrap
     minimum_group_size   a smaller group is shown and flagged, and kept out of max and min
     top_eigenvalues      how many of the largest eigenvalues to compute
+    smallest_eigenvalue  whether products are spent on the smallest too, about as many again; else
+                         it is what those for the largest show of it, a bound
     layer_curvature      both ends of the spectrum of every layer's block too
     spectral_density     the density of the whole spectrum too: 128 Hessian products a group
     theory               the bounds of theorem 1, proposition 2 and theorem 2 too
@@ -51,6 +53,7 @@ class MeasureSettings:
     batch_size: int = 256
     seed: int = 0
     top_eigenvalues: int = 1
+    smallest_eigenvalue: bool = False
     layer_curvature: bool = False
     spectral_density: bool = False
     theory: bool = False

@@ -30,6 +30,8 @@ def comparison_table(
     are paired on the same samples.
     """
     sides = {"baseline": baseline, "candidate": candidate}
+    # Two bounds of eigenvalues have no difference.
+    groups = groups.assign(value=groups["value"].mask(groups["converged"].isin([False])))
     keys = ["group", "metric"]
     tables = {
         side: groups[groups["model"] == name].set_index(keys)[["value", "ci_low", "ci_high"]]

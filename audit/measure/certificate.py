@@ -8,13 +8,13 @@ Lanczos from it shows nothing large there, nothing large is likely to be there.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import beta
 from torch import Tensor
 
 from audit.measure.lanczos import TINY, Operator, Space
@@ -30,7 +30,7 @@ PROBE_ROOM = 6
 """Steps that a probe mostly needs; where the space has less room it is restarted before."""
 
 LATER_SHARE = 0.1
-"""Of the risk, and again of what is left of it, goes to each probe after the first."""
+"""Of the risk, for all probes after the first: half of it for the second, and so on."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,20 @@ class Extreme:
 
 
 def tail(dimension: int, risk: float) -> float:
-    """|⟨q, u⟩| is less than this with that chance, for u uniform on the unit sphere.
+    """|⟨q, u⟩| is less than this with that chance at most, for u uniform on the unit sphere.
 
-    >>> round(tail(1, 0.01), 6)
-    1.0
+    The density of the inner product is largest at zero, where it is 1/B(½, (d − 1)/2), from three
+    dimensions on; in two it is known in full.
+
+    >>> tail(3, 0.01)
+    0.01
     """
     if dimension <= 1:
         return 1.0
-    return float(beta.ppf(risk, 0.5, (dimension - 1) / 2) ** 0.5)
+    if dimension == 2:
+        return math.sin(risk * math.pi / 2)
+    halves = math.lgamma((dimension - 1) / 2) - math.lgamma(dimension / 2)
+    return 0.5 * risk * math.sqrt(math.pi) * math.exp(halves)
 
 
 def outer_bound(alphas: Array, betas: Array, component: float) -> float:
@@ -92,7 +98,7 @@ def outer_bound(alphas: Array, betas: Array, component: float) -> float:
     matrix = np.diag(alphas) + np.diag(betas[:-1], 1) + np.diag(betas[:-1], -1)
     zeros = np.linalg.eigvalsh(matrix)
     scale = max(float(np.abs(zeros).max()), float(betas.max()), 1e-300)
-    level = float(np.log(np.maximum(betas, TINY * scale)).sum()) - np.log(component)
+    level = float(np.log(np.maximum(betas, TINY * scale)).sum()) - math.log(component)
 
     def excess(step: float) -> float:
         return float(np.log(zeros[-1] - zeros + np.exp(step)).sum()) - level
@@ -101,8 +107,10 @@ def outer_bound(alphas: Array, betas: Array, component: float) -> float:
     high = level / len(zeros)
     low = min(high, np.log(TINY * scale)) - 1.0
     if excess(low) >= 0:
-        return float(zeros[-1] + np.exp(low))
-    return float(zeros[-1] + np.exp(brentq(excess, low, high + 1e-9, xtol=1e-3)) * 1.001)
+        return float(zeros[-1]) + math.exp(low)
+    root = float(brentq(excess, low, high + 1e-9, xtol=1e-3))
+    # On the safe side of the root's own tolerance.
+    return float(zeros[-1]) + math.exp(root + 1e-3)
 
 
 def bordered(values: Array, couplings: Array, rest: float) -> Array:
@@ -264,7 +272,8 @@ class Search:
         noise = torch.randn(len(self._free), dtype=space.basis.dtype, generator=self._generator)
         way = space.offer(noise * self._free.to(noise))
         rest = space.dimension - len(space)
-        share = self.goal.risk * (1 - LATER_SHARE) * LATER_SHARE**self._probes
+        first, later = 1 - LATER_SHARE, LATER_SHARE * 0.5**self._probes
+        share = self.goal.risk * (later if self._probes else first)
         self._probe = _Probe(way, tail(rest, share))
         self._probes += 1
         return way
@@ -315,7 +324,8 @@ class _Probe:
         if not self._alphas:
             return -np.inf
         off = np.diag(self._betas[:-1], 1)
-        return float(np.linalg.eigvalsh(side * (np.diag(self._alphas) + off + off.T))[-1])
+        values = np.linalg.eigvalsh(side * (np.diag(self._alphas) + off + off.T))
+        return float(values[-1])
 
     def bound(self, side: int, scale: float) -> float:
         """What nothing there lies beyond, seen from that side."""

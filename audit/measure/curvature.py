@@ -1,4 +1,4 @@
-"""Eigenvalues of the Hessian of a group's mean loss (M6), with residuals and estimated errors."""
+"""Eigenvalues of the Hessian of a group's mean loss (M6), with residuals and bounded errors."""
 
 from __future__ import annotations
 
@@ -44,6 +44,9 @@ PROBES = 4
 """Per-sample curvatures that are computed a second, safer way."""
 
 NUMBERS_AT_ONCE = 2**26
+
+ASYMMETRY = 10.0
+"""Of √ε and the spectrum's scale: what rounding alone does not reach."""
 
 LEAST_ROOM = 8
 """Vectors that the search needs at least; so many, and what it works with, in single precision."""
@@ -132,10 +135,26 @@ def hessian_extremes(
     >>> largest.value, largest.converged
     (1.0, True)
     """
-    settings = settings or CurvatureSettings()
+    (largest,), smallest = outer_eigenvalues(model, batches, mask, settings)
+    return largest, smallest
+
+
+def outer_eigenvalues(
+    model: nn.Module,
+    batches: Batches,
+    mask: Mapping[str, Tensor] | None = None,
+    settings: CurvatureSettings | None = None,
+    number: int = 1,
+) -> tuple[tuple[Eigenvalue, ...], Eigenvalue]:
+    """The `number` largest eigenvalues of H_a, descending, and the smallest, from one search (M6).
+
+    Fewer where the space has fewer coordinates. Raises AuditError as `Hessian` does.
+    """
+    if number < 1:
+        raise AuditError(f"found {number} eigenvalues to compute; expected at least 1")
     hessian = Hessian(model, batches, mask)
-    upper, lower = _searched(hessian, settings, 1, 1)
-    return upper[0], lower[0]
+    largest, (smallest,) = _searched(hessian, settings or CurvatureSettings(), number, 1)
+    return largest, smallest
 
 
 def top_eigenvalues(
@@ -149,10 +168,8 @@ def top_eigenvalues(
 
     Fewer where the space has fewer coordinates. Raises AuditError as `Hessian` does.
     """
-    if number < 1:
-        raise AuditError(f"found {number} eigenvalues to compute; expected at least 1")
     settings = replace(settings or CurvatureSettings(), smallest=False)
-    return _searched(Hessian(model, batches, mask), settings, number, 0)[0]
+    return outer_eigenvalues(model, batches, mask, settings, number)[0]
 
 
 def layer_extremes(
@@ -236,6 +253,17 @@ def _spend(search: Search, hessian: Hessian, settings: CurvatureSettings) -> Non
             # Counted from where the largest have converged.
             allowed = min(allowed, hessian.products + settings.extra)
         search.step(hessian)
+        _check_symmetry(search, hessian)
+
+
+def _check_symmetry(search: Search, hessian: Hessian) -> None:
+    """Raises AuditError where products are not those of a symmetric matrix, beyond rounding."""
+    limit = ASYMMETRY * torch.finfo(hessian.dtype).eps ** 0.5 * max(search.space.scale, 1e-6)
+    if search.space.rounding > limit:
+        raise AuditError(
+            "the Hessian's products are not those of a symmetric matrix, so PyTorch's second "
+            "derivative of some layer is wrong or missing; measure it without curvature"
+        )
 
 
 def _qualified(hessian: Hessian, found: Extreme, side: int) -> Eigenvalue:
@@ -369,9 +397,9 @@ def pyhessian_max_eigenvalue(
 
     The whole group is one batch, since PyHessian keeps the graph of one. With a mask the network
     is measured as a function of the masked weights: the space 'support'. PyHessian stops when two
-    estimates agree within `tolerance`, which bounds no error; one more product gives the residual.
-    `converged`: the residual is within 1 % of the value, and the value is not negative, for a
-    negative one is the other end of the spectrum and not λ_max.
+    estimates agree within `tolerance`, which bounds no error: the residual and a bound of what it
+    missed are found from its vector by a search of our own. `converged`: λ_max lies within 1 % of
+    the value; a negative value is the other end of the spectrum, and "at least" says little then.
 
     Raises AuditError where PyHessian is not installed.
     """
@@ -391,15 +419,28 @@ def pyhessian_max_eigenvalue(
         operator = peer(_Masked(model, mask or {}), _mean_loss, data=whole, cuda=bool(devices))
         operator.gradsH[0].register_hook(lambda _: used.append(1))
         values, vectors = operator.eigenvalues(maxIter=max_products, tol=tolerance, top_n=1)
-    vector = flatten(dict(enumerate(part.detach() for part in vectors[0])))
-    vector, value = vector / vector.norm(), float(values[0])
-    applied = hessian(vector)
-    residual = float((applied - value * vector).norm())
-    space = "ambient" if mask is None else "support"
-    # Of the signed value: no negative one passes.
-    converged = residual <= 1e-2 * value
+    vector = _unit(flatten(dict(enumerate(part.detach() for part in vectors[0]))))
+    value = float(values[0])
+    goal = Goal(1, 0, 5e-3, CurvatureSettings.floor, CurvatureSettings.risk)
+    settings = CurvatureSettings(seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    search = _search(hessian, vector, goal, settings, generator)
+    search.step(hessian)
+    residual = search.extremes(1, 1)[0].residual
+    _spend(search, hessian, settings)
+    (best,) = search.extremes(1, 1)
+    missed = max(best.value + best.error - value, 0.0)
+    converged = missed <= 1e-2 * value
     return Eigenvalue(
-        value, residual, residual, len(used) + 1, converged, space, hessian.count, vector
+        value,
+        residual,
+        missed,
+        len(used) + hessian.products,
+        converged,
+        hessian.space,
+        hessian.count,
+        vector,
+        "" if converged else "at least",
     )
 
 

@@ -41,11 +41,12 @@ def spectral_density(
     nodes, weights = np.zeros((probes, steps)), np.zeros((probes, steps))
     for probe in range(probes):
         noise = torch.randn(len(hessian.survivors), dtype=torch.float64, generator=generator)
-        space = Space(noise * hessian.survivors, dimension, steps)
+        krylov = Space(noise * hessian.survivors, dimension, steps)
         # A space that is invariant before has all nodes that have a weight.
-        while len(space) < steps and space.can_grow(0):
-            space.grow(hessian, 0)
-        values, vectors = space.ritz
-        nodes[probe, : len(space)], weights[probe, : len(space)] = values, vectors[0] ** 2
-    space = "ambient" if mask is None else "support"
-    return SpectralDensity(nodes, weights, dimension, hessian.products, space, hessian.count)
+        while len(krylov) < steps and krylov.can_grow(0):
+            krylov.grow(hessian, 0)
+        values, vectors = krylov.ritz
+        nodes[probe, : len(krylov)], weights[probe, : len(krylov)] = values, vectors[0] ** 2
+    return SpectralDensity(
+        nodes, weights, dimension, hessian.products, hessian.space, hessian.count
+    )

@@ -127,13 +127,15 @@ class Space:
     def vector(self, index: int) -> Tensor:
         """The Ritz vector at this position of the ascending values, [P]."""
         found = self._sum(torch.from_numpy(self.ritz[1][:, index].copy()).to(self._rows))
-        return found / found.norm()
+        unit: Tensor = found / found.norm()
+        return unit
 
     def _inner(self, vector: Tensor) -> Tensor:
         return self.basis @ vector
 
     def _sum(self, weights: Tensor) -> Tensor:
-        return weights @ self.basis
+        found: Tensor = weights @ self.basis
+        return found
 
     def shrink(self, kept: Array) -> None:
         """Keep these Ritz vectors alone (thick restart; Wu and Simon 2000)."""

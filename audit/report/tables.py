@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,6 +159,13 @@ def _overall_cell(row: dict[str, Any] | None, metric: str) -> Cell:
     return Cell(text, interval(row["ci_low"], row["ci_high"], metric))
 
 
+def _outer(row: Mapping[Any, Any]) -> str:
+    """What an eigenvalue that has not converged is: a bound, from inside the spectrum."""
+    if pd.isna(row["converged"]) or row["converged"]:
+        return ""
+    return "at most " if row["metric"] == "hessian_min_eigenvalue" else "at least "
+
+
 def eigenvalue_table(groups: pd.DataFrame) -> Table:
     """Every eigenvalue with its residual, products, space, and whether it converged."""
     rows = []
@@ -168,7 +175,7 @@ def eigenvalue_table(groups: pd.DataFrame) -> Table:
             Cell(str(row["group"]), style="text"),
             Cell(metric(row["metric"]).title, style="text"),
             Cell(f"{row['n']:,}"),
-            Cell(number(row["value"]), interval(row["ci_low"], row["ci_high"])),
+            Cell(_outer(row) + number(row["value"]), interval(row["ci_low"], row["ci_high"])),
             Cell(DASH if pd.isna(row["residual"]) else f"{row['residual']:.1e}"),
             Cell(DASH if pd.isna(row["error"]) else f"{row['error']:.1e}"),
             Cell(DASH if pd.isna(row["products"]) else f"{row['products']:.0f}"),
@@ -183,7 +190,7 @@ def eigenvalue_table(groups: pd.DataFrame) -> Table:
         "n",
         "value",
         "residual",
-        "estimated error",
+        "error",
         "products",
         "converged",
         "space",
