@@ -20,8 +20,8 @@ from scipy.stats import t
 
 from audit import load_results
 from audit.files import replacing, write_atomically
-from audit.findings.results import Results
 from audit.findings.networks import overall_table
+from audit.findings.results import Results
 from audit.findings.words import label
 
 GAP, ODDS = "max_excess_accuracy_gap", "equalized_odds_difference"
