@@ -26,6 +26,7 @@ CLAIMS = {
     "any rate beyond chance": "beyond_chance",
 }
 """Thresholds that are findings, decided by the same rules as every sentence (J1 to J6)."""
+AGREEMENT = "agreement"
 PARITY = (
     "demographic_parity_difference",
     "equal_opportunity_difference",
@@ -150,10 +151,9 @@ def _judged(results: Results, model: str, threshold: Threshold) -> list[Judgemen
     whole = [row for row in overall if row["metric"] == named]
     if threshold.over != "any" and whole:
         return [_whole(results, model, threshold, whole[0])]
-    groups = results.groups
-    own = groups[(groups["model"] == model) & (groups["metric"] == threshold.metric)]
+    own = _of_groups(results, model, threshold.metric)
     if own.empty:
-        known = ", ".join(sorted(groups["metric"].unique()))
+        known = ", ".join([*sorted(results.groups["metric"].unique()), AGREEMENT])
         raise AuditError(f"found no metric '{threshold.metric}' of groups; measured were {known}")
     every = [_judgement(threshold, model, row) for row in _stretched(results, model, own)]
     if all(not math.isfinite(one.value) for one in every):
@@ -161,6 +161,17 @@ def _judged(results: Results, model: str, threshold: Threshold) -> list[Judgemen
             f"'{threshold}' cannot be judged: no group is large enough for {threshold.metric}"
         )
     return every if threshold.over == "any" else [_extreme(threshold, every)]
+
+
+def _of_groups(results: Results, model: str, metric: str) -> pd.DataFrame:
+    """The rows of a metric of groups, or of the agreement with the dense network (M15)."""
+    if metric != AGREEMENT:
+        groups = results.groups
+        return groups[(groups["model"] == model) & (groups["metric"] == metric)]
+    rows = results.record["tables"].get("faithfulness") or ()
+    found = [row | {"metric": metric, "value": row["agreement"]} for row in rows]
+    own = [row for row in found if row["model"] == model]
+    return pd.DataFrame(own).astype({"value": float}) if own else pd.DataFrame()
 
 
 def _stretched(results: Results, model: str, rows: pd.DataFrame) -> list[dict[str, Any]]:

@@ -144,6 +144,13 @@ def test_findings_are_thresholds():
 def test_no_agreement_above_is_a_limit_of_every_group():
     found = Threshold.parse("no agreement above 0.98")
     assert found == Threshold("any", "agreement", "<", 0.98)
+    known = results()
+    known.record["tables"]["faithfulness"] = [
+        {"model": "fair", "group": group, "agreement": value, "ci_low": value - 0.01,
+         "ci_high": value + 0.01, "flag": ""}
+        for group, value in (("a", 0.99), ("b", 0.9))
+    ]  # fmt: skip
+    assert [one.certain for one in judge(known, [found])] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +162,9 @@ def test_what_is_no_threshold(text):
 
 
 def test_a_metric_that_was_not_measured():
-    with pytest.raises(AuditError, match="no metric 'speed' of groups; measured were excess_risk"):
+    with pytest.raises(
+        AuditError, match="no metric 'speed' of groups; measured were excess_risk, agreement"
+    ):
         judge(results(), [Threshold.parse("max speed > 1")])
     with pytest.raises(AuditError, match="no overall metric 'speed'; measured were accuracy"):
         judge(results(), [Threshold.parse("overall speed > 1")])
