@@ -22,6 +22,7 @@ _HOMES = {
     "StudySettings": "audit.study.settings",
     "Threshold": "audit.findings.thresholds",
     "TrainingSettings": "audit.models",
+    "compare": "audit.study.live",
     "compare_files": "audit.study.checkpoints",
     "compare_models": "audit.study.checkpoints",
     "describe_data": "audit.data",
@@ -43,10 +44,15 @@ _HOMES = {
     "write_report": "audit.report",
 }
 
-__all__ = sorted(_HOMES)
+_ROOMS = ("mitigate", "prune")
+"""Rooms that can be called: `audit.prune(model, data, rate=0.9)`."""
+
+__all__ = sorted([*_HOMES, *_ROOMS])
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"audit.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'audit' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

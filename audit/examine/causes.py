@@ -66,6 +66,10 @@ def _of_group(subject: Subject, group: int, name: str, measure: Measure) -> Foun
     metrics = measure.metrics(subject)
     if subject.counts[group] == 0:
         return _without_value(subject, group, metrics)
+    able = subject.abilities
+    obstacle = able.coordinates if name == "taylor" else able.gradients
+    if obstacle is not None:
+        return _impossible(subject, group, name, metrics, obstacle)
     return attempted(
         subject, group, name, metrics, partial(measure.find, subject, part_of(subject, group))
     )
@@ -79,8 +83,14 @@ def attempted(
         return find()
     except (AuditError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
-        said = f"{name.replace('_', ' ')} could not be measured: {reason}"
-        return _without_value(subject, group, metrics, reason) + Found(notes=(said,))
+        return _impossible(subject, group, name, metrics, reason)
+
+
+def _impossible(
+    subject: Subject, group: int, name: str, metrics: Sequence[str], reason: str
+) -> Found:
+    said = f"{name.replace('_', ' ')} could not be measured: {reason}"
+    return _without_value(subject, group, metrics, reason) + Found(notes=(said,))
 
 
 def _without_value(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from audit.measure.predictions import Outputs, predict
 from audit.measure.risk import excess_risk
 from audit.measure.uncertainty import Interval, drop_interval, group_intervals, wilson_interval
 from audit.metrics import metric
+from audit.models.abilities import Abilities, abilities
 from audit.models.admission import admitted
 from audit.models.checkpoint import Checkpoint, called_pruned, check_same_data
 from audit.prune.mask import Mask, check_dense, is_pruned, measured_mask
@@ -48,6 +49,7 @@ class Subject:
     codes     the group of each, int64 [n]; `counts` the samples of each group, int64 [G]
     mask      read off the network's tensors
     pruned    whether weights have been removed, by the same measurement
+    abilities what can be asked of the network beside its outputs
     """
 
     name: str
@@ -63,6 +65,7 @@ class Subject:
     counts: NDArray[np.int64]
     mask: Mask
     pruned: bool
+    abilities: Abilities
     means: Means
 
     @property
@@ -117,8 +120,8 @@ def make_subject(
         check_same_data(dense, data)
         other = dense.model(factory)
         check_dense(other, dense.mask)
-        admitted(other, data, settings.split)
-        parent = predict(other, batches)
+        taken = admitted(other, data, settings.split)
+        parent = predict(other, replace(batches, data=taken))
     codes = data.groups[rows].numpy()
     counts = np.bincount(codes, minlength=len(data.group_names))
     return Subject(
@@ -135,6 +138,7 @@ def make_subject(
         counts,
         measured_mask(network),
         pruned,
+        abilities(network, other),
         group_means(sample_columns(outputs, parent), codes, len(counts), settings),
     )
 

@@ -151,7 +151,9 @@ def one_shot(dense: nn.Module, pruned: nn.Module) -> bool:
     """
     before, after = dense.state_dict(), pruned.state_dict()
     return before.keys() == after.keys() and all(
-        bool(((after[name] == value) | (after[name] == 0)).all()) for name, value in before.items()
+        after[name].shape == value.shape
+        and bool(((after[name] == value) | (after[name] == 0)).all())
+        for name, value in before.items()
     )
 
 

@@ -114,11 +114,18 @@ def class_logits(outputs: Tensor) -> Tensor:
 def trainable(model: nn.Module) -> Parameters:
     """The trainable parameters by name, detached from any graph.
 
-    Raises AuditError where all are frozen.
+    Raises AuditError where all are frozen, or one is in half precision, whose rounding would be
+    most of a derivative.
     """
     found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     if not found:
         raise AuditError("the network has no trainable parameters; its gradient has no coordinates")
+    for name, value in found.items():
+        if value.dtype in (torch.float16, torch.bfloat16):
+            raise AuditError(
+                f"'{name}' is in half precision ({value.dtype}), in which a derivative means "
+                "little; measure its derivatives on a copy in single precision (model.float())"
+            )
     return found
 
 

@@ -9,6 +9,7 @@ from audit.mitigate.solution import Solution
 from audit.mitigate.solver import solve
 from audit.mitigate.stages import StageSettings
 from audit.mitigate.statistics import GroupStatistics
+from audit.rooms import make_callable
 
 __all__ = [
     "CONSTRAINTS",
@@ -26,3 +27,6 @@ __all__ = [
     "mitigate",
     "solve",
 ]
+
+# `audit.mitigate(model, data, …)` is the short way for networks that are held in memory.
+make_callable(__name__, "audit.study.live:mitigate_network")

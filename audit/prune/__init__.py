@@ -4,6 +4,7 @@ from audit.prune.channels import channel_groups, shrink
 from audit.prune.mask import Mask, measured_mask, prunable_weights
 from audit.prune.methods import PRUNING_METHODS, Pruned, prune
 from audit.prune.projection import STRUCTURES, project
+from audit.rooms import make_callable
 
 __all__ = [
     "PRUNING_METHODS",
@@ -17,3 +18,6 @@ __all__ = [
     "prune",
     "shrink",
 ]
+
+# `audit.prune(model, data, …)` is the short way for networks that are held in memory.
+make_callable(__name__, "audit.study.live:prune_network")

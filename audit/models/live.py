@@ -1,0 +1,117 @@
+"""Networks that the user already holds, as modules in memory: measured without a file."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from audit.data.grouped import GroupedData
+from audit.errors import AuditError
+from audit.measure.layout import in_layout
+from audit.models.checkpoint import Checkpoint, Provenance
+from audit.models.outputs import read_outputs
+from audit.models.permanent import permanence_note, permanent_copy
+from audit.models.zoo import Architecture
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class LiveNetwork(Checkpoint):
+    """A network in memory with all that an audit of it needs; it names no file and no function."""
+
+    network: nn.Module = field(default_factory=nn.Identity, repr=False, compare=False)
+
+    def model(self, factory: str | None = None) -> nn.Module:
+        """A copy of the network, in evaluation mode, on the CPU, that gives logits."""
+        return copy.deepcopy(self.network)
+
+
+def live(
+    model: nn.Module,
+    data: GroupedData,
+    provenance: Provenance | None = None,
+    outputs: str | None = None,
+) -> LiveNetwork:
+    """A module as something to audit on this data; the module itself is left as it is.
+
+    outputs   what it gives, where that is no logits (`audit.models.outputs`)
+
+    Computed weights are made permanent, and the notes say so. A network in half precision is fed
+    what it takes. One whose activations are quantised by what is in the batch is given one sample
+    at a time, so that it is a function of that sample. Raises AuditError where it is no module, or
+    cannot be copied.
+    """
+    if not isinstance(model, nn.Module):
+        raise AuditError(f"found a {type(model).__name__} as a network; expected a torch.nn.Module")
+    try:
+        plain, made = permanent_copy(model)
+    except (RuntimeError, TypeError) as error:
+        raise AuditError(
+            f"the network ({type(model).__name__}) cannot be copied: {error}"
+        ) from error
+    provenance = provenance or Provenance("dense")
+    notes = [*provenance.notes, *permanence_note(made)]
+    plain = _ordinary(plain.cpu())
+    if _quantised_by_batch(plain):
+        plain = _OneByOne(plain)
+        notes.append(
+            "its activations are quantised by all that is in a batch: it was measured one sample "
+            "at a time"
+        )
+    plain.register_forward_pre_hook(_cast)
+    read_outputs(plain, len(data.classes), outputs)
+    architecture = Architecture(
+        type(model).__name__, data.input_shape, len(data.classes), outputs=outputs
+    )
+    return LiveNetwork(
+        architecture,
+        {},
+        Provenance(**{**vars(provenance), "notes": tuple(notes)}),
+        attribute=data.attribute,
+        group_names=data.group_names,
+        classes=data.classes,
+        network=plain,
+    )
+
+
+def _ordinary(model: nn.Module) -> nn.Module:
+    """The model with kernels in the ordinary layout (`audit.measure.layout`)."""
+    for parameter in model.parameters():
+        if type(parameter.data) is Tensor:
+            parameter.data = in_layout(parameter.data, torch.contiguous_format)
+    return model
+
+
+def _cast(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Real inputs in the type of the network's numbers where these are all half precision."""
+    types = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    if len(types) != 1 or not types <= set(HALF):
+        return inputs
+    (kind,) = types
+    cast: tuple[Any, ...] = tree_map_only(
+        Tensor, lambda one: one.to(kind) if one.is_floating_point() else one, inputs
+    )
+    return cast
+
+
+def _quantised_by_batch(model: nn.Module) -> bool:
+    """Whether layers choose the scale of their activations from the batch at hand."""
+    return any("quantized.dynamic" in type(module).__module__ for module in model.modules())
+
+
+class _OneByOne(nn.Module):
+    """A network that reads a batch sample by sample."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The outputs of all samples, one after another."""
+        return torch.cat([self.network(one[None]) for one in inputs])

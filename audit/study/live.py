@@ -1,0 +1,119 @@
+"""The short way: networks that are held in memory, compared, pruned and mitigated in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+import torch
+from torch import nn
+
+from audit.data.grouped import GroupedData
+from audit.errors import AuditError
+from audit.examine.measuring import measure_model
+from audit.examine.settings import MeasureSettings
+from audit.findings.results import Results
+from audit.models.checkpoint import Checkpoint, Provenance
+from audit.models.live import live
+from audit.models.permanent import permanent_copy
+from audit.models.training import TrainingSettings
+from audit.prune.mask import Mask, is_pruned, measured_sparsity, prunable_layers
+from audit.study.gather import gather
+from audit.study.making import mitigate_model, prune_model
+from audit.study.settings import Method
+
+
+def compare(
+    models: Mapping[str, nn.Module],
+    data: GroupedData,
+    settings: MeasureSettings | None = None,
+    dense: str | None = None,
+    outputs: str | None = None,
+) -> Results:
+    """Measure networks that you hold on the same samples, each beside the dense one.
+
+    models    by name: pruned, quantised, in half precision, or of another architecture; they are
+              left as they are
+    dense     the name of the network that the others came from; by default 'dense', or the first
+    outputs   what all of them give, where that is no logits: log-probabilities or probabilities
+
+    What needs outputs alone is measured of all; what a network cannot give, such as gradients of
+    integers, is a row that says why. Raises AuditError where there are fewer than two, the dense
+    one is pruned, or a network cannot be measured at all.
+    """
+    settings = settings or MeasureSettings()
+    if len(models) < 2:
+        raise AuditError(f"found {len(models)} network to compare; expected two or more")
+    name = dense or ("dense" if "dense" in models else next(iter(models)))
+    if name not in models:
+        raise AuditError(f"found no network '{name}'; expected one of {', '.join(models)}")
+    parent = live(models[name], data, outputs=outputs)
+    subjects: dict[str, Checkpoint] = {name: parent}
+    for other, model in models.items():
+        if other != name:
+            subjects[other] = _candidate(other, model, data, outputs)
+    measures = [
+        measure_model(subject, parent, data, settings, key) for key, subject in subjects.items()
+    ]
+    return gather(measures, data, {"measure": asdict(settings)}, "", tuple(subjects))
+
+
+def prune_network(
+    model: nn.Module,
+    data: GroupedData,
+    method: str | Method = "magnitude",
+    rate: float = 0.9,
+    settings: TrainingSettings | None = None,
+    outputs: str | None = None,
+) -> nn.Module:
+    """A pruned copy of a network that you hold, by a method of `PRUNING_METHODS` (M §3).
+
+    Its `mask` says which weights survive; computed weights, such as those of spectral norm, are
+    permanent in it. Raises AuditError as `prune_model` does.
+    """
+    made = prune_model(live(model, data, outputs=outputs), data, method, rate, settings)
+    return _network(model, made)
+
+
+def mitigate_network(
+    model: nn.Module,
+    data: GroupedData,
+    rate: float = 0.9,
+    constraint: str = "excess-accuracy",
+    tolerance: float = 0.0,
+    settings: TrainingSettings | None = None,
+    outputs: str | None = None,
+) -> nn.Module:
+    """A copy of a network that you hold, pruned under a fairness constraint (M §5).
+
+    Its `mask` says which weights survive. Raises AuditError as `mitigate_model` does.
+    """
+    dense = live(model, data, outputs=outputs)
+    return _network(model, mitigate_model(dense, data, rate, constraint, tolerance, settings))
+
+
+def _candidate(name: str, model: nn.Module, data: GroupedData, outputs: str | None) -> Checkpoint:
+    """A network that was made from the dense one; what it is, is read off its weights."""
+    found = live(model, data, Provenance(name), outputs)
+    network = found.network
+    sparsity = measured_sparsity(network)
+    if is_pruned(network):
+        return replace(found, provenance=replace(found.provenance, rate=round(sparsity, 4)))
+    note = (
+        f"not pruned: {sparsity:.2%} of its convolution and linear weights are zeros"
+        if prunable_layers(network)
+        else "its sparsity is not known: it has no convolution or linear layer of real numbers"
+    )
+    return replace(
+        found, provenance=replace(found.provenance, notes=(note, *found.provenance.notes))
+    )
+
+
+def _network(model: nn.Module, made: Checkpoint) -> nn.Module:
+    """A copy of the module with the weights of the checkpoint, where and as the module is."""
+    network, _ = permanent_copy(model)
+    network.load_state_dict(dict(made.state))
+    assert made.mask is not None  # both ways of making it prune
+    network.mask = Mask(dict(made.mask))  # type: ignore[assignment]
+    first = next(model.parameters(), torch.empty(0))
+    return network.to(first.device).train(model.training)

@@ -1,0 +1,145 @@
+"""Networks in memory, in one call: whatever they are, and left as they were."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune as masks
+
+import audit
+from audit.data.grouped import GroupedData
+from audit.errors import AuditError
+from audit.examine.settings import MeasureSettings
+from audit.findings.results import Results
+from audit.models import TrainingSettings, train
+from audit.prune.mask import Mask, measured_sparsity
+
+SETTINGS = MeasureSettings(resamples=50, curvature="lanczos", minimum_group_size=5)
+
+
+class Network(nn.Module):
+    """A network that its owner wrote."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.hidden, self.head = nn.Linear(4, width), nn.Linear(width, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(torch.relu(self.hidden(inputs)))
+
+
+@pytest.fixture
+def dense(two_groups: GroupedData) -> Network:
+    model = Network()
+    train(model, two_groups, two_groups.indices("train"), TrainingSettings(epochs=5))
+    return model.train()
+
+
+def rows(found: Results, model: str, metric: str) -> pd.DataFrame:
+    table = found.groups
+    return table[(table["model"] == model) & (table["metric"] == metric)].set_index("group")
+
+
+def entry(found: Results, model: str) -> dict[str, object]:
+    return next(one for one in found.record["models"] if one["name"] == model)
+
+
+def pruned_by_torch(model: Network) -> Network:
+    copied = copy.deepcopy(model)
+    layers = [(copied.hidden, "weight"), (copied.head, "weight")]
+    masks.global_unstructured(layers, masks.L1Unstructured, amount=0.75)
+    return copied
+
+
+def quantised(model: Network) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(copy.deepcopy(model).eval(), {nn.Linear})
+
+
+def test_networks_of_all_kinds_are_compared(dense: Network, two_groups: GroupedData) -> None:
+    pruned = pruned_by_torch(dense)
+    models = {
+        "dense": dense,
+        "pruned": pruned,
+        "int8": quantised(dense),
+        "bfloat16": copy.deepcopy(dense).bfloat16(),
+        "student": Network(3),
+    }
+    found = audit.compare(models, two_groups, SETTINGS)
+    batch = two_groups.batch(two_groups.indices("test", group=1))
+    for name, model in models.items():
+        kind = torch.bfloat16 if name == "bfloat16" else torch.float32
+        logits = copy.deepcopy(model).eval()(batch.inputs.to(kind)).float()
+        accuracy = float((logits.argmax(1) == batch.labels).float().mean())
+        assert rows(found, name, "accuracy").loc["many", "value"] == pytest.approx(
+            accuracy, abs=0.02
+        )
+        if name != "dense":
+            assert rows(found, name, "excess_accuracy_gap")["value"].notna().all()
+    assert entry(found, "pruned")["sparsity"] == pytest.approx(0.75)
+    assert rows(found, "pruned", "taylor_slope")["value"].notna().all()
+    for name, reason in (("int8", "integers"), ("bfloat16", "half precision")):
+        slopes = rows(found, name, "gradient_norm")
+        assert slopes["value"].isna().all()
+        assert slopes["note"].str.contains(reason).all()
+    assert rows(found, "student", "gradient_norm")["value"].notna().all()
+    assert rows(found, "student", "taylor_slope")["note"].str.contains("another architecture").all()
+    notes = {name: " ".join(map(str, entry(found, name)["notes"])) for name in models}  # type: ignore[call-overload]
+    assert "pruning mask of 'hidden.weight'" in notes["pruned"]
+    assert "one sample at a time" in notes["int8"]
+    assert "its sparsity is not known" in notes["int8"]
+    assert notes["student"].startswith("not pruned: 0.00% of its convolution and linear weights")
+    assert dense.training
+    assert hasattr(pruned.hidden, "weight_orig")
+
+
+def test_what_is_compared_with_must_be_dense(dense: Network, two_groups: GroupedData) -> None:
+    models = {"one": pruned_by_torch(dense), "other": dense}
+    with pytest.raises(AuditError, match="pruned already as the dense one"):
+        audit.compare(models, two_groups, SETTINGS)
+    found = audit.compare(models, two_groups, MeasureSettings(resamples=50, curvature="none"), dense="other")  # fmt: skip
+    assert found.record["tables"]["compared"] == ["other", "one"]
+    with pytest.raises(AuditError, match="no network 'third'; expected one of one, other"):
+        audit.compare(models, two_groups, SETTINGS, dense="third")
+    with pytest.raises(AuditError, match="expected two or more"):
+        audit.compare({"dense": dense}, two_groups)
+    with pytest.raises(AuditError, match=r"found a str as a network; expected a torch\.nn\.Module"):
+        audit.compare({"dense": dense, "pruned": "pruned.pth"}, two_groups)  # type: ignore[dict-item]
+
+
+def test_a_network_in_memory_is_pruned_and_mitigated(
+    dense: Network, two_groups: GroupedData
+) -> None:
+    before = copy.deepcopy(dense.state_dict())
+    settings = TrainingSettings(epochs=2)
+    pruned = audit.prune(dense, two_groups, "magnitude", rate=0.5, settings=settings)
+    fair = audit.mitigate(
+        dense, two_groups, rate=0.5, constraint="excess-accuracy", settings=settings
+    )
+    for network in (pruned, fair):
+        assert isinstance(network, Network)
+        assert isinstance(network.mask, Mask)
+        assert measured_sparsity(network) == pytest.approx(0.5)
+        assert network.training
+        assert not network._forward_hooks
+        assert torch.equal(network.hidden.weight != 0, network.mask.parts["hidden.weight"])
+    assert all(torch.equal(value, before[name]) for name, value in dense.state_dict().items())
+    found = audit.compare({"dense": dense, "pruned": pruned, "fair": fair}, two_groups, MeasureSettings(resamples=50, curvature="none"))  # fmt: skip
+    assert [one["sparsity"] for one in found.record["models"]] == pytest.approx([0, 0.5, 0.5])
+
+
+def test_probabilities_are_declared_for_all(dense: Network, two_groups: GroupedData) -> None:
+    models = {"dense": nn.Sequential(dense, nn.Softmax(1)), "pruned": nn.Sequential(pruned_by_torch(dense), nn.Softmax(1))}  # fmt: skip
+    settings = MeasureSettings(resamples=50, curvature="none")
+    with pytest.raises(AuditError, match="as probabilities do"):
+        audit.compare(models, two_groups, settings)
+    found = audit.compare(models, two_groups, settings, outputs="probabilities")
+    plain = audit.compare({"dense": dense, "pruned": pruned_by_torch(dense)}, two_groups, settings)
+    losses = [rows(one, "pruned", "loss")["value"].tolist() for one in (found, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
