@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import AuditError
+from audit.names import shown
 
 
 def is_imported(name: str) -> bool:
@@ -33,7 +34,8 @@ def imported(name: str, what: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {shown(str(error))}"
         raise AuditError(
-            f"{what} '{name}' cannot be imported ({type(error).__name__}: {error}); expected "
-            "package.module:name, from the current folder or an installed package"
+            f"{what} {shown(name)} cannot be imported ({reason}); expected package.module:name, "
+            "from the current folder or an installed package"
         ) from error

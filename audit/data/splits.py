@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from audit.checked import CountOrNone, Seed, Share, checked
 from audit.data.grouped import SPLITS
 from audit.errors import AuditError
 
 
-@dataclass(frozen=True)
+@checked
 class SplitSettings:
     """How samples are divided; shares are of all samples (test) and of the rest (select).
 
@@ -24,20 +26,10 @@ class SplitSettings:
     Raises AuditError where a share or a number is out of its range.
     """
 
-    test: float = 0.2
-    select: float = 0.2
-    least_select: int = 5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        # Written so that NaN fails too.
-        if not 0 <= self.test <= 1:
-            raise AuditError(f"found test={self.test}; expected a share from 0 to 1")
-        if not 0 <= self.select < 1:
-            raise AuditError(f"found select={self.select}; expected a share from 0 to below 1")
-        if self.least_select < 0 or self.seed < 0:
-            name = "seed" if self.seed < 0 else "least_select"
-            raise AuditError(f"found {name}={getattr(self, name)}; expected 0 or more")
+    test: Share = 0.2
+    select: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    least_select: CountOrNone = 5
+    seed: Seed = 0
 
 
 def split_samples(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from audit.errors import AuditError
+from pydantic import Field
 
-CURVATURES = ("lanczos", "pyhessian", "none")
+from audit.checked import Count, Seed, checked, one_of
+
 OPTIONAL_MEASURES = (
     "calibration",
     "error_rates",
@@ -24,7 +25,7 @@ OPTIONAL_MEASURES = (
 """What `without` can name; accuracy, loss, excess risk and their gaps are always measured."""
 
 
-@dataclass(frozen=True)
+@checked
 class MeasureSettings:
     """How models are measured.
 
@@ -43,38 +44,30 @@ class MeasureSettings:
     scores               every class's probability of every sample too, in `samples`
     without              measures that are left out, by name (OPTIONAL_MEASURES)
     measures             further measures of your own, as package.module:name (docs/extending.md)
+
+    Raises AuditError where a value is of another type or out of its range.
     """
 
-    split: str = "test"
-    curvature: str = "lanczos"
-    samples_per_group: int = 500
-    resamples: int = 2000
-    minimum_group_size: int = 30
-    batch_size: int = 256
-    seed: int = 0
-    top_eigenvalues: int = 1
+    split: Annotated[str, one_of("train", "select", "test")] = "test"
+    curvature: Annotated[str, one_of("lanczos", "pyhessian", "none")] = "lanczos"
+    samples_per_group: Count = 500
+    resamples: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
+    minimum_group_size: Count = 30
+    batch_size: Count = 256
+    seed: Seed = 0
+    top_eigenvalues: Annotated[int, Field(ge=1, le=1000)] = 1
     smallest_eigenvalue: bool = False
     layer_curvature: bool = False
     spectral_density: bool = False
     theory: bool = False
     deepfool: bool = False
     scores: bool = False
-    without: tuple[str, ...] = ()
-    measures: tuple[str, ...] = ()
+    without: Annotated[
+        tuple[Annotated[str, one_of(*OPTIONAL_MEASURES)], ...], Field(strict=False)
+    ] = ()
+    measures: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
     def __post_init__(self) -> None:
-        if self.top_eigenvalues < 1:
-            raise AuditError(f"found top_eigenvalues {self.top_eigenvalues}; expected at least 1")
-        if self.curvature not in CURVATURES:
-            raise AuditError(
-                f"found curvature '{self.curvature}'; expected one of {', '.join(CURVATURES)}"
-            )
-        for name in self.without:
-            if name not in OPTIONAL_MEASURES:
-                raise AuditError(
-                    f"found '{name}' among the measures to leave out; "
-                    f"expected any of {', '.join(OPTIONAL_MEASURES)}"
-                )
         if self.measures:
             # Imported here, because measures need torch and settings do not.
             from audit.examine.measure import own_measures

@@ -11,17 +11,19 @@ settle on both splits, so that the solver has used no less and no more data than
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import Annotated
 
 from torch import Tensor
 
+from audit.checked import Count, NotNegative, Positive, Share, checked, one_of
 from audit.mitigate.constraints import Constraint
-from audit.mitigate.options import check_options
 from audit.models.training import TrainingSettings
 from audit.prune.mask import Mask
+from audit.prune.projection import check_structure
 
 
-@dataclass(frozen=True)
+@checked
 class BilevelSettings:
     """How the solver runs.
 
@@ -54,23 +56,23 @@ class BilevelSettings:
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
     structure: str = "weight"
-    weight_steps: int = 1
-    mask_step: float = 0.05
-    ridge: float = 1.0
-    ramp_share: float = 0.2
-    mask_share: float = 0.4
-    multiplier_share: float | None = None
-    multiplier_step: float | None = None
-    multiplier_bound: float | None = None
-    multiplier_gain: float | None = None
-    multiplier_split: str = "select"
-    mask_split: str = "select"
-    settle_split: str = "both"
+    weight_steps: Count = 1
+    mask_step: NotNegative = 0.05
+    ridge: Positive = 1.0
+    ramp_share: Share = 0.2
+    mask_share: Share = 0.4
+    multiplier_share: Share | None = None
+    multiplier_step: NotNegative | None = None
+    multiplier_bound: NotNegative | None = None
+    multiplier_gain: NotNegative | None = None
+    multiplier_split: Annotated[str, one_of("select", "train")] = "select"
+    mask_split: Annotated[str, one_of("select", "train")] = "select"
+    settle_split: Annotated[str, one_of("both", "train")] = "both"
     fair_weights: bool = True
     fair_mask: bool = True
 
     def __post_init__(self) -> None:
-        check_options(self)
+        check_structure(self.structure)
 
 
 def multiplier_share(asked: float | None, constraints: Sequence[Constraint]) -> float:

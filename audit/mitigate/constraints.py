@@ -31,8 +31,9 @@ import torch
 from torch import Tensor
 
 from audit.errors import AuditError
-from audit.imports import imported
+from audit.imports import imported, is_imported
 from audit.mitigate.statistics import GroupStatistics
+from audit.names import known_name, shown
 
 POWER_STEPS = 8
 """Power iterations for an eigenvalue within a step; each is a Hessian product."""
@@ -282,16 +283,34 @@ def make_constraints(text: str, tolerance: float = 0.0) -> tuple[Constraint, ...
     """
     if text == "none":
         return ()
+    text = constraint_names(text)
     asked = {name: value for name, _, value in (_divided(part) for part in text.split("+"))}
     kinds = {name: _kind(name) for name in asked}
     if len(set(kinds.values())) != len(text.split("+")):
-        raise AuditError(f"found a constraint twice in '{text}'; each may stand once")
+        raise AuditError(f"found a constraint twice in {shown(text)}; each may stand once")
     wanted = [name for name, value in asked.items() if value != "none"]
     beside = [name for one in wanted for name in kinds[one].beside if name not in asked]
     return (
         *(_made(kinds[name], name, asked[name], tolerance) for name in wanted),
         *(CONSTRAINTS[name]() for name in dict.fromkeys(beside)),
     )
+
+
+def constraint_names(text: str) -> str:
+    """The same text with every constraint under the toolkit's own spelling of its name.
+
+    >>> constraint_names("equalized_odds=0.05+group-loss")
+    'equalised-odds=0.05+group-loss'
+    """
+    parts = [part.strip().partition("=") for part in text.split("+")]
+    return "+".join(
+        (name if is_imported(name) else _known(name)) + equals + value
+        for name, equals, value in parts
+    )
+
+
+def _known(name: str) -> str:
+    return known_name(name, [*CONSTRAINTS, "none"], "constraint", "package.module:Class")
 
 
 def _divided(part: str) -> tuple[str, str, str]:
@@ -306,7 +325,7 @@ def _made(kind: type[Constraint], name: str, value: str, tolerance: float) -> Co
     try:
         allowed = float(value) if value else kind.tolerance or tolerance
     except ValueError as error:
-        raise AuditError(f"found tolerance '{value}' of {name}; expected a number") from error
+        raise AuditError(f"found tolerance {shown(value)} of {name}; expected a number") from error
     if not 0 <= allowed < math.inf:
         raise AuditError(f"found tolerance {allowed:g} of {name}; expected 0 or more")
     return kind(allowed)
@@ -318,10 +337,7 @@ def _kind(name: str) -> type[Constraint]:
 
 def _named(name: str) -> type[Constraint]:
     if name not in CONSTRAINTS:
-        raise AuditError(
-            f"found constraint '{name}'; expected none, {', '.join(CONSTRAINTS)}, or "
-            "package.module:Class"
-        )
+        raise AuditError(f"found constraint '{name}' beside others; expected it alone")
     return CONSTRAINTS[name]
 
 

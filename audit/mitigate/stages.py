@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from audit.checked import Count, NotNegative, Share, checked, one_of
 from audit.data.grouped import Batch, GroupedData
 from audit.measure.network import class_logits, evaluating
 from audit.mitigate.bilevel import multiplier_share
 from audit.mitigate.constraints import Constraint
 from audit.mitigate.harm import emptied_layers, levelled
 from audit.mitigate.lagrangian import Lagrangian, SplitReadings
-from audit.mitigate.options import check_options
 from audit.mitigate.solution import Solution, multiplier_samples
 from audit.mitigate.statistics import Reference
 from audit.models.augmentation import augmented
@@ -36,14 +37,14 @@ from audit.models.training import (
 from audit.prune.distillation import distilled_losses, evaluated_logits
 from audit.prune.magnitude import magnitudes
 from audit.prune.mask import Mask, check_rate, prunable_weights
-from audit.prune.projection import check_pattern_rate, project
+from audit.prune.projection import check_pattern_rate, check_structure, project
 from audit.prune.schedule import cubic_rate
 
 RUNGS = 100
 """How often gradual pruning raises its rate, at most."""
 
 
-@dataclass(frozen=True)
+@checked
 class StageSettings:
     """How fair stages train.
 
@@ -67,17 +68,17 @@ class StageSettings:
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
     structure: str = "weight"
-    multiplier_step: float | None = None
-    multiplier_bound: float | None = None
-    multiplier_gain: float | None = None
-    multiplier_split: str = "train"
-    multiplier_share: float | None = None
-    reading_interval: int = 4
+    multiplier_step: NotNegative | None = None
+    multiplier_bound: NotNegative | None = None
+    multiplier_gain: NotNegative | None = None
+    multiplier_split: Annotated[str, one_of("select", "train")] = "train"
+    multiplier_share: Share | None = None
+    reading_interval: Count = 4
     once_an_epoch: bool = False
-    ramp_share: float = 0.75
+    ramp_share: Share = 0.75
 
     def __post_init__(self) -> None:
-        check_options(self)
+        check_structure(self.structure)
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,6 @@ SHIFT = 8
 """A crop shifts an image by up to one part in so many of its side."""
 
 
-def check_augmentation(name: str) -> None:
-    """Raise AuditError where no augmentation has the name."""
-    if name not in AUGMENTATIONS:
-        raise AuditError(f"found augmentation '{name}'; expected {', '.join(AUGMENTATIONS)}")
-
-
 def augmented(inputs: Tensor, name: str, generator: torch.Generator) -> Tensor:
     """The images [n, channels, height, width] of a batch, each varied by chance.
 

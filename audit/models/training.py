@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from audit.checked import Count, CountOrNone, NotNegative, Positive, Seed, Share, checked, one_of
 from audit.data.grouped import Batch, GroupedData
 from audit.errors import AuditError
 from audit.measure.network import class_logits
-from audit.models.augmentation import augmented, check_augmentation
+from audit.models.augmentation import AUGMENTATIONS, augmented
 from audit.models.layout import training_layout
+from audit.names import shown
 
 TERMS = ("distillation", "temperature", "augmentation")
 """The training settings on which methods are compared; an entry of a study may set its own."""
@@ -25,7 +27,7 @@ Losses = Callable[[Tensor, Batch], Tensor]
 """The loss [n] of every sample of a batch, in nats, from the network's logits [n, C]."""
 
 
-@dataclass(frozen=True)
+@checked
 class TrainingSettings:
     """How a network is trained; the learning rate falls along half a cosine to zero.
 
@@ -35,31 +37,28 @@ class TrainingSettings:
                   not with the labels; 0: none. For networks that are pruned, by whatever method
     temperature   T of the predictions that are compared
     augmentation  what is done to the images trained on: none, flip, crop, or flip+crop
+
+    Raises AuditError where a value is of another type or out of its range.
     """
 
-    epochs: int = 30
-    batch_size: int = 64
-    learning_rate: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    seed: int = 0
+    epochs: CountOrNone = 30
+    batch_size: Count = 64
+    learning_rate: NotNegative = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 5e-4
+    seed: Seed = 0
     device: str = "cpu"
-    distillation: float = 0.0
-    temperature: float = 2.0
-    augmentation: str = "none"
+    distillation: Share = 0.0
+    temperature: Positive = 2.0
+    augmentation: Annotated[str, one_of(*AUGMENTATIONS)] = "none"
 
     def __post_init__(self) -> None:
-        check_augmentation(self.augmentation)
-        if not (0 <= self.distillation <= 1 and 0 < self.temperature < math.inf):
+        try:
+            torch.device(self.device)
+        except RuntimeError as error:
             raise AuditError(
-                f"found distillation {self.distillation:g} at temperature {self.temperature:g}; "
-                "expected a share from 0 to 1, and a temperature above 0"
-            )
-        if self.epochs < 0 or self.batch_size < 1:
-            raise AuditError(
-                f"found {self.epochs} epochs of batches of {self.batch_size}; expected 0 epochs or "
-                "more, of batches of at least 1"
-            )
+                f"found device {shown(self.device)}; expected cpu, cuda, cuda:1 …"
+            ) from error
 
     def check_trains(self, what: str) -> None:
         """Raise AuditError where there is no epoch, for what cannot do without training."""

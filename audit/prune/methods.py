@@ -244,3 +244,9 @@ PRUNING_METHODS: Mapping[str, Method] = {
     "fairprune": partial(_at_once, _fairprune),
     "random": partial(_at_once, _random),
 }
+
+
+TRAINED = tuple(
+    name for name, method in PRUNING_METHODS.items() if getattr(method, "func", None) is _trained
+)
+"""Methods that prune while they train, and so cannot do without an epoch."""

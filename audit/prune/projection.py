@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from audit.errors import AuditError
+from audit.names import shown
 from audit.prune.mask import Mask, check_rate, check_scores, keep_largest, largest
 
 STRUCTURES = ("weight", "layer", "filter", "2:4")
@@ -93,17 +94,23 @@ def keep_share(scores: Mapping[str, Tensor], rate: float) -> Mask:
     return Mask(parts)
 
 
+def check_structure(structure: str) -> None:
+    """Raise AuditError where no structure has the name, nor is it a pattern N:M."""
+    if structure not in STRUCTURES:
+        pattern_of(structure)
+
+
 def pattern_of(structure: str) -> tuple[int, int]:
     """N and M of a structure 'N:M'.
 
     >>> pattern_of("2:4")
     (2, 4)
     """
-    found = re.fullmatch(r"(\d+):(\d+)", structure)
+    found = re.fullmatch(r"(\d{1,4}):(\d{1,4})", structure)
     if found is None or not 0 < int(found[1]) <= int(found[2]):
         raise AuditError(
-            f"found structure '{structure}'; expected one of {', '.join(STRUCTURES)}, or N:M with "
-            "0 < N ≤ M"
+            f"found structure {shown(structure)}; expected one of {', '.join(STRUCTURES)}, or "
+            "N:M with 0 < N ≤ M"
         )
     return int(found[1]), int(found[2])
 

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+from pydantic import AfterValidator, Field
+
+from audit.checked import (
+    NotNegative,
+    Rates,
+    Seeds,
+    checked,
+    checked_table,
+    names_of,
+    one_of,
+)
 from audit.errors import AuditError
 from audit.examine.settings import MeasureSettings
-from audit.mitigate.constraints import make_constraints
+from audit.mitigate.constraints import constraint_names, make_constraints
 from audit.mitigate.methods import MITIGATION_METHODS
 from audit.models.training import TERMS, TrainingSettings
-from audit.prune.mask import check_rate
-from audit.prune.methods import PRUNING_METHODS
+from audit.names import shown
+from audit.prune.methods import PRUNING_METHODS, TRAINED
+from audit.prune.projection import check_pattern_rate
 
 METHODS = (*PRUNING_METHODS, *MITIGATION_METHODS)
 TITLE = re.compile(r"[\w ,.+-]*")
 """What may stand in the name of a file everywhere."""
+LONGEST_TITLE = 100
+"""In bytes: the name of a file has 255 in all, and the constraints, rate and seed follow."""
 Settings = TypeVar("Settings")
 
 
-@dataclass(frozen=True)
+@checked
 class Method:
     """A way to prune: its name, and the fairness constraints where it can hold some.
 
@@ -33,36 +48,43 @@ class Method:
                 mitigation method (BilevelSettings, StageSettings)
     title       what the results call the method, where its name does not tell two entries apart
     rates       at which it prunes; those of the study where there are none
+
+    Raises AuditError where a name is unknown, a value is of another type or out of its range, or
+    the method cannot have what is asked of it.
     """
 
-    name: str
-    constraint: str = "none"
-    tolerance: float = 0.0
+    name: Annotated[str, one_of(*METHODS, what="method")]
+    constraint: Annotated[str, AfterValidator(constraint_names)] = "none"
+    tolerance: NotNegative = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
-    rates: tuple[float, ...] = ()
+    rates: Rates = ()
 
     def __post_init__(self) -> None:
-        if self.name not in METHODS:
-            raise AuditError(f"found method '{self.name}'; expected one of {', '.join(METHODS)}")
         make_constraints(self.constraint, self.tolerance)
-        if self.name in MITIGATION_METHODS:
-            chosen = MITIGATION_METHODS[self.name]
-            _check_keys(self.options, chosen.options, f"{self.name} option")
-            chosen.configured(TrainingSettings(), self.options)
-        elif self.constraint != "none":
+        _check_options(self)
+        if self.title == "dense" or not TITLE.fullmatch(self.title):
             raise AuditError(
-                f"method '{self.name}' takes no constraint; {', '.join(MITIGATION_METHODS)} do"
+                f"found title {shown(self.title)}; expected letters, digits, spaces and any of "
+                ", . + - _, and not 'dense' alone"
             )
-        else:
-            _check_keys(self.options, TERMS, f"{self.name} option")
-            replace(TrainingSettings(), **self.options)
-        if not TITLE.fullmatch(self.title):
-            raise AuditError(
-                f"found title {self.title!r}; expected letters, digits, spaces and any of , . + - _"
-            )
-        for rate in self.rates:
-            check_rate(rate)
+        for name, most in (("title", LONGEST_TITLE), ("label", 2 * LONGEST_TITLE)):
+            text = getattr(self, name)
+            if len(text.encode()) > most:
+                raise AuditError(
+                    f"found {name} {shown(text)}; expected at most {most} bytes, because files are "
+                    "named by it"
+                )
+        _check_once([f"{rate:g}" for rate in self.rates], "rate")
+
+    def check_rates(self, rates: Sequence[float], training: TrainingSettings) -> None:
+        """Raise AuditError where the method cannot prune to a rate, or needs to train."""
+        patterns = {"magnitude-2of4": "2:4"}
+        structure = str(self.options.get("structure", patterns.get(self.name, "weight")))
+        for rate in rates:
+            check_pattern_rate(structure, rate)
+        if self.name in (*MITIGATION_METHODS, *TRAINED):
+            training.check_trains(f"method '{self.name}'")
 
     @property
     def shown(self) -> str:
@@ -82,31 +104,35 @@ class Method:
         return title if self.constraint == "none" else f"{title}-{self.constraint}"
 
 
-@dataclass(frozen=True)
+@checked
 class StudySettings:
-    """A grid of cells; `training` is for the dense networks, `pruning` for all that follows."""
+    """A grid of cells; `training` is for the dense networks, `pruning` for all that follows.
+
+    Raises AuditError where a value is of another type or out of its range, an entry stands twice,
+    or a method cannot have a rate.
+    """
 
     data: Mapping[str, Any]
     model: str
-    methods: tuple[Method, ...]
-    rates: tuple[float, ...]
-    seeds: tuple[int, ...] = (0,)
+    methods: Annotated[tuple[Method, ...], Field(strict=False)]
+    rates: Rates
+    seeds: Seeds = (0,)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     pruning: TrainingSettings = field(default_factory=lambda: TrainingSettings(epochs=20))
     measure: MeasureSettings = field(default_factory=MeasureSettings)
 
     def __post_init__(self) -> None:
-        for rate in self.rates:
-            check_rate(rate)
-        labels = [method.label for method in self.methods]
-        if len(set(labels)) != len(labels):
-            raise AuditError(
-                f"found a method twice: {', '.join(labels)}; each may stand once, or with a title"
-            )
         for name in ("methods", "rates", "seeds"):
             if not getattr(self, name):
                 raise AuditError(f"the study has no {name}; give at least one")
+        # Files are named by them, and some disks hold no two names that differ in case alone.
+        _check_once([method.label.casefold() for method in self.methods], "method", " or a title")
+        _check_once([f"{rate:g}" for rate in self.rates], "rate")
+        _check_once([str(seed) for seed in self.seeds], "seed")
+        self.training.check_trains("a dense network")
+        for method in self.methods:
+            method.check_rates(method.rates or self.rates, self.pruning)
 
 
 def load_settings(path: Path | str) -> StudySettings:
@@ -116,7 +142,12 @@ def load_settings(path: Path | str) -> StudySettings:
         raise AuditError(f"there is no file '{path}'; 'audit init' writes an example")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise AuditError(f"cannot read '{path}': {error.strerror or error}") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:
         raise AuditError(f"'{path}' is not TOML: {error}") from error
     try:
         return settings_from(content)
@@ -136,38 +167,72 @@ def on_device(settings: StudySettings, device: str) -> StudySettings:
 def settings_from(content: Mapping[str, Any]) -> StudySettings:
     """A study from the tables of its TOML file: data, model, study, training, pruning, measure."""
     tables = ("data", "model", "study", "training", "pruning", "measure")
-    _check_keys(content, tables, "table")
+    content = checked_table(content, "the file", tables)
     for name in ("data", "model", "study"):
         if name not in content:
             raise AuditError(f"the table [{name}] is missing; 'audit init' writes an example")
-    model = dict(content["model"])
-    study = content["study"]
-    _check_keys(study, ("methods", "rates", "seeds"), "key of [study]")
+    data, model = (_any_table(content[name], name) for name in ("data", "model"))
+    study = checked_table(content["study"], "study", ("methods", "rates", "seeds"))
+    methods = study.get("methods", [])
+    if not isinstance(methods, list):
+        raise AuditError(f"found methods = {shown(methods)}; expected a list of names or tables")
     return StudySettings(
-        data=dict(content["data"]),
+        data=data,
         model=_take(model, "name", "[model]"),
         arguments=model,
-        methods=tuple(_method(entry) for entry in study.get("methods", ())),
-        rates=_numbers(study.get("rates", ()), "rates", float),
-        seeds=_numbers(study.get("seeds", (0,)), "seeds", int),
-        training=_table(TrainingSettings, content.get("training", {}), "training"),
-        pruning=_table(TrainingSettings, {"epochs": 20} | content.get("pruning", {}), "pruning"),
-        measure=_table(MeasureSettings, content.get("measure", {}), "measure"),
+        methods=tuple(map(_method, methods)),
+        rates=study.get("rates", ()),
+        seeds=study.get("seeds", (0,)),
+        training=_settings(TrainingSettings, content.get("training", {}), "training"),
+        pruning=_settings(TrainingSettings, content.get("pruning", {}), "pruning", epochs=20),
+        measure=_settings(MeasureSettings, content.get("measure", {}), "measure"),
     )
 
 
 def _method(entry: Any) -> Method:
     if isinstance(entry, str):
         return Method(entry)
-    options = dict(entry)
-    return Method(
-        _take(options, "method", "an entry of methods"),
-        options.pop("constraint", "none"),
-        float(options.pop("tolerance", 0.0)),
-        title=str(options.pop("title", "")),
-        rates=_numbers(options.pop("rates", ()), "rates", float),
-        options=options,
-    )
+    options = _any_table(entry, "an entry of methods")
+    name = _take(options, "method", "an entry of methods")
+    own = {key: options.pop(key) for key in names_of(Method) if key in options}
+    for unknown in {"name", "options"} & set(own):
+        raise AuditError(f"found '{unknown}' in an entry of methods; expected 'method' and its own")
+    return Method(name, **own, options=options)
+
+
+def _settings(kind: type[Settings], content: Any, name: str, **defaults: Any) -> Settings:
+    table = checked_table(content, f"[{name}]", names_of(kind))
+    try:
+        return kind(**{**defaults, **table})
+    except AuditError as error:
+        raise AuditError(f"[{name}]: {error}") from error
+
+
+def _any_table(content: Any, name: str) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise AuditError(f"found {name} = {shown(content)}; expected a table")
+    return dict(content)
+
+
+def _check_options(method: Method) -> None:
+    """Raise AuditError where the method does not know an option, or its value cannot be."""
+    if method.name in MITIGATION_METHODS:
+        chosen = MITIGATION_METHODS[method.name]
+        checked_table(method.options, f"the options of {method.name}", chosen.options)
+        chosen.configured(TrainingSettings(), method.options)
+        return
+    if method.constraint != "none":
+        raise AuditError(
+            f"method '{method.name}' takes no constraint; {', '.join(MITIGATION_METHODS)} do"
+        )
+    checked_table(method.options, f"the options of {method.name}", TERMS)
+    replace(TrainingSettings(), **method.options)
+
+
+def _check_once(names: Sequence[str], what: str, otherwise: str = "") -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise AuditError(f"found a {what} twice: {shown(twice[0])}; give each once{otherwise}")
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -182,10 +247,12 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise AuditError(f"found option '{text}'; expected NAME=VALUE, such as mask_share=0.6")
+            raise AuditError(
+                f"found option {shown(text)}; expected NAME=VALUE, such as mask_share=0.6"
+            )
         try:
             found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             found[name.strip()] = _number_or_text(value.strip())
     return found
 
@@ -201,30 +268,7 @@ def _number_or_text(value: str) -> float | str:
 def _take(table: dict[str, Any], key: str, where: str) -> str:
     if key not in table:
         raise AuditError(f"{where} has no '{key}'")
-    return str(table.pop(key))
-
-
-def _numbers(values: Any, name: str, kind: type) -> tuple[Any, ...]:
-    if not isinstance(values, list | tuple) or not all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in values
-    ):
-        raise AuditError(f"found {name} = {values!r}; expected a list of numbers")
-    return tuple(kind(value) for value in values)
-
-
-def _table(kind: type[Settings], table: Mapping[str, Any], name: str) -> Settings:
-    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
-    _check_keys(table, tuple(known), f"key of [{name}]")
-    # TOML has lists where settings hold tuples.
-    table = {key: tuple(one) if isinstance(one, list) else one for key, one in table.items()}
-    for key, value in table.items():
-        expected = type(known[key].default)
-        if not isinstance(value, expected) and not (expected is float and isinstance(value, int)):
-            raise AuditError(f"[{name}] {key} = {value!r}: expected a {expected.__name__}")
-    return kind(**table)
-
-
-def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
-    for key in table:
-        if key not in known:
-            raise AuditError(f"found {what} '{key}'; expected one of {', '.join(known)}")
+    value = table.pop(key)
+    if not isinstance(value, str):
+        raise AuditError(f"found {key} = {shown(value)} in {where}; expected text")
+    return value

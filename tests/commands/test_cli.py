@@ -214,7 +214,9 @@ def test_settings_of_the_solver_come_from_the_command_line(models, monkeypatch, 
     capsys.readouterr()
     line = refused(monkeypatch, capsys, *command, "--option", "mask_share=2")
     assert "found mask_share = 2; expected a number from 0 to 1" in line
-    assert "option 'mask'" in refused(monkeypatch, capsys, *command, "--option", "mask=1")
+    assert "found 'mask' in the options of bilevel" in refused(
+        monkeypatch, capsys, *command, "--option", "mask=1"
+    )
 
 
 def test_no_epochs_prune_in_one_shot(models, monkeypatch, capsys, tmp_path):
@@ -372,7 +374,7 @@ def test_a_bad_config(monkeypatch, capsys, tmp_path):
         "[data]\ndataset = 'digits'": "the table [model] is missing",
         "[data]\ndataset='digits'\n[model]\nname='mlp'\n[study]\nmethods=['magic']": "method 'magic'",
         "[data]\ndataset='digits'\n[model]\nname='mlp'\n[study]\nmethods=['random']\nrates=[2]": (
-            "0 ≤ rate < 1"
+            "rates[0] = 2; expected a number from 0 to below 1"
         ),
         "[data]\ndataset='digits'\n[model]\nname='mlp'\n[study]\nrates=[0.5]": "no methods",
         "[data]\ndataset='digits'\n[model]\nname='mlp'\n[study]\n[measure]\nsplits=1": "'splits'",

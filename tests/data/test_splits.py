@@ -49,13 +49,13 @@ def test_a_published_test_part_is_kept_whatever_the_seed():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"test": -0.1}, r"found test=-0\.1; expected a share"),
-        ({"test": 1.1}, r"found test=1\.1; expected a share"),
-        ({"test": float("nan")}, "found test=nan"),
-        ({"select": -0.1}, r"found select=-0\.1; expected a share"),
-        ({"select": 1.5}, r"found select=1\.5; expected a share"),
-        ({"least_select": -1}, "found least_select=-1; expected 0 or more"),
-        ({"seed": -1}, "found seed=-1; expected 0 or more"),
+        ({"test": -0.1}, r"found test = -0\.1; expected a number from 0 to 1"),
+        ({"test": 1.1}, r"found test = 1\.1; expected a number from 0 to 1"),
+        ({"test": float("nan")}, "found test = nan"),
+        ({"select": -0.1}, r"found select = -0\.1; expected a number"),
+        ({"select": 1.5}, r"found select = 1\.5; expected a number"),
+        ({"least_select": -1}, "found least_select = -1; expected a whole number"),
+        ({"seed": -1}, "found seed = -1; expected a whole number"),
     ],
 )
 def test_shares_out_of_range(settings, message):
