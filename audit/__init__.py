@@ -6,7 +6,39 @@ The public names load on first use, so that importing the package costs nothing.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # For type checkers and editors, which do not see the loader below; a test compares the two.
+    from audit.data import GroupedData as GroupedData
+    from audit.data import from_arrays as from_arrays
+    from audit.data import load_data as load_data
+    from audit.errors import AuditError as AuditError
+    from audit.examine.measuring import measure_model as measure_model
+    from audit.examine.settings import MeasureSettings as MeasureSettings
+    from audit.findings.results import Results as Results
+    from audit.findings.results import load_results as load_results
+    from audit.findings.thresholds import Threshold as Threshold
+    from audit.findings.thresholds import judge as judge
+    from audit.mitigate import loss_on_line as loss_on_line
+    from audit.mitigate.bilevel import BilevelSettings as BilevelSettings
+    from audit.mitigate.constraints import Constraint as Constraint
+    from audit.models import Architecture as Architecture
+    from audit.models import TrainingSettings as TrainingSettings
+    from audit.models import load_checkpoint as load_checkpoint
+    from audit.models import parent_of as parent_of
+    from audit.models import save_checkpoint as save_checkpoint
+    from audit.prune.mask import Mask as Mask
+    from audit.report import write_report as write_report
+    from audit.study.checkpoints import compare_files as compare_files
+    from audit.study.checkpoints import compare_models as compare_models
+    from audit.study.making import mitigate_model as mitigate_model
+    from audit.study.making import prune_model as prune_model
+    from audit.study.making import train_model as train_model
+    from audit.study.run import run_study as run_study
+    from audit.study.settings import Method as Method
+    from audit.study.settings import StudySettings as StudySettings
+    from audit.study.settings import load_settings as load_settings
 
 _HOMES = {
     "Architecture": "audit.models",
