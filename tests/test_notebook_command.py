@@ -108,7 +108,7 @@ def test_settings_as_text_are_data_and_never_code():
     assert isinstance(statement, ast.Assign)
     calls = {ast.unparse(n.func) for n in ast.walk(statement) if isinstance(n, ast.Call)}
     assert calls == {"audit.StudySettings", "audit.Method", "audit.MeasureSettings"}
-    names = {"audit": audit}
+    names: dict[str, object] = {"audit": audit}
     exec(study_code(settings), names)
     assert names["study"] == settings
 

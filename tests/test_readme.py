@@ -1,5 +1,6 @@
 """The README's Python example runs as it stands."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def test_the_example_for_a_model_of_ones_own(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    from my_package.models import build
+    build = importlib.import_module("my_package.models").build
 
     generator = np.random.default_rng(0)
     given = {

@@ -397,7 +397,7 @@ def test_a_group_of_one_sample_is_shown_and_flagged():
     table = measures.groups.set_index(["metric", "group"])
     assert table.loc[("accuracy", "one"), "n"] == 1
     assert table.loc[("excess_risk", "one"), "flag"] == "small"
-    assert np.isnan(table.loc[("excess_risk", "one"), "ci_low"])
+    assert table["ci_low"].isna()[("excess_risk", "one")]
     assert table.loc[("loss", "none"), "flag"] == "absent"
     assert set(measures.groups["metric"]) == METRICS | RATES_OF_TWO_CLASSES
     assert len(table) == 3 * len(METRICS | RATES_OF_TWO_CLASSES)
