@@ -66,7 +66,6 @@ def test_a_value_that_cannot_be_is_told_with_what_can(kind, name, value, expecte
         (lambda: Training(device="gpu"), "found device 'gpu'; expected cpu, cuda"),
         (lambda: Method("magnitud"), "did you mean 'magnitude'"),
         (lambda: Method("magnitude", title="x" * 300), "at most 100 bytes"),
-        (lambda: Method("magnitude", title="dense"), "not 'dense' alone"),
         (lambda: Method("magnitude", rates=(0.5, 0.5)), "found a rate twice: '0.5'"),
         (lambda: Method("magnitude", options={"distilation": 1}), "did you mean 'distillation'"),
         (lambda: Method("bilevel", "worst-groop"), "did you mean 'worst-group'"),

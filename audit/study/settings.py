@@ -63,10 +63,10 @@ class Method:
     def __post_init__(self) -> None:
         make_constraints(self.constraint, self.tolerance)
         _check_options(self)
-        if self.title == "dense" or not TITLE.fullmatch(self.title):
+        if not TITLE.fullmatch(self.title):
             raise AuditError(
                 f"found title {shown(self.title)}; expected letters, digits, spaces and any of "
-                ", . + - _, and not 'dense' alone"
+                ", . + - _"
             )
         for name, most in (("title", LONGEST_TITLE), ("label", 2 * LONGEST_TITLE)):
             text = getattr(self, name)
