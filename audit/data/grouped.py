@@ -92,6 +92,14 @@ class GroupedData:
         """Shape of one sample, without the batch dimension."""
         return tuple(self.inputs.shape[1:])
 
+    def check_trainable(self) -> None:
+        """Raise AuditError where there are no train samples, as an auditor has none."""
+        if not len(self.splits["train"]):
+            raise AuditError(
+                f"{self.name} has test samples only, which are enough to measure; training and "
+                "pruning need train samples too: give a test share below 1, or a train split"
+            )
+
     def indices(self, *splits: str, group: int | None = None) -> Tensor:
         """Positions of the samples of one or more splits, optionally of one group, ascending."""
         unknown = [name for name in splits if name not in self.splits]

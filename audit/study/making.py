@@ -39,6 +39,7 @@ def train_model(
     The select split stays unseen by its weights, so that the solver's multipliers, which read
     that split, meet new data (Cotter et al. 2019).
     """
+    data.check_trainable()
     settings = settings or TrainingSettings()
     settings.check_trains("a dense network")
     if settings.distillation > 0:
@@ -74,6 +75,7 @@ def prune_model(
     method = Method(method) if isinstance(method, str) else method
     settings = settings or TrainingSettings(epochs=20)
     check_rate(rate)
+    data.check_trainable()
     check_same_data(dense, data)
     network = dense.model(factory)
     check_dense(network, dense.mask)

@@ -8,6 +8,8 @@ import torch
 from audit.data import SplitSettings, from_arrays
 from audit.data.splits import split_samples
 from audit.errors import AuditError
+from audit.models import Architecture, Provenance, build_model, make_checkpoint
+from audit.study.making import prune_model, train_model
 
 STRATA = np.repeat([0, 1, 2, 3], [300, 100, 40, 3])
 LABELS, GROUPS = ["no", "yes"] * 20, ["a"] * 20 + ["b"] * 20
@@ -85,6 +87,17 @@ def test_an_auditor_has_test_samples_only():
         len(from_arrays(np.eye(40), LABELS, GROUPS, split=SplitSettings(test=1)).splits["test"])
         == 40
     )
+
+
+def test_nothing_is_trained_or_pruned_without_train_samples():
+    data = from_arrays(np.eye(40), LABELS, GROUPS, splits={"test": range(40)})
+    with pytest.raises(AuditError, match="has test samples only, which are enough to measure"):
+        train_model(data, "mlp")
+    architecture = Architecture("mlp", (40,), 2, {"width": 4})
+    dense = make_checkpoint(build_model(architecture), architecture, data, Provenance("dense"))
+    for method in ("magnitude", "snip", "gradual"):
+        with pytest.raises(AuditError, match="pruning need train samples too"):
+            prune_model(dense, data, method, 0.5)
 
 
 def test_samples_of_one_person_stay_in_one_split():
