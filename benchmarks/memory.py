@@ -49,6 +49,7 @@ def measured(images: int) -> dict[str, Any]:
         generator.integers(0, 256, (images, 3, 32, 32), dtype=np.uint8),
         generator.integers(0, 5, images),
         generator.integers(0, GROUPS, images),
+        scaling="image",
         split=SplitSettings(test=0.5),
     )
     architecture = audit.Architecture("resnet10", data.input_shape, 5, {"width": 8})

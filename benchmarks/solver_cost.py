@@ -145,7 +145,8 @@ def noise(case: Case) -> GroupedData:
         inputs = generator.standard_normal(shape).astype(np.float32)
     labels = generator.integers(0, case.architecture.classes, case.samples)
     groups = generator.integers(0, case.groups, case.samples)
-    return from_arrays(inputs, labels, groups, name="noise")
+    scaling = "image" if len(shape) == 4 else None
+    return from_arrays(inputs, labels, groups, name="noise", scaling=scaling)
 
 
 if __name__ == "__main__":

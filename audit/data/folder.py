@@ -72,7 +72,7 @@ def load_images(
     table = typed(read.rows, listed(missing))
     asked = Asked.of(table, target, group, unit=unit, drop=files, names=names, bins=bins)
     attributes = attributes_of(table, asked, listed(missing))
-    return _load(
+    return load_labelled(
         Labelled(
             folder.name,
             [_path(folder, str(file)) for file in read.rows[asked.drop[0]]],
@@ -110,7 +110,7 @@ def load_fairface(
         parts[0] = parts[0].sample(most, random_state=split.seed).sort_index()
     table = pd.concat(parts, ignore_index=True)
     attributes = {name: _declared(table, name, names) for name, names in FAIRFACE.items()}
-    return _load(
+    return load_labelled(
         Labelled(
             "FairFace",
             [folder / file for file in table["file"]],
@@ -147,7 +147,7 @@ class Labelled:
     splits: Mapping[str, Tensor] | None = None
 
 
-def _load(own: Labelled, split: SplitSettings, settings: dict[str, Any]) -> GroupedData:
+def load_labelled(own: Labelled, split: SplitSettings, settings: dict[str, Any]) -> GroupedData:
     """The images with their labels; those that repeat another's bytes stay in its split."""
     cache = str(settings.pop("cache", ""))
     scaling, image_settings = image_rules(settings)

@@ -10,11 +10,14 @@ from typing import Any, cast, get_type_hints
 from urllib.parse import unquote
 
 from audit.data.adult import load_adult
+from audit.data.celeba import load_celeba
 from audit.data.digits import load_digits
 from audit.data.faces import load_utkface
 from audit.data.folder import load_fairface, load_images
 from audit.data.grouped import GroupedData
 from audit.data.identity import whole_digest
+from audit.data.imagefolder import load_imagefolder
+from audit.data.lfw import load_lfw
 from audit.data.notes import noted
 from audit.data.splits import SplitSettings
 from audit.data.table import load_table
@@ -28,6 +31,9 @@ LOADERS: dict[str, Callable[..., GroupedData]] = {
     "images": load_images,
     "table": load_table,
     "adult": load_adult,
+    "celeba": load_celeba,
+    "lfw": load_lfw,
+    "imagefolder": load_imagefolder,
 }
 IMAGE_KEYS: dict[str, type] = {
     "size": int,
@@ -66,6 +72,9 @@ KEYS: dict[str, dict[str, type]] = {
     }
     | LABEL_KEYS,
     "adult": {"folder": str, "group": str},
+    "celeba": {"folder": str, "target": str, "group": str, "most": int} | IMAGE_KEYS,
+    "lfw": {"folder": str, "target": str, "group": str} | IMAGE_KEYS,
+    "imagefolder": {"folder": str, "group": str, "labels": str} | IMAGE_KEYS,
 }
 OF_A_COLUMN = ("names", "bins")
 """Settings of one column, named after a colon: names:SEX=1:male,2:female and bins:AGE=25,40."""

@@ -93,7 +93,7 @@ def test_splits_repeat_by_seed_and_differ_between_seeds():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("mnist", "expected one of digits, utkface, fairface, images, table, adult"),
+        ("mnist", "expected one of digits, utkface, fairface, images, table, adult, celeba"),
         ("digits?sede=1", "'digits' has no setting 'sede'"),
         ("digits?seed=one", "expected int"),
         ("digits?seed", "key=value"),
