@@ -68,7 +68,10 @@ def check_round_trip(spec):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("", "found dataset ''; expected one of digits, utkface, fairface, images, table, adult, celeba"),
+        (
+            "",
+            "found dataset ''; expected one of digits, utkface, fairface, images, table, adult, celeba",
+        ),
         ({"seed": 1}, "expected one of digits, utkface, fairface, images, table, adult, celeba"),
         ("digits:folder", "'digits' has no setting 'folder'"),
         ("adult:folder?size=3", "'adult' has no setting 'size'; it has folder, group"),
