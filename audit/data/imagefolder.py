@@ -108,4 +108,5 @@ def _attributes(path: Path, samples: Sequence[str]) -> dict[str, Attribute]:
     absent = [sample for sample in samples if sample not in table.index]
     if absent:
         raise AuditError(f"{len(absent):,} images are not in '{path}' (for instance '{absent[0]}')")
-    return {str(name): from_column(table.loc[list(samples), name]) for name in table}
+    own = table.reindex(list(samples))
+    return {str(name): from_column(own[name]) for name in own}
