@@ -12,6 +12,7 @@ from audit.commands.exits import command_line, keeping
 from audit.commands.options import (
     Card,
     Checkpoint,
+    Control,
     Curvature,
     CurvatureBy,
     Data,
@@ -25,12 +26,17 @@ from audit.commands.options import (
     JUnit,
     Layers,
     Measures,
+    Metric,
     Model,
+    OfScores,
     Pdf,
+    Positive,
+    Reference,
     Samples,
     Theory,
     Top,
 )
+from audit.commands.own_metric import OwnMetric
 from audit.files import check_readable
 
 
@@ -53,6 +59,11 @@ def compare(
     measures: Measures = None,
     data: Data = None,
     model: Model = None,
+    metric: Metric = None,
+    positive: Positive = None,
+    scores: OfScores = False,
+    reference: Reference = None,
+    control: Control = None,
     fail_if: FailIf = None,
     fail_if_possible: FailIfPossible = False,
     junit: JUnit = None,
@@ -68,6 +79,8 @@ def compare(
     to = Delivery(out or Path("reports") / stems, json, gallery, pdf, card)
     to.check()
     checks = make_checks(fail_if, fail_if_possible, junit, github)
+    own = OwnMetric(metric, positive, scores, reference, control)
+    own.check()
     from audit.examine.settings import MeasureSettings
     from audit.study.checkpoints import compare_files
 
@@ -79,10 +92,14 @@ def compare(
         spectral_density=spectral_density,
         theory=theory,
         deepfool=deepfool,
+        scores=scores,
         measures=tuple(measures or ()),
     )
     with keeping(f"nothing was written to '{to.folder}'"):
         results = compare_files(
             baseline, fair, dense, data, model, settings, command_line(), gallery
         )
+        results, unmeasured = own.added(results)
     deliver(results, to, checks)
+    if unmeasured is not None:
+        raise unmeasured

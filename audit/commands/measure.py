@@ -11,6 +11,7 @@ from audit.commands.delivery import Delivery, deliver, make_checks
 from audit.commands.exits import command_line, keeping
 from audit.commands.options import (
     Card,
+    Control,
     Curvature,
     CurvatureBy,
     Data,
@@ -25,12 +26,17 @@ from audit.commands.options import (
     Layers,
     MeasuredModel,
     Measures,
+    Metric,
     Model,
+    OfScores,
     Pdf,
+    Positive,
+    Reference,
     Samples,
     Theory,
     Top,
 )
+from audit.commands.own_metric import OwnMetric
 from audit.files import check_readable
 
 
@@ -50,6 +56,11 @@ def measure(
     measures: Measures = None,
     data: Data = None,
     model: Model = None,
+    metric: Metric = None,
+    positive: Positive = None,
+    scores: OfScores = False,
+    reference: Reference = None,
+    control: Control = None,
     fail_if: FailIf = None,
     fail_if_possible: FailIfPossible = False,
     junit: JUnit = None,
@@ -64,6 +75,8 @@ def measure(
     to = Delivery(out or Path("reports") / model_file.stem, json, gallery, pdf, card)
     to.check()
     checks = make_checks(fail_if, fail_if_possible, junit, github)
+    own = OwnMetric(metric, positive, scores, reference, control)
+    own.check()
     from audit.examine.settings import MeasureSettings
     from audit.study.checkpoints import measure_files
 
@@ -75,8 +88,12 @@ def measure(
         spectral_density=spectral_density,
         theory=theory,
         deepfool=deepfool,
+        scores=scores,
         measures=tuple(measures or ()),
     )
     with keeping(f"nothing was written to '{to.folder}'"):
         results = measure_files(model_file, dense, data, model, settings, command_line(), gallery)
+        results, unmeasured = own.added(results)
     deliver(results, to, checks)
+    if unmeasured is not None:
+        raise unmeasured

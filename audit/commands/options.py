@@ -115,6 +115,35 @@ Measures = Annotated[
 ]
 DeepFool = Annotated[bool, typer.Option("--deepfool", help="The iterated input distance too.")]
 
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        metavar="package.module:function",
+        help="A metric of your own by group: a function of labels and predictions, such as "
+        "sklearn.metrics:recall_score; goes to results.json, tables.own_metric.",
+    ),
+]
+Positive = Annotated[
+    str | None,
+    typer.Option(metavar="CLASS", help="Give the metric 1 for this class and 0 for all others."),
+]
+OfScores = Annotated[
+    bool,
+    typer.Option(
+        "--scores",
+        help="Keep every class's probability; the metric is given those of --positive.",
+    ),
+]
+Reference = Annotated[
+    str | None, typer.Option(metavar="GROUP", help="The metric's differences against this group.")
+]
+Control = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN", help="The metric within each value of a column of samples.parquet."
+    ),
+]
+
 FailIf = Annotated[
     list[str] | None,
     typer.Option(
