@@ -19,6 +19,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises AuditError where the system does not let it be written.
     """
     temporary = _partial(path)
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise AuditError(f"'{path}' is {kind}; give the name of a file to write")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -74,6 +77,16 @@ def check_readable(*paths: Path) -> None:
             raise AuditError(f"'{path}' is a folder; expected a file") from error
         except OSError as error:
             raise AuditError(f"cannot read '{path}': {error.strerror or error}") from error
+
+
+def is_near(path: Path | str, file: Path | str) -> bool:
+    """Whether a path that a file names lies under the current folder or the file's own.
+
+    Links are followed first. What a file of others names elsewhere is opened only where the person
+    names it too.
+    """
+    found = Path(path).resolve()
+    return any(found.is_relative_to(home) for home in (Path.cwd(), Path(file).resolve().parent))
 
 
 def sha256(path: Path) -> str:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from audit.data.scaling import Scaling
 from audit.errors import AuditError
+from audit.limits import check_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -143,6 +144,10 @@ def _each(files: Iterable[Path], settings: ImageSettings) -> Iterator[Pixels | s
             yield from pool.map(lambda file: _read_or_skip(file, settings), some)
 
 
+READ_BYTES = 64
+"""For a pixel: four values, of as many images as are read at a time."""
+
+
 def file_digest(path: Path) -> bytes:
     """The digest of a file's bytes; AuditError where it is not there."""
     try:
@@ -164,6 +169,7 @@ def read_image(path: Path, settings: ImageSettings) -> Pixels:
     try:
         content = path.read_bytes()
         with Image.open(BytesIO(content)) as image:
+            check_size(path, image.width * image.height * READ_BYTES)
             pixels, done = _upright(image, settings)
             values = np.asarray(_fitted(pixels, settings)).transpose(2, 0, 1)
     except AuditError as error:

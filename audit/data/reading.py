@@ -17,8 +17,10 @@ from pathlib import Path
 import pandas as pd
 
 from audit.errors import AuditError
+from audit.limits import check_size, largest_bytes
 
 SEPARATORS = (",", ";", "\t", "|")
+VALUE_BYTES = 16
 LOOKED_AT = 200
 """So many lines of a file say what separates its columns."""
 BYTE_ORDER_MARKS = (
@@ -55,7 +57,7 @@ def read_table(file: Path, separator: str = "", encoding: str = "") -> Table:
     if not file.is_file():
         raise AuditError(f"there is no file '{file}'; expected a table in .csv or .parquet")
     try:
-        content = _unpacked(file.read_bytes())
+        content = _unpacked(file.read_bytes(), file)
         found = _binary(content, file) or _read_text(content, file, separator, encoding)
     except BROKEN as error:
         cause = " ".join(str(error).split())
@@ -69,26 +71,56 @@ def read_table(file: Path, separator: str = "", encoding: str = "") -> Table:
     return Table(rows, found.notes)
 
 
-def _unpacked(content: bytes) -> bytes:
-    if content[:2] == b"\x1f\x8b":
-        return gzip.decompress(content)
-    if content[:3] == b"BZh":
-        return bz2.decompress(content)
-    if content[:6] == b"\xfd7zXZ\x00":
-        return lzma.decompress(content)
+PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
+
+
+def _unpacked(content: bytes, file: Path) -> bytes:
+    for mark, opened in PACKED:
+        if content.startswith(mark):
+            with opened(BytesIO(content), "rb") as stream:
+                found: bytes = stream.read(largest_bytes() + 1)
+            check_size(file, len(found))
+            return found
     return content
+
+
+def _check_parquet(content: bytes, file: Path) -> None:
+    """Equal values are stored once: how many there are says what they take, not their bytes."""
+    from pyarrow.parquet import ParquetFile
+
+    found = ParquetFile(BytesIO(content)).metadata
+    stored = sum(found.row_group(k).total_byte_size for k in range(found.num_row_groups))
+    check_size(file, max(stored, found.num_rows * found.num_columns * VALUE_BYTES))
+
+
+def _batched(content: bytes, file: Path, stream: bool) -> pd.DataFrame:
+    """The rows of Arrow's formats, whose batches may be packed: counted one by one."""
+    import pyarrow as pa
+
+    if stream:
+        batches = iter(pa.ipc.open_stream(content))
+    else:
+        reader = pa.ipc.open_file(content)
+        batches = (reader.get_batch(k) for k in range(reader.num_record_batches))
+    kept, size = [], 0
+    for batch in batches:
+        size += batch.nbytes
+        check_size(file, size)
+        kept.append(batch)
+    return pa.Table.from_batches(kept).to_pandas() if kept else pd.DataFrame()
 
 
 def _binary(content: bytes, file: Path) -> Table | None:
     """The rows of a file that is no text: Parquet, Arrow (also called Feather), Excel."""
     if content[:4] == b"PAR1":
+        _check_parquet(content, file)
         return Table(_with_index(pd.read_parquet(BytesIO(content))))
-    if content[:6] in (b"ARROW1", b"FEA1"):
+    if content[:6] == b"ARROW1":
+        return Table(_with_index(_batched(content, file, stream=False)))
+    if content[:4] == b"FEA1":
         return Table(_with_index(pd.read_feather(BytesIO(content))))
     if content[:4] == b"\xff\xff\xff\xff":
-        import pyarrow as pa
-
-        return Table(_with_index(pa.ipc.open_stream(content).read_all().to_pandas()))
+        return Table(_with_index(_batched(content, file, stream=True)))
     if content[:4] == b"PK\x03\x04":
         raise AuditError(f"'{file}' is a workbook or an archive; save its sheet as CSV or Parquet")
     return None

@@ -21,8 +21,9 @@ from audit import display
 from audit.data.grouped import GroupedData
 from audit.data.identity import identity
 from audit.errors import AuditError
-from audit.files import replacing, sha256
+from audit.files import is_near, replacing, sha256
 from audit.models.permanent import make_permanent, permanence_note, permanent_copy
+from audit.models.sizes import check_archive, check_shapes
 from audit.models.zoo import Architecture, build_model
 
 FORMAT = "audit-checkpoint"
@@ -96,6 +97,8 @@ class Checkpoint:
                 f"the checkpoint's network is built by the function '{name}', which loading it "
                 f"would run; if you trust that code, say so with --model {name}"
             )
+        if self.architecture.in_zoo:
+            check_shapes(self.architecture, self.state)
         model = build_model(self.architecture).eval()
         make_permanent(model)
         try:
@@ -206,6 +209,11 @@ def parent_path(checkpoint: Checkpoint, path: Path | str) -> Path:
     if parent is None:
         raise AuditError(f"'{path}' names no dense parent; give it with --dense DENSE.pt")
     found = Path(os.path.normpath(Path(path).parent / parent.path))
+    if not is_near(found, path):
+        raise AuditError(
+            f"'{path}' names a dense parent outside of the current folder and its own; if you "
+            "trust it, give it with --dense DENSE.pt"
+        )
     if not found.is_file():
         raise AuditError(
             f"the dense parent of '{path}' is not at '{found}'; give it with --dense DENSE.pt"
@@ -236,6 +244,7 @@ def library_versions() -> dict[str, str]:
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise AuditError(f"there is no file '{path}'")
+    check_archive(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -14,7 +14,7 @@ from audit.errors import AuditError
 from audit.examine.measured import ModelMeasures
 from audit.examine.measuring import measure_model
 from audit.examine.settings import MeasureSettings
-from audit.files import sha256
+from audit.files import is_near, sha256
 from audit.findings.results import Results
 from audit.imports import is_imported
 from audit.models.checkpoint import Checkpoint, called_pruned, load_checkpoint, parent_path
@@ -120,6 +120,8 @@ def data_of(checkpoint: Checkpoint, path: Path, spec: str | None = None) -> Grou
             f"'{path}' was made with data of the loader '{dataset}'; a checkpoint runs no code "
             "that you did not name: give the data by --data"
         )
+    if spec is None:
+        _check_near(checkpoint, path)
     try:
         known = checkpoint.samples
         asked = {key: value for key, value in checkpoint.data.items() if key != "digest"}
@@ -144,6 +146,17 @@ def _free(name: str, taken: Collection[str]) -> str:
     while found in taken:
         found = f"{name} {next(places)}"
     return found
+
+
+def _check_near(checkpoint: Checkpoint, path: Path) -> None:
+    """A file of others may name any place; only those near it or the person are read unasked."""
+    for key in ("folder", "file", "labels", "cache"):
+        place = checkpoint.data.get(key)
+        if place is not None and not is_near(str(place), path):
+            raise AuditError(
+                f"'{path}' names data outside of the current folder and its own; if you trust it, "
+                "say where the data is with --data SPEC"
+            )
 
 
 def _measure_all(
