@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 from audit import display
 from audit.columns import LAYER_COLUMNS
 from audit.errors import AuditError
-from audit.files import replacing, write_atomically
+from audit.files import replacing, sha256, write_atomically
 from audit.findings.finding import findings_of, findings_table
 from audit.findings.making import conclude
 from audit.findings.summary import summary
@@ -21,6 +22,7 @@ SCHEMA_VERSION = 4
 OLDEST = 3
 """Results from this version on are read; findings are made anew for those that had none."""
 GALLERY = "gallery.parquet"
+TABLES = ("groups.parquet", "layers.parquet", "samples.parquet", GALLERY)
 MOST_PIXELS = 48
 """The longer side of a picture in the gallery."""
 
@@ -55,7 +57,8 @@ class Results:
     def save(self, folder: Path | str) -> None:
         """Write the tables as parquet and results.json, each whole or not at all.
 
-        Pictures of an earlier run in the same folder are removed.
+        results.json comes last and names the digests of the tables, so that those of another run
+        are never taken for its own. Pictures of an earlier run in the same folder are removed.
         """
         folder = Path(folder)
         tables = {"groups": self.groups, "layers": self.layers, "samples": self.samples}
@@ -66,7 +69,8 @@ class Results:
         for name, table in tables.items():
             with replacing(folder / f"{name}.parquet") as temporary:
                 table.to_parquet(temporary, index=False)
-        write_atomically(folder / "results.json", self.to_json())
+        files = {f"{name}.parquet": sha256(folder / f"{name}.parquet") for name in tables}
+        write_atomically(folder / "results.json", _text(self.record | {"files": files}))
 
     @property
     def findings(self) -> pd.DataFrame:
@@ -75,7 +79,7 @@ class Results:
 
     def to_json(self) -> str:
         """The record as JSON text."""
-        return json.dumps(self.record, indent=1, ensure_ascii=False) + "\n"
+        return _text(self.record)
 
     def __repr__(self) -> str:
         return f"Results({self.record['verdict']['headline']!r})"
@@ -99,10 +103,11 @@ def load_results(folder: Path | str) -> Results:
     try:
         record = json.loads((folder / "results.json").read_text("utf-8"))
         _check_version(record, folder)
+        files = _checked_files(record, folder)
         groups = pd.read_parquet(folder / "groups.parquet")
         layers = pd.read_parquet(folder / "layers.parquet")
         samples = pd.read_parquet(folder / "samples.parquet")
-        pictured = (folder / GALLERY).is_file()
+        pictured = GALLERY in files if files else (folder / GALLERY).is_file()
         gallery = pd.read_parquet(folder / GALLERY) if pictured else pd.DataFrame()
     except (ValueError, OSError) as error:
         cause = " ".join(str(error).split())
@@ -110,6 +115,22 @@ def load_results(folder: Path | str) -> Results:
     if "findings" not in record:
         record |= conclude(groups, samples, layers, record) | {"schema_version": SCHEMA_VERSION}
     return Results(groups, samples, record, layers, gallery)
+
+
+def _text(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+
+
+def _checked_files(record: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Takes the digests of the tables out of the record; AuditError where one is another's."""
+    files: dict[str, str] = dict(record.pop("files", {}))
+    for name, digest in files.items():
+        if name not in TABLES or sha256(folder / name) != digest:
+            raise AuditError(
+                f"the results in '{folder}' cannot be read: '{name}' is not the table that "
+                "results.json was written with; run it again"
+            )
+    return files
 
 
 def _check_version(record: Any, folder: Path) -> None:

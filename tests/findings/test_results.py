@@ -57,6 +57,14 @@ def test_a_damaged_file_is_one_clear_line(fake, tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
+def test_a_table_of_another_run_is_not_taken_for_this_ones(fake, tmp_path):
+    fake().save(tmp_path)
+    fake(harmed=("3",)).save(tmp_path / "other")
+    (tmp_path / "other/groups.parquet").rename(tmp_path / "groups.parquet")
+    with pytest.raises(AuditError, match=r"'groups\.parquet' is not the table"):
+        load_results(tmp_path)
+
+
 @pytest.mark.parametrize("text", ['{"schema_version": 0}', "{}", "[]", "3"])
 def test_another_version_is_refused(fake, tmp_path, text):
     fake().save(tmp_path)

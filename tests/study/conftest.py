@@ -35,5 +35,7 @@ def small(table: Path) -> StudySettings:
         rates=(0.3, 0.6),
         training=TrainingSettings(epochs=2, batch_size=32),
         pruning=TrainingSettings(epochs=1, batch_size=32),
-        measure=MeasureSettings(curvature="none", resamples=20, without=("calibration",)),
+        measure=MeasureSettings(
+            curvature="none", resamples=20, minimum_group_size=5, without=("calibration",)
+        ),
     )
