@@ -117,13 +117,14 @@ def test_a_failed_write_leaves_the_old_file(checkpoint, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_parent_is_found_beside_its_child_and_checked(checkpoint, tmp_path):
+def test_the_parent_is_found_beside_its_child_and_checked(checkpoint, tmp_path, monkeypatch):
     dense = tmp_path / "dense" / "dense.pt"
     child = tmp_path / "pruned" / "child.pt"
     save_checkpoint(checkpoint, dense)
     provenance = replace(checkpoint.provenance, parent=parent_of(dense, child))
     save_checkpoint(replace(checkpoint, provenance=provenance), child)
     moved = tmp_path.rename(tmp_path.with_name("moved")) / "pruned" / "child.pt"
+    monkeypatch.chdir(moved.parents[1])
     found = parent_path(load_checkpoint(moved), moved)
     assert found.samefile(moved.parents[1] / "dense" / "dense.pt")
     found.write_bytes(b"other")
