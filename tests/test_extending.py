@@ -1,6 +1,7 @@
 """The worked examples of docs/extending.md: each file is written as it stands there, and named."""
 
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from audit.cli import main
 from audit.data import load_data
 from audit.errors import AuditError
 from audit.examine.measuring import measure_model
@@ -18,10 +20,12 @@ from audit.mitigate.constraints import make_constraints
 from audit.mitigate.statistics import group_statistics
 from audit.models.checkpoint import load_checkpoint, save_checkpoint
 from audit.models.training import TrainingSettings
+from audit.prune.mask import prunable_weights
 from audit.report.html import render
 from audit.study.checkpoints import data_of
 from audit.study.gather import gather
-from audit.study.making import train_model
+from audit.study.making import prune_model, train_model
+from audit.study.settings import Method, settings_from
 from tests.examine.test_measuring import checkpoint_of
 
 TEXT = (Path(__file__).parent.parent / "docs" / "extending.md").read_text("utf-8")
@@ -101,6 +105,74 @@ def test_a_comparison_pairs_a_measure_of_ones_own_by_samples(two_groups):
 def test_what_is_no_measure_is_refused_before_anything_is_measured(name, said):
     with pytest.raises(AuditError, match=said):
         MeasureSettings(measures=(name,))
+
+
+def test_a_criterion_chooses_what_stays(two_groups):
+    dense = checkpoint_of(two_groups)
+    pruned = prune_model(dense, two_groups, "centred:centred", 0.5, TrainingSettings(epochs=0))
+    weights = prunable_weights(dense.model())
+    assert pruned.mask is not None
+    far = {name: (one - one.mean()).abs() for name, one in weights.items()}
+    kept = torch.cat([far[name][pruned.mask[name]] for name in far])
+    gone = torch.cat([far[name][~pruned.mask[name]] for name in far])
+    assert kept.min() >= gone.max()
+    assert len(gone) == len(kept)
+    assert pruned.provenance.method == "centred:centred"
+    assert Method("centred:centred").label == "centred-centred"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("centred:missing", "cannot be imported"),
+        ("weather:__name__", "is no criterion"),
+        ("centered", "expected one of magnitude"),
+    ],
+)
+def test_what_is_no_criterion_is_refused_before_anything_is_pruned(name, said):
+    with pytest.raises(AuditError, match=said):
+        Method(name)
+
+
+def test_a_criterion_that_chooses_no_mask_is_told_so(two_groups, tmp_path):
+    (tmp_path / "none.py").write_text("def nothing(*_):\n    return None, 0, ()\n", "utf-8")
+    with pytest.raises(AuditError, match="chose a NoneType; expected a Mask"):
+        prune_model(checkpoint_of(two_groups), two_groups, "none:nothing", 0.5)
+    sys.modules.pop("none")
+
+
+def test_the_commands_of_the_examples_are_understood(monkeypatch, capsys):
+    """Every command runs, or stops at the checkpoint that is not there and nothing before."""
+    for command in COMMANDS:
+        train = command.startswith("audit train")
+        words = [*shlex.split(command), *(["--epochs", "1"] if train else [])]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        said = capsys.readouterr().err
+        assert stopped.value.code == (0 if train else 2), said
+        assert train or re.search(r"'(dense|pruned)\.pt'", said)
+
+
+def test_a_study_names_them_all(tmp_path):
+    settings = settings_from(
+        {
+            "data": {"dataset": "weather:stations", "days": 60},
+            "model": {"name": "mlp"},
+            "study": {
+                "methods": [
+                    "centred:centred",
+                    {"method": "bilevel", "constraint": "least:AccuracyFloor=0.02"},
+                ],
+                "rates": [0.5],
+            },
+            "measure": {"measures": ["entropy:measure"]},
+        }
+    )
+    assert [method.label for method in settings.methods] == [
+        "centred-centred", "bilevel-least:AccuracyFloor=0.02",
+    ]  # fmt: skip
+    assert settings.measure.measures == ("entropy:measure",)
 
 
 def test_a_constraint_holds_what_it_says():

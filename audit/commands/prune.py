@@ -27,8 +27,12 @@ def prune(
     out: OutCheckpoint,
     rate: Rate,
     method: Annotated[
-        PruningMethod, typer.Option(help="How to choose what goes.")
-    ] = PruningMethod.magnitude,
+        str,
+        typer.Option(
+            help=f"How to choose what goes: one of {', '.join(PruningMethod)}, or "
+            "package.module:function."
+        ),
+    ] = PruningMethod.magnitude.value,
     epochs: FineTuning = 20,
     seed: Seed = 0,
     batch_size: BatchSize = 64,
@@ -42,4 +46,4 @@ def prune(
     from audit.study.settings import Method
 
     settings = training_settings(epochs, seed, batch_size, learning_rate, device)
-    make_pruned(dense, Method(method.value), rate, settings, out, data, model)
+    make_pruned(dense, Method(method), rate, settings, out, data, model)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from audit.data.grouped import GroupedData, SampleBatches
 from audit.errors import AuditError
+from audit.imports import imported, is_imported
 from audit.measure.cost import multiply_adds
 from audit.measure.predictions import predict
 from audit.models.training import TrainingSettings
@@ -70,17 +71,34 @@ def prune(
 ) -> Pruned:
     """Prune a trained model to the rate by a method of `PRUNING_METHODS`, in place (M §3).
 
+    Or by a Criterion of your own, `package.module:function` (docs/extending.md).
+
     The model is given back in evaluation mode, on the CPU, its removed weights exactly zero. Raises
     AuditError where the method is unknown, or the rate is not in [0, 1) or out of its reach.
     """
     check_rate(rate)
-    if method not in PRUNING_METHODS:
-        raise AuditError(
-            f"found pruning method '{method}'; expected one of {', '.join(PRUNING_METHODS)}"
-        )
+    run = pruning_method(method)
     settings = settings or TrainingSettings(epochs=20)
-    found = PRUNING_METHODS[method](model, data, rate, settings)
+    found = run(model, data, rate, settings)
     return replace(found, notes=(*settings.notes, *found.notes))
+
+
+def pruning_method(name: str) -> Method:
+    """The method of a name: one of PRUNING_METHODS, or a Criterion as `package.module:function`.
+
+    Raises AuditError where there is none.
+    """
+    if is_imported(name):
+        criterion = imported(name, "criterion")
+        if not callable(criterion):
+            raise AuditError(f"'{name}' is no criterion; expected a function that chooses a Mask")
+        return partial(_at_once, criterion)
+    if name not in PRUNING_METHODS:
+        raise AuditError(
+            f"found pruning method '{name}'; expected one of {', '.join(PRUNING_METHODS)}, or "
+            "package.module:function"
+        )
+    return PRUNING_METHODS[name]
 
 
 def _at_once(
@@ -93,6 +111,8 @@ def _at_once(
     """Choose a mask by the trained weights, then fine-tune what survives."""
     model.to(settings.device)
     mask, passes, notes = criterion(model, data, rate, settings)
+    if not isinstance(mask, Mask):
+        raise AuditError(f"the criterion chose a {type(mask).__name__}; expected a Mask")
     steps = fine_tune(model, mask, data, data.indices("train", "select"), settings)
     return Pruned(mask, steps, passes, notes)
 

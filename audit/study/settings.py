@@ -19,15 +19,15 @@ from audit.checked import (
     checked,
     checked_table,
     names_of,
-    one_of,
 )
 from audit.errors import AuditError
 from audit.examine.settings import MeasureSettings
+from audit.imports import is_imported
 from audit.mitigate.constraints import constraint_names, make_constraints
 from audit.mitigate.methods import MITIGATION_METHODS
 from audit.models.training import TERMS, TrainingSettings
-from audit.names import shown
-from audit.prune.methods import PRUNING_METHODS, TRAINED
+from audit.names import known_name, shown
+from audit.prune.methods import PRUNING_METHODS, TRAINED, pruning_method
 from audit.prune.projection import check_pattern_rate
 
 METHODS = (*PRUNING_METHODS, *MITIGATION_METHODS)
@@ -36,6 +36,20 @@ TITLE = re.compile(r"[\w ,.+-]*")
 LONGEST_TITLE = 100
 """In bytes: the name of a file has 255 in all, and the constraints, rate and seed follow."""
 Settings = TypeVar("Settings")
+
+
+def known_method(name: str) -> str:
+    """The method that a name means, or the `package.module:function` of a criterion of your own.
+
+    Raises AuditError where it is neither.
+
+    >>> known_method("Lottery_Ticket")
+    'lottery-ticket'
+    """
+    if not is_imported(name):
+        return known_name(name, METHODS, "method", "package.module:function")
+    pruning_method(name)
+    return name
 
 
 @checked
@@ -53,7 +67,7 @@ class Method:
     the method cannot have what is asked of it.
     """
 
-    name: Annotated[str, one_of(*METHODS, what="method")]
+    name: Annotated[str, AfterValidator(known_method)]
     constraint: Annotated[str, AfterValidator(constraint_names)] = "none"
     tolerance: NotNegative = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -100,7 +114,8 @@ class Method:
     @property
     def label(self) -> str:
         """The name that tells this method from the others of a study."""
-        title = self.shown
+        # Files are named by it, and no file everywhere may have a colon in its name.
+        title = self.shown.replace(":", "-")
         return title if self.constraint == "none" else f"{title}-{self.constraint}"
 
 
