@@ -320,17 +320,18 @@ def spectral_densities(
             low, high = float(nodes.min()), float(nodes.max())
             width = max(high - low, 1e-12) / 100
             points = np.linspace(low - 4 * width, high + 4 * width, 400)
+            drawn = {group: found[group].density(points, width) for group in found}
+            highest = max(float(density.max()) for density in drawn.values())
             for place, group in enumerate(groups):
-                if group not in found:
+                if group not in drawn:
                     continue
-                density = found[group].density(points, width)
-                look = place % len(COLOURS)
-                axis.plot(points, density, color=COLOURS[look], linestyle=DASHES[look],
-                          linewidth=1.2, label=short(group, 18))  # fmt: skip
+                density = drawn[group]
+                colour, dash, label = _look(place, group)
+                axis.plot(points, density, color=colour, linestyle=dash, linewidth=1.2, label=label)
                 most = float(points[int(np.argmax(density))])
                 tips.add(axis, most, density.max(), f"{short(group, 60)}: most at {number(most)}")
             axis.set_yscale("log")
-            axis.set_ylim(bottom=1e-5 / width)
+            axis.set_ylim(1e-5 / width, 3 * highest)
             _plain_ticks(axis.yaxis)
             axis.set_title(short(title, 34))
             axis.set_xlabel("eigenvalue")
@@ -342,6 +343,13 @@ def spectral_densities(
         )  # fmt: skip
 
     return svg(draw, 1, len(spectra), name, height=3.3)
+
+
+def _look(place: int, group: str) -> tuple[str, Any, str | None]:
+    """Colour, dashes and label of a group's line; those beyond the colours are grey together."""
+    if place < len(COLOURS):
+        return COLOURS[place], DASHES[place], short(group, 18)
+    return MUTED, "-", "other groups" if place == len(COLOURS) else None
 
 
 def dumbbells(
