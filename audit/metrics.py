@@ -21,6 +21,7 @@ Place = Literal[
     "every group",
     "further measures",
     "gaps",
+    "beside the dense network",
     "predictions",
     "eigenvalues",
     "layers",
@@ -240,6 +241,23 @@ AMPLIFICATION = Definition(
     "Zhao et al. 2017",
     ("bias amplification",),
 )
+BOUNDARY = Definition(
+    "Composition and within",
+    "The excess accuracy gap of a group (or its excess risk less the mean) as two parts that add "
+    "up to it, by bins of the dense network's margin: composition, since more of its samples lie "
+    "where any group's pay; within, since at the same margin it pays more.",
+    "M14",
+    "Kitagawa 1955",
+    ("composition", "paid at the same margin", "near the boundary"),
+)
+FAITHFULNESS = Definition(
+    "Faithfulness",
+    "How far predictions are still the dense network's: agreement, the share that are the same, "
+    "right or wrong; samples that changed from one wrong class to another; and the mean "
+    "Kullback-Leibler divergence from the dense network's probabilities.",
+    "M15",
+    words=("agreement", "faithful", "divergence", "one wrong class", "mcnemar"),
+)
 RATES = Definition(
     "Rates of predictions",
     "Selection: the share that is predicted as the class. True positive rate: of the samples of "
@@ -344,6 +362,8 @@ DEFINITIONS = (
     UNCERTAINTY,
     BROKEN,
     AMPLIFICATION,
+    BOUNDARY,
+    FAITHFULNESS,
     RATES,
     DIFFERENCES,
     GROUP_SIZE,
@@ -513,6 +533,53 @@ _ALL = (
         DEEPFOOL,
         needs=("gradients",),
         paired="deepfool_distance",
+    ),
+    Metric(
+        "boundary_composition",
+        "composition: samples near the boundary",
+        "points",
+        BOUNDARY,
+        short="composition",
+        needs=("outputs", "dense"),
+        shown=("beside the dense network",),
+    ),
+    Metric(
+        "boundary_within",
+        "within: paid at the same margin",
+        "points",
+        BOUNDARY,
+        short="within",
+        lower_is_better=True,
+        needs=("outputs", "dense"),
+        shown=("beside the dense network",),
+    ),
+    Metric(
+        "agreement",
+        "agreement with the dense network",
+        "share",
+        FAITHFULNESS,
+        short="agreement",
+        lower_is_better=False,
+        needs=("outputs", "dense"),
+        shown=("beside the dense network",),
+    ),
+    Metric(
+        "moved",
+        "from one wrong class to another",
+        "count",
+        FAITHFULNESS,
+        needs=("outputs", "dense"),
+        shown=("beside the dense network",),
+    ),
+    Metric(
+        "divergence",
+        "divergence from the dense network",
+        "nats",
+        FAITHFULNESS,
+        short="divergence",
+        lower_is_better=True,
+        needs=("outputs", "dense"),
+        shown=("beside the dense network",),
     ),
     Metric("selection_rate", "selection rate", "share", RATES, shown=("predictions",)),
     Metric(

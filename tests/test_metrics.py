@@ -31,6 +31,11 @@ EVERYTHING = MeasureSettings(
 )
 DERIVED = ("gradient_norm", "input_distance", "deepfool", "hessian", "layer_curvature",
            "spectral_density", "taylor", "logit_slopes")  # fmt: skip
+TABLES = {
+    "boundary": {"boundary_composition": "composition", "boundary_within": "within"},
+    "faithfulness": {name: name for name in ("agreement", "moved", "divergence")},
+}
+"""Tables of the record whose columns are metrics."""
 DRAWN = ("groups_by_rate", "methods_by_rate", "scatters", "trade_off", "heat_map", "distributions",
          "dumbbells", "reliability", "spectral_densities")  # fmt: skip
 
@@ -61,9 +66,15 @@ def results(data: GroupedData) -> Results:
 def names(results: Results) -> set[str]:
     found = set(results.groups["metric"]) | set(results.layers["metric"])
     found |= {row["metric"] for row in results.record["overall"]}
+    found |= {m for table, of in TABLES.items() if results.record["tables"][table] for m in of}
     if any(model["spectra"] for model in results.record["models"]):
         found.add("spectral_density")
     return found
+
+
+def measured(results: Results) -> set[str]:
+    """Those that one network's measures give, before networks are put together."""
+    return names(results) - {name for metrics in TABLES.values() for name in metrics}
 
 
 def without(results: Results, name: str) -> Results:
@@ -74,6 +85,9 @@ def without(results: Results, name: str) -> Results:
     tables["causes"] = [row for row in tables["causes"] if row["cause"] != name]
     told = metric(name).title
     tables["rates"] = [row for row in tables["rates"] if row["rate"] != told]
+    for table, metrics in TABLES.items():
+        if name in metrics:
+            tables[table] = [row | {metrics[name]: None} for row in tables[table]]
     models = record["models"]
     if name == "spectral_density":
         models = [model | {"spectra": {}} for model in models]
@@ -130,12 +144,12 @@ def test_each_metric_needs_what_it_says(data, results):
     outputs = measure_model(checkpoint_of(data, rate=0.5), dense, data, settings)
     found = {*outputs.groups["metric"], *(row["metric"] for row in outputs.overall)}
     assert found == {
-        name for name in names(results) if set(metric(name).needs) <= {"outputs", "dense"}
+        name for name in measured(results) if set(metric(name).needs) <= {"outputs", "dense"}
     } - {"taylor_buffers"}
     alone = measure_model(checkpoint_of(data, rate=0.5), None, data, EVERYTHING)
     found = {*alone.groups["metric"], *(row["metric"] for row in alone.overall)}
     assert found == {
-        name for name in names(results) if "dense" not in metric(name).needs
+        name for name in measured(results) if "dense" not in metric(name).needs
     } - {"spectral_density"}  # fmt: skip
 
 

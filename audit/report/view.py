@@ -10,6 +10,7 @@ from typing import Any
 from audit.findings.networks import judged_models
 from audit.findings.results import Results
 from audit.metrics import Metric, definition_of, of_record
+from audit.report.beside_dense import faithfulness_table, margin_table
 from audit.report.evidence import (
     attribution_table,
     cause_table,
@@ -163,7 +164,11 @@ def _evidence(results: Results) -> Section:
     tables.append(attribution_table(results.layers, results.groups))
     if record["tables"].get("exemplars"):
         tables.append(exemplar_table(record["tables"]["exemplars"]))
-    tables += prediction_tables(results)
+    tables += [
+        margin_table(record["tables"].get("boundary", ())),
+        faithfulness_table(record["tables"].get("faithfulness", ())),
+        *prediction_tables(results),
+    ]
     tables += [
         eigenvalue_table(results.groups),
         layer_curvature_table(results.layers),
