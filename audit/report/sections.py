@@ -323,31 +323,16 @@ def comparison_sections(results: Results) -> list[Section]:
     for place, candidate in enumerate(names[1:]):
         own = table[table["candidate_name"] == candidate]
         pair = (names[0], candidate)
-        drawn = []
-        for name, metrics in (
-            ("harm", shown("harm compared")),
-            ("causes", shown("causes compared")),
-        ):
-            metrics = [metric for metric in metrics if metric in set(own["metric"])]
-            if metrics:
-                what = ", ".join(METRICS[metric].axis for metric in metrics)
-                drawn.append(
-                    Drawing(
-                        figures.dumbbells(own, metrics, pair, f"dumbbells-{name}-{place}"),
-                        f"{what} of every group under {pair[0]} and {pair[1]}.",
-                        f"{what[0].upper()}{what[1:]} of every group under both networks, with "
-                        "95 % intervals over samples.",
-                    )
-                )
-        sections.append(Section(f"{pair[0]} against {pair[1]}", figures=drawn))
-        sections.append(
-            Section(
-                f"Every group: {pair[0]}, {pair[1]} and the difference",
-                "Differences are paired on the same samples; a coloured one is worse for the group "
-                "with its whole interval.",
-                tables=comparison_tables(own.to_dict("records"), pair, pays, changes),
-            )
+        title = f"Every group: {pair[0]}, {pair[1]} and the difference"
+        note = (
+            "Differences are paired on the same samples; a coloured one is worse for the group "
+            "with its whole interval."
         )
+        tables = comparison_tables(own.to_dict("records"), pair, pays, changes)
+        sections += [
+            Section(f"{pair[0]} against {pair[1]}", figures=_side_by_side(own, pair, place)),
+            Section(title, note, tables=tables),
+        ]
     drawn = _margins(results.samples, (names[0], names[1]), order)
     if drawn:
         sections.append(Section("How sure each network is", figures=drawn))
@@ -357,6 +342,26 @@ def comparison_sections(results: Results) -> list[Section]:
     if drawn:
         sections.append(Section("Layer by layer", figures=drawn))
     return sections
+
+
+def _side_by_side(table: pd.DataFrame, pair: tuple[str, str], place: int) -> list[Drawing]:
+    """Harm and causes of every group under a pair of networks, where they were measured."""
+    kinds = {"harm": shown("harm compared"), "causes": shown("causes compared")}
+    drawn = []
+    for name, wanted in kinds.items():
+        metrics = [metric for metric in wanted if metric in set(table["metric"])]
+        if not metrics:
+            continue
+        what = ", ".join(METRICS[metric].axis for metric in metrics)
+        drawn.append(
+            Drawing(
+                figures.dumbbells(table, metrics, pair, f"dumbbells-{name}-{place}"),
+                f"{what} of every group under {pair[0]} and {pair[1]}.",
+                f"{what[0].upper()}{what[1:]} of every group under both networks, with 95 % "
+                "intervals over samples.",
+            )
+        )
+    return drawn
 
 
 def _attribution(
