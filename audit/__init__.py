@@ -56,6 +56,7 @@ _HOMES = {
     "Threshold": "audit.findings.thresholds",
     "TrainingSettings": "audit.models",
     "compare": "audit.study.live",
+    "compare_weights": "audit.study.live",
     "compare_files": "audit.study.checkpoints",
     "compare_models": "audit.study.checkpoints",
     "describe_data": "audit.data",

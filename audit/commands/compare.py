@@ -59,6 +59,10 @@ def compare(
     measures: Measures = None,
     data: Data = None,
     model: Model = None,
+    outputs: Annotated[
+        str | None,
+        typer.Option(help="Of other tools' weights: logits, log-probabilities or probabilities."),
+    ] = None,
     metric: Metric = None,
     positive: Positive = None,
     scores: OfScores = False,
@@ -97,7 +101,7 @@ def compare(
     )
     with keeping(f"nothing was written to '{to.folder}'"):
         results = compare_files(
-            baseline, fair, dense, data, model, settings, command_line(), gallery
+            baseline, fair, dense, data, model, settings, command_line(), gallery, outputs
         )
         results, unmeasured = own.added(results)
     deliver(results, to, checks)

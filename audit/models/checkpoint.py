@@ -28,6 +28,8 @@ from audit.models.zoo import Architecture, build_model
 
 FORMAT = "audit-checkpoint"
 SCHEMA_VERSION = 1
+PROGRAMS = (".pt2", ".onnx")
+"""Endings of files that hold a network as a program."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     Raises AuditError where the file is missing, truncated, a pickled module, of another format or
     a newer version, or holds weights that are not finite.
     """
-    content = _read(Path(path))
+    content = read_file(Path(path))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise AuditError(
             f"'{path}' is not a checkpoint of this toolkit (found {_describe(content)}); "
@@ -241,7 +243,8 @@ def library_versions() -> dict[str, str]:
     return found | {"cpu": torch.backends.cpu.get_cpu_capability()}
 
 
-def _read(path: Path) -> Any:
+def read_file(path: Path) -> Any:
+    """What a file of PyTorch holds, of tensors and plain values; no code from it is run."""
     if not path.is_file():
         raise AuditError(f"there is no file '{path}'")
     check_archive(path)
@@ -253,6 +256,11 @@ def _read(path: Path) -> Any:
             "a checkpoint of tensors and plain values: save the state dict with save_checkpoint"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
+        if path.suffix in PROGRAMS or "TorchScript" in str(error):
+            raise AuditError(
+                f"'{path}' is a program and no file of weights; load it by its own library and "
+                "give the module to audit.compare in Python"
+            ) from error
         raise AuditError(f"'{path}' cannot be read: it is truncated or not a checkpoint") from error
 
 

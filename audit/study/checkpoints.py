@@ -18,8 +18,10 @@ from audit.files import is_near, sha256
 from audit.findings.results import Results
 from audit.imports import is_imported
 from audit.models.checkpoint import Checkpoint, called_pruned, load_checkpoint, parent_path
+from audit.models.weights import is_checkpoint
 from audit.prune.mask import is_pruned
 from audit.study.gather import gather
+from audit.study.live import compare_weights
 from audit.study.pictures import check_images
 
 
@@ -82,14 +84,29 @@ def compare_files(
     settings: MeasureSettings | None = None,
     command: str = "",
     gallery: bool = False,
+    outputs: str | None = None,
 ) -> Results:
     """Compare the networks of checkpoint files with the first; a dense baseline is its own parent.
 
-    With `gallery`, the results hold pictures of the samples that pruning broke.
+    With `gallery`, the results hold pictures of the samples that pruning broke. Where one is a file
+    of weights that another tool left, the first, or `dense`, is the dense network of all others,
+    and `factory` and `data` are needed (`compare_weights`); `outputs` says what they give.
     Raises AuditError where they are of different data, splits or dense parents.
     """
     settings = settings or MeasureSettings()
     others = [candidates] if isinstance(candidates, Path) else list(candidates)
+    paths = [*([] if dense is None else [dense]), baseline, *others]
+    if not all(is_checkpoint(path) for path in paths):
+        if data is None:
+            raise AuditError(
+                "weights of other tools do not say what data to audit them on; give it by --data"
+            )
+        files = dict(zip(_names(paths[0], paths[1:]), paths, strict=True))
+        first = next(iter(files))
+        samples = load_data(data)
+        if gallery:
+            check_images(samples)
+        return compare_weights(files, factory, samples, settings, first, outputs, command, gallery)
     one = load_checkpoint(baseline)
     parent = dense
     for candidate in others:

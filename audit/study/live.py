@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,11 +14,15 @@ from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.examine.measuring import measure_model
 from audit.examine.settings import MeasureSettings
+from audit.files import sha256
 from audit.findings.results import Results
-from audit.models.checkpoint import Checkpoint, Provenance
+from audit.models.checkpoint import Checkpoint, Provenance, load_checkpoint
 from audit.models.live import live
-from audit.models.permanent import permanent_copy
+from audit.models.outputs import unread_outputs
+from audit.models.permanent import make_permanent, permanent_copy
 from audit.models.training import TrainingSettings
+from audit.models.weights import is_checkpoint, load_weights, read_weights
+from audit.models.zoo import Architecture, build_model
 from audit.prune.mask import Mask, is_pruned, measured_sparsity, prunable_layers
 from audit.study.gather import gather
 from audit.study.making import mitigate_model, prune_model
@@ -42,11 +48,7 @@ def compare(
     one is pruned, or a network cannot be measured at all.
     """
     settings = settings or MeasureSettings()
-    if len(models) < 2:
-        raise AuditError(f"found {len(models)} network to compare; expected two or more")
-    name = dense or ("dense" if "dense" in models else next(iter(models)))
-    if name not in models:
-        raise AuditError(f"found no network '{name}'; expected one of {', '.join(models)}")
+    name = _dense_name(models, dense)
     parent = live(models[name], data, outputs=outputs)
     subjects: dict[str, Checkpoint] = {name: parent}
     for other, model in models.items():
@@ -56,6 +58,80 @@ def compare(
         measure_model(subject, parent, data, settings, key) for key, subject in subjects.items()
     ]
     return gather(measures, data, {"measure": asdict(settings)}, "", tuple(subjects))
+
+
+def compare_weights(
+    files: Mapping[str, Path],
+    factory: str | None,
+    data: GroupedData,
+    settings: MeasureSettings | None = None,
+    dense: str | None = None,
+    outputs: str | None = None,
+    command: str = "",
+    gallery: bool = False,
+) -> Results:
+    """`compare` for files of weights as other tools leave them, and checkpoints among them.
+
+    files     by name: a state dict (`audit.models.weights`), or a checkpoint of this toolkit
+    factory   `package.module:function`, which builds the network that the weights are put into
+
+    Raises AuditError as `compare` does, where no factory is given, or weights are not those of its
+    network.
+    """
+    settings = settings or MeasureSettings()
+    name = _dense_name(files, dense)
+    subjects = {
+        own: _from_file(own, files[own], factory, data, outputs, own == name)
+        for own in sorted(files, key=lambda own: own != name)
+    }
+    measures = [
+        measure_model(subject, subjects[name], data, settings, own).with_file(
+            files[own].name, sha256(files[own])
+        )
+        for own, subject in subjects.items()
+    ]
+    record = {"measure": asdict(settings)}
+    return gather(measures, data, record, command, tuple(subjects), gallery)
+
+
+def _from_file(
+    name: str,
+    path: Path,
+    factory: str | None,
+    data: GroupedData,
+    outputs: str | None,
+    dense: bool,
+) -> Checkpoint:
+    """The network of a file, on this data."""
+    if is_checkpoint(path):
+        checkpoint = load_checkpoint(path)
+        model, notes = checkpoint.model(factory), checkpoint.provenance.notes
+        outputs = checkpoint.architecture.outputs or outputs
+        unread_outputs(model)
+    else:
+        if factory is None:
+            raise AuditError(
+                f"'{path}' holds weights and not the network that they belong to; give the "
+                "function that builds it by --model package.module:function"
+            )
+        shape, classes = data.input_shape, len(data.classes)
+        model = build_model(Architecture(factory, shape, classes)).eval()
+        make_permanent(model)
+        unread_outputs(model)
+        notes = load_weights(model, read_weights(path), path)
+    if dense:
+        return live(model, data, Provenance("dense", notes=notes), outputs)
+    return _candidate(name, model, data, outputs, notes)
+
+
+def _dense_name(models: Mapping[str, Any], dense: str | None) -> str:
+    """The name of the network that the others came from."""
+    if len(models) < 2:
+        raise AuditError(f"found {len(models)} network to compare; expected two or more")
+    name = dense or ("dense" if "dense" in models else next(iter(models)))
+    if name not in models:
+        raise AuditError(f"found no network '{name}'; expected one of {', '.join(models)}")
+    return name
 
 
 def prune_network(
@@ -92,9 +168,15 @@ def mitigate_network(
     return _network(model, mitigate_model(dense, data, rate, constraint, tolerance, settings))
 
 
-def _candidate(name: str, model: nn.Module, data: GroupedData, outputs: str | None) -> Checkpoint:
+def _candidate(
+    name: str,
+    model: nn.Module,
+    data: GroupedData,
+    outputs: str | None,
+    notes: tuple[str, ...] = (),
+) -> Checkpoint:
     """A network that was made from the dense one; what it is, is read off its weights."""
-    found = live(model, data, Provenance(name), outputs)
+    found = live(model, data, Provenance(name, notes=notes), outputs)
     network = found.network
     sparsity = measured_sparsity(network)
     if is_pruned(network):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import warnings
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import prune as masks
 
@@ -143,3 +145,41 @@ def test_probabilities_are_declared_for_all(dense: Network, two_groups: GroupedD
     plain = audit.compare({"dense": dense, "pruned": pruned_by_torch(dense)}, two_groups, settings)
     losses = [rows(one, "pruned", "loss")["value"].tolist() for one in (found, plain)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def build(_: tuple[int, ...], __: int) -> nn.Module:
+    """What `--model` names."""
+    return Network()
+
+
+def test_weights_of_other_tools_are_compared(
+    dense: Network, two_groups: GroupedData, tmp_path: Path
+) -> None:
+    """As the network in memory; the first is the dense one, zeros and masks are measured."""
+    live_masks = pruned_by_torch(dense)
+    torch.save({"state_dict": {f"module.{n}": v for n, v in dense.state_dict().items()}}, tmp_path / "dense.pth")  # fmt: skip
+    save_file(dict(live_masks.state_dict()), tmp_path / "pruned.safetensors")
+    files = {"dense": tmp_path / "dense.pth", "pruned": tmp_path / "pruned.safetensors"}
+    settings = MeasureSettings(resamples=50, curvature="none")
+    found = audit.compare_weights(files, f"{__name__}:build", two_groups, settings)
+    expected = audit.compare({"dense": dense, "pruned": live_masks}, two_groups, settings)
+    for metric in ("accuracy", "excess_risk", "gradient_norm"):
+        one, other = (rows(each, "pruned", metric)["value"].tolist() for each in (found, expected))
+        assert one == pytest.approx(other, rel=1e-5)
+    assert entry(found, "pruned")["sparsity"] == pytest.approx(0.75)
+    assert entry(found, "pruned")["file"] == "pruned.safetensors"
+    assert "the prefix 'module.' was taken off its names" in entry(found, "dense")["notes"]  # type: ignore[operator]
+    with pytest.raises(AuditError, match="give the function that builds it by --model"):
+        audit.compare_weights(files, None, two_groups, settings)
+    turned = dict(reversed(files.items()))
+    with pytest.raises(AuditError, match="pruned already as the dense one"):
+        audit.compare_weights(turned, f"{__name__}:build", two_groups, settings, dense="pruned")
+
+
+def test_the_command_asks_for_the_data_of_such_weights(dense: Network, tmp_path: Path) -> None:
+    for name in ("dense", "pruned"):
+        torch.save(dense.state_dict(), tmp_path / f"{name}.pth")
+    with pytest.raises(
+        AuditError, match="do not say what data to audit them on; give it by --data"
+    ):
+        audit.compare_files(tmp_path / "dense.pth", tmp_path / "pruned.pth", factory="a:b")

@@ -1,0 +1,151 @@
+"""Weights as other tools leave them: a state dict in a file, found and fitted to a network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audit.errors import AuditError
+from audit.models.checkpoint import FORMAT, read_file
+
+PLACES = ("state_dict", "model_state_dict", "ema", "model")
+"""Where tools put a state dict among what else they keep, such as the optimiser's state."""
+
+PREFIXES = ("module.", "model.", "_orig_mod.")
+"""What wrappers write before every name: data parallel, Lightning, torch.compile."""
+
+MOST_NAMES = 5
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state dict, and where in its file it was found."""
+
+    state: Mapping[str, Tensor]
+    place: str = ""
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether the file is a checkpoint of this toolkit; one that cannot be read is none."""
+    if path.suffix == ".safetensors":
+        return False
+    content = read_file(path)
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def read_weights(path: Path) -> Weights:
+    """The state dict in a file of PyTorch or safetensors; no code from the file is run.
+
+    Raises AuditError where there is none, or the file could run code.
+    """
+    if path.suffix == ".safetensors":
+        return Weights(_safetensors(path))
+    content = read_file(path)
+    if _is_state(content):
+        return Weights(content)
+    for place in PLACES:
+        if isinstance(content, dict) and _is_state(content.get(place)):
+            return Weights(content[place], place)
+    found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+    raise AuditError(
+        f"'{path}' holds no state dict (found {found[:200]}); expected one, bare or under "
+        f"{', '.join(PLACES)}"
+    )
+
+
+def load_weights(model: nn.Module, weights: Weights, path: Path) -> tuple[str, ...]:
+    """Put the weights into the network, in place; sentences on what was found on the way.
+
+    Prefixes of wrappers are taken off, and live masks of `torch.nn.utils.prune` applied. Raises
+    AuditError with the first names that differ, on both sides, or where a weight is not finite.
+    """
+    notes = [f"its weights were found under '{weights.place}'"] if weights.place else []
+    expected = model.state_dict()
+    state, prefix = _without_prefix(dict(weights.state), set(expected))
+    if prefix:
+        notes.append(f"the prefix '{prefix}' was taken off its names")
+    state, masked = _masked(state)
+    if masked:
+        notes.append(f"the live pruning masks of {masked} of its weights were applied")
+    _check_fit(state, expected, path)
+    for name, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise AuditError(f"'{path}' holds weights that are not finite, in '{name}'")
+    model.load_state_dict(state)
+    return tuple(notes)
+
+
+def _is_state(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(one, Tensor) for one in value.values())
+    )
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise AuditError(f"there is no file '{path}'")
+    try:
+        found: dict[str, Tensor] = load_file(os.fspath(path))
+    except (SafetensorError, OSError) as error:
+        raise AuditError(f"'{path}' is no file of safetensors, or is truncated: {error}") from error
+    return found
+
+
+def _without_prefix(state: dict[str, Tensor], expected: set[str]) -> tuple[dict[str, Tensor], str]:
+    """The state without what wrappers put before every name, and what that was."""
+    taken = ""
+    while not expected & set(state):
+        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None)
+        if prefix is None:
+            break
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+        taken += prefix
+    return state, taken
+
+
+def _masked(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
+    """The state with every weight_orig and weight_mask as one weight, and how many there were."""
+    found = dict(state)
+    pruned = [
+        name.removesuffix("_orig")
+        for name in state
+        if name.endswith("_orig") and f"{name.removesuffix('_orig')}_mask" in state
+    ]
+    for name in pruned:
+        found[name] = found.pop(f"{name}_orig") * found.pop(f"{name}_mask")
+    return found, len(pruned)
+
+
+def _check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+    missing, extra = _some(set(expected) - set(state)), _some(set(state) - set(expected))
+    if missing or extra:
+        parts = [f"it lacks {missing}"] * bool(missing) + [f"it has {extra} besides"] * bool(extra)
+        raise AuditError(
+            f"the weights in '{path}' are not those of the network: {'; '.join(parts)}; expected "
+            "the weights of the network that --model builds, plain ones (make parametrisations "
+            "permanent before saving)"
+        )
+    for name, value in state.items():
+        if value.shape != expected[name].shape:
+            raise AuditError(
+                f"the weights in '{path}' are not those of the network: '{name}' has shape "
+                f"{tuple(value.shape)}; the network that --model builds has "
+                f"{tuple(expected[name].shape)}"
+            )
+
+
+def _some(names: set[str]) -> str:
+    """The first of some names."""
+    first = ", ".join(f"'{name}'" for name in sorted(names)[:MOST_NAMES])
+    return first + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")

@@ -1,0 +1,108 @@
+"""Weights as other tools leave them are found, fitted, or refused in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.utils import prune as masks
+
+from audit.errors import AuditError
+from audit.models.weights import is_checkpoint, load_weights, read_weights
+
+State = Mapping[str, Tensor]
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def prefixed(prefix: str, state: State) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        (lambda state: state, ()),
+        (lambda state: {"state_dict": state, "epoch": 3}, ("found under 'state_dict'",)),
+        (lambda state: {"model": state, "optimizer": {}}, ("found under 'model'",)),
+        (lambda state: {"model_state_dict": state, "loss": 0.1}, ("'model_state_dict'",)),
+        (lambda state: {"ema": state, "epoch": 1}, ("found under 'ema'",)),
+        (lambda state: prefixed("module.", state), ("the prefix 'module.' was taken",)),
+        (lambda state: prefixed("_orig_mod.", state), ("the prefix '_orig_mod.'",)),
+        (
+            lambda state: {"state_dict": prefixed("module._orig_mod.model.", state)},
+            ("found under 'state_dict'", "the prefix 'module._orig_mod.model.'"),
+        ),
+    ],
+)
+def test_a_state_dict_is_found_wherever_it_stands(
+    layout: Callable[[State], Any], said: tuple[str, ...], tmp_path: Path
+) -> None:
+    saved, found = network(1), network(2)
+    torch.save(layout(dict(saved.state_dict())), tmp_path / "a.pth")
+    assert not is_checkpoint(tmp_path / "a.pth")
+    notes = load_weights(found, read_weights(tmp_path / "a.pth"), tmp_path / "a.pth")
+    assert len(notes) == len(said)
+    assert all(part in note for part, note in zip(said, notes, strict=True))
+    for name, value in saved.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value)
+
+
+def test_safetensors_and_live_masks(tmp_path: Path) -> None:
+    saved, found = network(1), network(2)
+    masks.l1_unstructured(saved[0], "weight", 0.5)
+    masks.random_unstructured(saved[3], "bias", 0.5)
+    save_file(dict(saved.state_dict()), tmp_path / "a.safetensors")
+    path = tmp_path / "a.safetensors"
+    (note,) = load_weights(found, read_weights(path), path)
+    assert note == "the live pruning masks of 2 of its weights were applied"
+    assert torch.equal(found[0].weight, saved[0].weight)
+    assert int((found[0].weight == 0).sum()) == 16
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"epoch": 3}, r"holds no state dict \(found epoch\); expected one, bare or under"),
+        ([1, 2], r"holds no state dict \(found list\)"),
+        (
+            {f"body.{place}": torch.ones(1) for place in range(9)},
+            "it lacks '0.bias', '0.weight', '1.bias', '1.num_batches_tracked', '1.running_mean' "
+            "and 4 more; it has 'body.0', 'body.1', 'body.2', 'body.3', 'body.4' and 4 more",
+        ),
+        (
+            dict(network().state_dict()) | {"3.weight": torch.ones(5, 8)},
+            r"'3.weight' has shape \(5, 8\); the network that --model builds has \(2, 8\)",
+        ),
+        (
+            dict(network().state_dict()) | {"3.bias": torch.tensor([0.0, torch.nan])},
+            "weights that are not finite, in '3.bias'",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(content: Any, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save(content, path)
+    with pytest.raises(AuditError, match=said) as caught:
+        load_weights(network(), read_weights(path), path)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    torch.save(network(), tmp_path / "module.pth")
+    with pytest.raises(AuditError, match="pickled Python objects, which could run code"):
+        read_weights(tmp_path / "module.pth")
+    (tmp_path / "a.safetensors").write_bytes(b"not at all")
+    with pytest.raises(AuditError, match="no file of safetensors, or is truncated"):
+        read_weights(tmp_path / "a.safetensors")
+    (tmp_path / "a.onnx").write_bytes(b"program")
+    with pytest.raises(AuditError, match="is a program and no file of weights"):
+        read_weights(tmp_path / "a.onnx")
