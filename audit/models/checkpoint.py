@@ -247,6 +247,12 @@ def read_file(path: Path) -> Any:
     """What a file of PyTorch holds, of tensors and plain values; no code from it is run."""
     if not path.is_file():
         raise AuditError(f"there is no file '{path}'")
+    program = AuditError(
+        f"'{path}' is a program and no file of weights; load it by its own library and give the "
+        "module to audit.compare in Python"
+    )
+    if path.suffix in PROGRAMS:
+        raise program
     check_archive(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -256,11 +262,8 @@ def read_file(path: Path) -> Any:
             "a checkpoint of tensors and plain values: save the state dict with save_checkpoint"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        if path.suffix in PROGRAMS or "TorchScript" in str(error):
-            raise AuditError(
-                f"'{path}' is a program and no file of weights; load it by its own library and "
-                "give the module to audit.compare in Python"
-            ) from error
+        if "TorchScript" in str(error):
+            raise program from error
         raise AuditError(f"'{path}' cannot be read: it is truncated or not a checkpoint") from error
 
 

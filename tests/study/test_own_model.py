@@ -1,0 +1,86 @@
+"""Every example of docs/your-own-model.md runs as it stands."""
+
+from __future__ import annotations
+
+import copy
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from typer.testing import CliRunner
+
+from audit.cli import app
+from audit.models import TrainingSettings
+from audit.prune.magnitude import magnitude_mask
+
+PAGE = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def network(features: int = 4) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(features, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def removed(model: nn.Module) -> nn.Module:
+    pruned = copy.deepcopy(model)
+    magnitude_mask(pruned, 0.5).apply(pruned)
+    return pruned
+
+
+def test_the_examples_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    labels, groups = generator.integers(0, 2, 300), generator.choice(["f", "m"], 300)
+    inputs = generator.normal(size=(300, 4)) + labels[:, None]
+    model = network()
+    known: dict[str, Any] = {
+        "inputs": inputs,
+        "labels": labels,
+        "groups": groups,
+        "model": model,
+        "pruned": removed(model),
+        "quantised": copy.deepcopy(model).bfloat16(),
+        "probable": nn.Sequential(model, nn.Softmax(1)),
+        "probable_pruned": nn.Sequential(removed(model), nn.Softmax(1)),
+        "settings": TrainingSettings(epochs=1),
+    }
+    for block in blocks("python"):
+        exec(block, known)
+    assert (tmp_path / "reports" / "mine" / "report.html").is_file()
+    assert known["fair"].mask.sparsity == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame(generator.normal(size=(300, 3)), columns=["age", "hours", "years"])
+    table["income"] = np.where(table["age"] + table["hours"] > 0, "high", "low")
+    table["sex"] = generator.choice(["f", "m"], 300)
+    table.to_csv("people.csv", index=False)
+    Path("my_models.py").write_text(
+        "from torch import nn\n"
+        "def build(input_shape, classes):\n"
+        "    return nn.Sequential(nn.Linear(*input_shape, 8), nn.ReLU(), nn.Linear(8, classes))\n"
+    )
+    (command,) = blocks("sh")
+    arguments = [*shlex.split(command)[1:], "--curvature", "none", "--out", "found"]
+    # The table's own columns, and what is made of them, decide how wide its inputs are.
+    from audit.data import load_data
+
+    model = network(load_data(arguments[arguments.index("--data") + 1]).input_shape[0])
+    torch.save({"state_dict": model.state_dict()}, "dense.pth")
+    save_file(dict(removed(model).state_dict()), "pruned.safetensors")
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert Path("found/report.html").is_file()
