@@ -11,11 +11,11 @@ TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test fuzz peers lint lock clean
+.PHONY: help setup demo test test-oldest test-newest fuzz peers lint lock clean
 .DEFAULT_GOAL := help
 
 help: ## show these targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
 		printf '%-12s %s\n' "$$name" "$$text"; done
 
 setup: $(STAMP) ## create .venv and install the locked packages into it
@@ -32,6 +32,12 @@ peers: $(STAMP) ## install other libraries for Hessians into .venv/peers, and te
 
 fuzz: $(STAMP) ## mutate settings at random, a hundred thousand times each way (minutes)
 	@AUDIT_FUZZ=100000 $(BIN)/pytest -q -n 3 tests/test_fuzz.py
+
+test-oldest: ## the demo, measures and commands with the oldest versions that pyproject.toml admits
+	@PYTHON=$(PYTHON) .ci/versions oldest
+
+test-newest: ## the same with the newest versions
+	@PYTHON=$(PYTHON) .ci/versions newest
 
 lint: $(STAMP) ## style, format and types
 	@$(BIN)/ruff check

@@ -6,6 +6,7 @@ Torch and the rest are imported inside the commands, so that `--help` answers at
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -43,13 +44,26 @@ COMMANDS = (
 
 app = typer.Typer(
     help="Did pruning this network hurt some group, why, and how to prune it without that?",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in COMMANDS:
     app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def _whole(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"audit {installed('pruning-audit')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import random
+from collections import Counter
 
 import matplotlib
 import numpy as np
@@ -23,6 +24,14 @@ pytest_plugins = ["tests.fakes"]
 
 torch.set_num_threads(1)
 matplotlib.use("Agg")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the very end what was skipped, how often, and what would bring it."""
+    reports = terminalreporter.stats.get("skipped", ())
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports)
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"skipped, {count} of the tests: {reason}")
 
 
 @pytest.fixture(autouse=True)

@@ -73,10 +73,11 @@ class Checks:
 
         for line in github(judgements, self.if_possible) if self.github else ():
             print(line)
-        failed = [one for one in judgements if one.failed(self.if_possible)]
-        for one in failed:
-            print(f"failed: {printable(one.sentence())}", file=sys.stderr)
-        if failed:
+        failed = [one.failed(self.if_possible) for one in judgements]
+        for one, bad in zip(judgements, failed, strict=True):
+            word = "failed" if bad else "not excluded" if one.possible else "passed"
+            print(f"{word}: {printable(one.sentence())}", file=sys.stderr)
+        if any(failed):
             raise typer.Exit(THRESHOLD_FAILED)
 
 

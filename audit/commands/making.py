@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit.commands.exits import keeping
 from audit.errors import AuditError
+from audit.escaping import printable
 from audit.files import check_file, check_readable
 
 if TYPE_CHECKING:
+    from audit.data.grouped import GroupedData
+    from audit.models.checkpoint import Checkpoint
     from audit.models.training import TrainingSettings
     from audit.study.settings import Method
 
@@ -56,3 +60,31 @@ def make_pruned(
     save_checkpoint(pruned, out)
     sparsity = pruned.sparsity or 0.0
     print(f"wrote {out}: {method.label}, {sparsity:.2%} of the prunable weights removed")
+    say_accuracy(pruned, samples, model)
+    print(f"next: audit measure {shlex.quote(str(out))}")
+
+
+def say_accuracy(checkpoint: Checkpoint, data: GroupedData, factory: str | None) -> None:
+    """Accuracy on the select split, overall, balanced over groups and of the worst; test is unseen.
+
+    A first look and no audit: the numbers have no intervals, and pruning may have used the split.
+    """
+    from audit.prune.distillation import evaluated_logits
+
+    rows = data.indices("select")
+    if len(rows) == 0:
+        return
+    logits = evaluated_logits(checkpoint.model(factory), data, rows=rows)
+    right = (logits.argmax(1) == data.labels[rows]).double()
+    groups = data.groups[rows]
+    shares = {
+        name: float(right[groups == place].mean())
+        for place, name in enumerate(data.group_names)
+        if bool((groups == place).any())
+    }
+    worst = min(shares, key=lambda name: shares[name])
+    print(
+        f"accuracy on the {len(rows):,} select samples: {float(right.mean()):.1%} overall, "
+        f"{sum(shares.values()) / len(shares):.1%} balanced over groups, {shares[worst]:.1%} in "
+        f"the worst, {printable(worst) or '(empty)'}"
+    )

@@ -21,6 +21,8 @@ from audit.commands.options import (
     Rate,
     Seed,
 )
+from audit.imports import is_imported
+from audit.names import known_name
 
 
 def mitigate(
@@ -28,8 +30,12 @@ def mitigate(
     out: OutCheckpoint,
     rate: Rate,
     method: Annotated[
-        MitigationMethod, typer.Option(help="How to prune fairly.")
-    ] = MitigationMethod.bilevel,
+        str,
+        typer.Option(
+            help=f"How to prune fairly: {', '.join(MitigationMethod)}.",
+            autocompletion=lambda: list(MitigationMethod),
+        ),
+    ] = "bilevel",
     constraint: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,12 +69,16 @@ def mitigate(
 ) -> None:
     """Prune a dense network under fairness constraints, by default mask and weights together."""
     check_paths(dense, out)
+    name = known_name(method, MitigationMethod, "method")
+    for part in "+".join(constraint or ()).split("+"):
+        if part and not is_imported(part):
+            known_name(part.partition("=")[0], ConstraintName, "constraint", "package.module:Class")
     from audit.mitigate import MITIGATION_METHODS
     from audit.study.settings import Method, parse_options
 
     settings = training_settings(epochs, seed, batch_size, learning_rate, device)
-    names = "+".join(constraint or [MITIGATION_METHODS[method.value].constraint])
+    names = "+".join(constraint or [MITIGATION_METHODS[name].constraint])
     options = parse_options(option or [])
     options |= {} if structure is None else {"structure": structure}
-    chosen = Method(method.value, names, tolerance, options)
+    chosen = Method(name, names, tolerance, options)
     make_pruned(dense, chosen, rate, settings, out, data, model)

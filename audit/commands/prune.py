@@ -20,6 +20,8 @@ from audit.commands.options import (
     Rate,
     Seed,
 )
+from audit.imports import is_imported
+from audit.names import known_name
 
 
 def prune(
@@ -30,9 +32,10 @@ def prune(
         str,
         typer.Option(
             help=f"How to choose what goes: one of {', '.join(PruningMethod)}, or "
-            "package.module:function."
+            "package.module:function.",
+            autocompletion=lambda: list(PruningMethod),
         ),
-    ] = PruningMethod.magnitude.value,
+    ] = "magnitude",
     epochs: FineTuning = 20,
     seed: Seed = 0,
     batch_size: BatchSize = 64,
@@ -43,7 +46,9 @@ def prune(
 ) -> None:
     """Prune a dense network and train what survives, in as many steps whatever the method."""
     check_paths(dense, out)
+    own = is_imported(method)
+    name = method if own else known_name(method, PruningMethod, "method", "package.module:function")
     from audit.study.settings import Method
 
     settings = training_settings(epochs, seed, batch_size, learning_rate, device)
-    make_pruned(dense, Method(method), rate, settings, out, data, model)
+    make_pruned(dense, Method(name), rate, settings, out, data, model)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
 import typer
 
 from audit.commands.exits import keeping
-from audit.commands.making import training_settings
+from audit.commands.making import say_accuracy, training_settings
 from audit.commands.options import BatchSize, Device, Epochs, LearningRate, OutCheckpoint, Seed
 from audit.files import check_file
 
@@ -51,3 +52,5 @@ def train(
     save_checkpoint(checkpoint, out)
     count = checkpoint.count_parameters(model)
     print(f"wrote {out}: {model}, {count:,} parameters, dense")
+    say_accuracy(checkpoint, samples, model)
+    print(f"next: audit prune {shlex.quote(str(out))} --rate 0.9 --out pruned.pt")

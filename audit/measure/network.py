@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -161,7 +162,11 @@ def directional_derivative(
     pullback of the direction through it is J·direction.
     """
     try:
-        forward: Tensor = jvp(function, (at,), (direction,))[1]
+        with warnings.catch_warnings():
+            # torch compiles its own rules by torch.jit, once, and warns of that itself.
+            warnings.filterwarnings("ignore", r"`torch\.jit\.script", DeprecationWarning)
+            warnings.filterwarnings("ignore", r"`torch\.jit\.script", FutureWarning)
+            forward: Tensor = jvp(function, (at,), (direction,))[1]
         return forward
     except NotImplementedError:
         value, pullback = vjp(function, at)[:2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import warnings
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -55,7 +56,10 @@ def _write_html(view: View, folder: Path) -> Path:
 def check_pdf() -> None:
     """Raise AuditError where a PDF cannot be drawn here."""
     try:
-        import weasyprint  # noqa: F401
+        with warnings.catch_warnings():
+            # That the library HarfBuzz-subset is missing; fontTools does its work today.
+            warnings.filterwarnings("ignore", "HarfBuzz-Subset", DeprecationWarning)
+            import weasyprint  # noqa: F401
     except OSError as error:
         raise AuditError(
             "a PDF needs the library Pango, which was not found; install it "

@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import os
 import re
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from pypdf import PdfReader
 from audit.errors import AuditError
 from audit.findings.words import interval, number
 from audit.report import write_pdf, write_reports
+from audit.report.html import check_pdf
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -26,6 +28,17 @@ HOSTILE = (
 )
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
 SHOWN = ("accuracy", "excess_accuracy_gap", "excess_risk", "gradient_norm", "boundary_closeness")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _pango() -> None:
+    """Skip, and say what is missing, where this machine cannot draw a PDF."""
+    try:
+        check_pdf()
+    except AuditError as error:
+        if os.environ.get("AUDIT_REQUIRE_PDF"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
