@@ -5,6 +5,7 @@ Torch and the rest are imported inside the commands, so that `--help` answers at
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -13,6 +14,7 @@ import typer
 from audit.commands.compare import compare
 from audit.commands.data import data
 from audit.commands.demo import demo
+from audit.commands.doctor import doctor
 from audit.commands.exits import exit_code
 from audit.commands.init import init
 from audit.commands.measure import measure
@@ -21,6 +23,7 @@ from audit.commands.notebook import notebook
 from audit.commands.prune import prune
 from audit.commands.report import report
 from audit.commands.run import run
+from audit.commands.show import show
 from audit.commands.shrink import shrink
 from audit.commands.status import status
 from audit.commands.streams import prepare_streams
@@ -40,6 +43,8 @@ COMMANDS = (
     measure,
     compare,
     report,
+    show,
+    doctor,
 )
 
 app = typer.Typer(
@@ -56,7 +61,13 @@ for command in COMMANDS:
 def _whole(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No bars, as where stderr is no terminal.")
+    ] = False,
 ) -> None:
+    if quiet or not sys.stderr.isatty():
+        # Read when tqdm is imported, here and in the processes of a study.
+        os.environ.setdefault("TQDM_DISABLE", "1")
     if version:
         from importlib.metadata import version as installed
 

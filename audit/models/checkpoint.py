@@ -131,7 +131,7 @@ class Checkpoint:
         """What the network is and where it came from, for a notebook."""
         title = f"{self.architecture.name}, {self.provenance.method}"
         notes = display.sentences(self.provenance.notes)
-        return display.panel(title, display.facts(_facts(self)), notes)
+        return display.panel(title, display.facts(checkpoint_facts(self)), notes)
 
 
 def make_checkpoint(
@@ -319,7 +319,7 @@ def _from_plain(content: Mapping[str, Any]) -> Checkpoint:
     )
 
 
-def _facts(checkpoint: Checkpoint) -> dict[str, str]:
+def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, str]:
     """What a person asks of a checkpoint first, in words."""
     made, architecture = checkpoint.provenance, checkpoint.architecture
     shape = "×".join(str(size) for size in architecture.input_shape)

@@ -9,6 +9,13 @@ from audit.cli import app
 from audit.commands.exits import exit_code
 
 
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    """Put back what the command sets for its own process."""
+    monkeypatch.setenv("TQDM_DISABLE", "")
+    monkeypatch.delenv("TQDM_DISABLE")
+
+
 def run(*arguments: str) -> int:
     return exit_code(lambda: app(list(arguments), prog_name="audit", standalone_mode=False))
 
@@ -24,6 +31,23 @@ def test_alone_it_shows_its_help(capsys, arguments):
 def test_its_version(capsys):
     assert run("--version") == 0
     assert capsys.readouterr().out.startswith("audit 0.")
+
+
+def test_what_a_checkpoint_is_and_what_the_machine_has(capsys, tmp_path):
+    file = tmp_path / "dense.pt"
+    made = ("train", "--data", "digits", "--model", "mlp", "--width", "4", "--epochs", "1")
+    assert run(*made, "--device", "cpu", "--out", str(file)) == 0
+    told = capsys.readouterr().out
+    assert "select samples: " in told
+    assert "next: audit prune" in told
+    assert run("show", str(file)) == 0
+    told = capsys.readouterr().out
+    assert "made by: dense\nnetwork: mlp" in told
+    assert "groups: 10 by class" in told
+    assert run("doctor") == 0
+    told = capsys.readouterr().out
+    assert "torch 2." in told
+    assert "\npdf: " in told
 
 
 @pytest.mark.parametrize(
