@@ -161,10 +161,17 @@ def test_a_flat_metric_is_a_mean_over_samples_as_its_pairing_says(results):
     means = samples.groupby("group")[list({m.paired for m in METRICS.values() if m.paired})].mean()
     # M1 is a difference of losses, M5 a norm of a mean; eigenvalues are told by the mean's vector.
     beyond = ("excess_risk", "gradient_norm", "taylor_curvature")
+    compared = set()
     for row in own.to_dict("records"):
-        column = metric(row["metric"]).paired
-        if column in means and row["metric"] not in beyond and np.isfinite(row["value"]):
-            assert means.loc[row["group"], column] == pytest.approx(row["value"], rel=0.02), row
+        name, column = row["metric"], metric(row["metric"]).paired
+        if column not in means or name in beyond or not np.isfinite(row["value"]):
+            continue
+        mean = means.loc[row["group"], column]
+        # Of an eigenvalue that nobody can vouch for, the samples' parts are not known.
+        if np.isfinite(mean) or not name.startswith("hessian"):
+            assert mean == pytest.approx(row["value"], rel=0.02), row
+            compared.add(name)
+    assert len(compared) > 10
 
 
 def test_every_definition_is_used_and_every_word_leads_to_one():
