@@ -35,7 +35,7 @@ from audit.study.making import train_model
 
 TARGET = 1e-3
 Batch = tuple[torch.Tensor, torch.Tensor]
-TRUTH = CurvatureSettings(tolerance=1e-13, max_products=300)
+TRUTH = CurvatureSettings(tolerance=1e-9, max_products=300)
 
 
 @dataclass(frozen=True)

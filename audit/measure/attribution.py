@@ -10,8 +10,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from audit.errors import AuditError
-from audit.measure.curvature import curvatures_along, layers
-from audit.measure.gradient import directional_derivatives
+from audit.measure.curvature import layers, samples_along
 from audit.measure.hessian import Hessian, flatten
 from audit.measure.network import Batches, Parameters, class_logits, evaluating, pairs, trainable
 
@@ -88,11 +87,12 @@ def taylor_attribution(dense: nn.Module, pruned: nn.Module, batches: Batches) ->
     owners = layers(at)
     sizes = [sum(at[name].numel() for name in names) for names in owners.values()]
     slope, curvature = taylor_terms(flatten(hessian.gradient), applied, flatten(delta), sizes)
+    weights, buffers = dict(pruned.named_parameters()), dict(pruned.named_buffers())
     before = _mean_loss(dense, batches, {}, {})
-    moved = _mean_loss(dense, batches, dict(pruned.named_parameters()), {})
-    after = _mean_loss(
-        dense, batches, dict(pruned.named_parameters()), dict(pruned.named_buffers())
-    )
+    moved = after = _mean_loss(dense, batches, weights, buffers)
+    own = {name: value for name, value in dense.named_buffers() if name in buffers}
+    if any(not torch.equal(value, buffers[name]) for name, value in own.items()):
+        moved = _mean_loss(dense, batches, weights, {})
     explained = float(slope.sum() + curvature.sum())
     return Attribution(
         tuple(owners),
@@ -112,8 +112,8 @@ def _samples(
     dense: nn.Module, batches: Batches, delta: Parameters, curvature: float
 ) -> tuple[Tensor, Tensor]:
     """Each sample's slope and half curvature along δ."""
-    slopes = directional_derivatives(dense, batches, delta)
-    return slopes, 0.5 * curvatures_along(dense, batches, delta, curvature)
+    slopes, curvatures = samples_along(dense, batches, delta, curvature)
+    return slopes, 0.5 * curvatures
 
 
 def _difference(at: Parameters, pruned: dict[str, nn.Parameter]) -> Parameters:

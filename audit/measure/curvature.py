@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, jvp, vmap
 
 from audit.errors import AuditError
 from audit.measure.certificate import Extreme, Goal, Search
+from audit.measure.gradient import directional_derivatives
 from audit.measure.hessian import (
     Hessian,
     chosen,
@@ -331,23 +332,31 @@ def curvatures_along(
     model: nn.Module, batches: Batches, direction: Parameters, curvature: float
 ) -> Tensor:
     """vᵀH_i v of every sample, float64 [n], for a direction whose vᵀHv is known."""
+    return samples_along(model, batches, direction, curvature)[1]
+
+
+def samples_along(
+    model: nn.Module, batches: Batches, direction: Parameters, curvature: float
+) -> tuple[Tensor, Tensor]:
+    """g_iᵀv and vᵀH_i v of every sample, float64 [n], for a direction whose vᵀHv is known."""
     try:
-        samples = _curvatures_in_forward_mode(model, batches, direction)
+        slopes, samples = _in_forward_mode(model, batches, direction)
     except NotImplementedError:
-        return _curvatures_by_sample(model, batches, direction)
+        slopes = directional_derivatives(model, batches, direction)
+        return slopes, _curvatures_by_sample(model, batches, direction)
     largest = samples.abs().topk(min(PROBES, len(samples))).indices.sort().values
     probes = _curvatures_by_sample(model, chosen(batches, largest), direction)
     limit = 10 * torch.finfo(next(iter(direction.values())).dtype).eps ** 0.5
     agree = abs(samples.mean() - curvature) <= limit * samples.abs().mean() and torch.all(
         (samples[largest] - probes).abs() <= limit * probes.abs().max()
     )
-    return samples if agree else _curvatures_by_sample(model, batches, direction)
+    return slopes, samples if agree else _curvatures_by_sample(model, batches, direction)
 
 
-def _curvatures_in_forward_mode(
+def _in_forward_mode(
     model: nn.Module, batches: Batches, direction: Parameters
-) -> Tensor:
-    """d²/dt² of each sample's loss at θ + tv."""
+) -> tuple[Tensor, Tensor]:
+    """d/dt and d²/dt² of each sample's loss at θ + tv, from one pass."""
     parameters = trainable(model)
     found = []
     with second_order(model, batches) as layout, torch.no_grad():
@@ -357,8 +366,10 @@ def _curvatures_in_forward_mode(
             def slopes(at: Parameters, losses: Callable[[Parameters], Tensor] = losses) -> Tensor:
                 return directional_derivative(losses, at, direction)
 
-            found.append(directional_derivative(slopes, parameters, direction).double().cpu())
-    return torch.cat(found)
+            pair = jvp(slopes, (parameters,), (direction,))
+            found.append([part.double().cpu() for part in pair])
+    first, second = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return first, second
 
 
 def _curvatures_by_sample(model: nn.Module, batches: Batches, direction: Parameters) -> Tensor:

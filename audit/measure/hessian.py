@@ -26,7 +26,7 @@ from audit.measure.network import (
     trainable,
 )
 
-KEPT_BYTES = 2**30
+KEPT_BYTES = 2**31
 """Memory for the graphs of gradients that are kept from one product to the next."""
 
 
