@@ -163,8 +163,8 @@ def dense(model: nn.Module, inputs: Tensor, labels: Tensor, mask: dict[str, Tens
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--spectra", type=int, default=300, help="of each kind of start")
-    parser.add_argument("--networks", type=int, default=200)
+    parser.add_argument("--spectra", type=int, default=60, help="of each kind of start")
+    parser.add_argument("--networks", type=int, default=40)
     options = parser.parse_args()
     torch.set_num_threads(1)
     record: dict[str, Any] = {"command": "python benchmarks/certificate.py", "risk": GOAL.risk}

@@ -33,6 +33,7 @@ from audit.commands.options import (
     Positive,
     Reference,
     Samples,
+    Smallest,
     Theory,
     Top,
 )
@@ -52,6 +53,7 @@ def compare(
     curvature: CurvatureBy = Curvature.lanczos,
     samples_per_group: Samples = 500,
     top_eigenvalues: Top = 1,
+    smallest_eigenvalue: Smallest = False,
     layer_curvature: Layers = False,
     spectral_density: Density = False,
     theory: Theory = False,
@@ -92,6 +94,7 @@ def compare(
         curvature=curvature.value,
         samples_per_group=samples_per_group,
         top_eigenvalues=top_eigenvalues,
+        smallest_eigenvalue=smallest_eigenvalue,
         layer_curvature=layer_curvature,
         spectral_density=spectral_density,
         theory=theory,

@@ -33,6 +33,7 @@ from audit.commands.options import (
     Positive,
     Reference,
     Samples,
+    Smallest,
     Theory,
     Top,
 )
@@ -49,6 +50,7 @@ def measure(
     curvature: CurvatureBy = Curvature.lanczos,
     samples_per_group: Samples = 500,
     top_eigenvalues: Top = 1,
+    smallest_eigenvalue: Smallest = False,
     layer_curvature: Layers = False,
     spectral_density: Density = False,
     theory: Theory = False,
@@ -84,6 +86,7 @@ def measure(
         curvature=curvature.value,
         samples_per_group=samples_per_group,
         top_eigenvalues=top_eigenvalues,
+        smallest_eigenvalue=smallest_eigenvalue,
         layer_curvature=layer_curvature,
         spectral_density=spectral_density,
         theory=theory,

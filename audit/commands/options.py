@@ -96,6 +96,10 @@ Samples = Annotated[
 Top = Annotated[
     int, typer.Option("--top-eigenvalues", help="How many of the largest eigenvalues.", min=1)
 ]
+Smallest = Annotated[
+    bool,
+    typer.Option("--smallest-eigenvalue", help="λ_min too, and not only a bound of it (slower)."),
+]
 Layers = Annotated[
     bool, typer.Option("--layer-curvature", help="Eigenvalues of every layer's own block too.")
 ]

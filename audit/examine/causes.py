@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -162,7 +163,10 @@ def _hessian_metrics(subject: Subject) -> list[str]:
 def layer_curvature_found(subject: Subject, part: Part) -> Found:
     """Both ends of the spectrum of every layer's block (M6)."""
     blocks = layer_extremes(
-        subject.network, part.batches, subject.hessian_mask(), _lanczos(subject)
+        subject.network,
+        part.batches,
+        subject.hessian_mask(),
+        replace(_lanczos(subject), smallest=True),
     )
     ends = ("hessian_max_eigenvalue", "hessian_min_eigenvalue")
     return Found(
