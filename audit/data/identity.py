@@ -19,6 +19,7 @@ from audit.errors import AuditError
 
 CONTENT, LABEL, GROUP = 16, 24, 32
 """Where the parts of a sample's digest end: what the network sees, its label, its group."""
+ALIKE = 0.05
 
 
 def content_digests(contents: Iterable[bytes]) -> np.ndarray:
@@ -55,6 +56,35 @@ def identity(data: GroupedData) -> dict[str, Any]:
         "preparation": [asdict(one) for one in data.preparation],
         "scaling": None if scaling is None else [list(scaling.mean), list(scaling.spread)],
     }
+
+
+def check_unseen(data: GroupedData, known: Mapping[str, Any]) -> None:
+    """Raise AuditError where a checkpoint was trained on what these data have as test samples.
+
+    As many may be alike as its own test samples are like its train samples, and a twentieth more.
+    Inputs on demand are compared only where their digests are known: it would read them all.
+    """
+    if not known or not (data.contents is not None or isinstance(data.inputs, Tensor)):
+        return
+    stored = {name: _rows(known["digests"][name].numpy()[:, :LABEL]) for name in SPLITS}
+    own = _rows(digests(data.take(data.splits["test"]))[:, :LABEL])
+    if not len(stored["train"]) or np.array_equal(own, stored["test"]):
+        return
+    seen = np.isin(own, stored["train"])
+    usual = float(np.isin(stored["test"], stored["train"]).mean())
+    if seen.mean() > usual + ALIKE:
+        first = data.samples[data.splits["test"].numpy()][seen][0]
+        raise AuditError(
+            f"the network was trained on {int(seen.sum()):,} of the {len(own):,} test samples of "
+            f"{data.name} (for instance '{first}'): the data are in another order or divided "
+            "otherwise than it was made with; give them as they were, or recognise(data, "
+            "checkpoint.splits, checkpoint.samples) of audit.data.identity"
+        )
+
+
+def _rows(found: np.ndarray) -> np.ndarray:
+    """Digests as one value a sample."""
+    return np.ascontiguousarray(found).view(np.dtype((np.void, found.shape[1])))[:, 0]
 
 
 def recognise(

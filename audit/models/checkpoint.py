@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from audit import display
 from audit.data.grouped import GroupedData
-from audit.data.identity import identity
+from audit.data.identity import check_unseen, identity
 from audit.errors import AuditError
 from audit.files import is_near, replacing, sha256
 from audit.models.permanent import make_permanent, permanence_note, permanent_copy
@@ -360,7 +360,10 @@ def called_pruned(checkpoint: Checkpoint) -> bool:
 
 
 def check_same_data(checkpoint: Checkpoint, data: GroupedData) -> None:
-    """Raise AuditError unless the network was made for inputs, classes and groups like these."""
+    """Raise AuditError unless the network was made for inputs, classes and groups like these.
+
+    Nor may it have been trained on the test samples.
+    """
     expected = (checkpoint.architecture.input_shape, checkpoint.classes, checkpoint.group_names)
     found = (data.input_shape, data.classes, data.group_names)
     for what, one, other in zip(("inputs", "classes", "groups"), expected, found, strict=True):
@@ -368,6 +371,7 @@ def check_same_data(checkpoint: Checkpoint, data: GroupedData) -> None:
             raise AuditError(
                 f"the model was made for {what} {_short(one)}; the data has {_short(other)}"
             )
+    check_unseen(data, checkpoint.samples)
 
 
 def _short(values: tuple[Any, ...]) -> str:

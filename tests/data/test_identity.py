@@ -18,6 +18,7 @@ from audit.models import (
     make_checkpoint,
     save_checkpoint,
 )
+from audit.models.checkpoint import check_same_data
 from audit.study.checkpoints import data_of
 
 
@@ -218,6 +219,20 @@ def test_digests_tell_inputs_labels_and_groups_apart(two_groups):
     assert (digests(relabelled)[:, 16:24] != own[:, 16:24]).any(1).all()
     assert (digests(regrouped)[:, :24] == own[:, :24]).all()
     assert (digests(regrouped)[:, 24:] != own[:, 24:]).any(1).all()
+
+
+def test_a_network_is_not_measured_on_what_it_was_trained_on(two_groups):
+    architecture = Architecture("mlp", (4,), 2, {"width": 4})
+    made = make_checkpoint(build_model(architecture), architecture, two_groups, Provenance("dense"))
+    check_same_data(made, two_groups)
+    rows = torch.randperm(400, generator=torch.Generator().manual_seed(1))
+    fields = {name: getattr(two_groups, name)[rows] for name in ("inputs", "labels", "groups")}
+    turned = replace(two_groups, **fields)
+    with pytest.raises(AuditError, match=r"was trained on \d+ of the 160 test samples"):
+        check_same_data(made, turned)
+    check_same_data(made, recognise(turned, made.splits, made.samples))
+    fresh = replace(two_groups, inputs=two_groups.inputs + 1)
+    check_same_data(made, fresh)
 
 
 def test_the_scaling_of_images_travels_with_the_checkpoint():
