@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ def test_the_python_of_the_page_runs():
         for row in range(40)
     ]
     items = [(own["pixels"], own["label"], own["sex"]) for own in people]
-    given = {
+    given: dict[str, Any] = {
         "images": generator.integers(0, 256, (40, 3, 4, 4), dtype=np.uint8),
         "labels": [0, 1] * 20,
         "groups": ["a", "b"] * 20,
