@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     # For type checkers and editors, which do not see the loader below; a test compares the two.
     from audit.data import GroupedData as GroupedData
+    from audit.data import describe_data as describe_data
     from audit.data import from_arrays as from_arrays
+    from audit.data import from_dataset as from_dataset
     from audit.data import load_data as load_data
     from audit.errors import AuditError as AuditError
     from audit.examine.measuring import measure_model as measure_model
