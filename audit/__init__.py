@@ -72,6 +72,7 @@ _HOMES = {
     "load_results": "audit.findings.results",
     "load_settings": "audit.study.settings",
     "loss_on_line": "audit.mitigate",
+    "mend": "audit.study.mending",
     "measure_model": "audit.examine.measuring",
     "metric_by_group": "audit.findings.own_metric",
     "mitigate_model": "audit.study.making",

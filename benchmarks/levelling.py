@@ -26,7 +26,7 @@ from joblib import Parallel, delayed
 from audit import Method, StudySettings, TrainingSettings, from_arrays
 from audit.data import load_data
 from audit.data.grouped import GroupedData
-from audit.measure import predict
+from audit.measure.predictions import predict
 from audit.models.checkpoint import Checkpoint
 from audit.study.making import prune_model
 from audit.study.settings import load_settings

@@ -1,11 +1,14 @@
-"""`audit mitigate`: a dense network, pruned under fairness constraints."""
+"""`audit mitigate`: a network pruned under fairness constraints, or a pruned one mended."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from audit.commands.delivery import Delivery, deliver
+from audit.commands.exits import command_line, keeping
 from audit.commands.making import check_paths, make_pruned, training_settings
 from audit.commands.options import (
     BatchSize,
@@ -18,17 +21,28 @@ from audit.commands.options import (
     MitigationMethod,
     Model,
     OutCheckpoint,
-    Rate,
     Seed,
 )
+from audit.errors import AuditError
+from audit.escaping import printable
 from audit.imports import is_imported
 from audit.names import known_name
 
 
 def mitigate(
-    dense: Checkpoint,
+    network: Checkpoint,
     out: OutCheckpoint,
-    rate: Rate,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the prunable weights to remove from a dense NETWORK. A pruned one is "
+            "mended: its dense parent is pruned again as far, in as many steps."
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Of a pruned NETWORK: where the comparison goes."),
+    ] = None,
     method: Annotated[
         str,
         typer.Option(
@@ -67,12 +81,22 @@ def mitigate(
     data: Data = None,
     model: Model = None,
 ) -> None:
-    """Prune a dense network under fairness constraints, by default mask and weights together."""
-    check_paths(dense, out)
+    """Prune a network under fairness constraints, by default mask and weights together.
+
+    Given a pruned NETWORK instead, without --rate: see whom it harms, choose the constraint by
+    that, prune its dense parent again, and compare the two.
+    """
+    check_paths(network, out)
     name = known_name(method, MitigationMethod, "method")
     for part in "+".join(constraint or ()).split("+"):
         if part and not is_imported(part):
             known_name(part.partition("=")[0], ConstraintName, "constraint", "package.module:Class")
+    if rate is None:
+        named = "+".join(constraint) if constraint else None
+        _mend(network, out, named, report or Path("reports") / out.stem, data, model, device)
+        return
+    if report is not None:
+        raise AuditError("--report is for a pruned network, which needs no --rate")
     from audit.mitigate import MITIGATION_METHODS
     from audit.study.settings import Method, parse_options
 
@@ -81,4 +105,31 @@ def mitigate(
     options = parse_options(option or [])
     options |= {} if structure is None else {"structure": structure}
     chosen = Method(name, names, tolerance, options)
-    make_pruned(dense, chosen, rate, settings, out, data, model)
+    make_pruned(network, chosen, rate, settings, out, data, model)
+
+
+def _mend(
+    pruned: Path,
+    out: Path,
+    constraint: str | None,
+    folder: Path,
+    data: str | None,
+    model: str | None,
+    device: str | None,
+) -> None:
+    """Mend a pruned network, say why and how, and write the comparison."""
+    to = Delivery(folder)
+    to.check()
+    from audit.models.training import checked_device
+    from audit.study.mending import mend
+
+    with keeping(f"'{out}' was not written"):
+        found = mend(
+            pruned, out, constraint, data=data, factory=model, command=command_line(),
+            device=checked_device(device),
+        )  # fmt: skip
+    if found.results is None:
+        print(f"nothing to mend: {printable(found.plan.reason)}; '{out}' was not written")
+        return
+    print(f"wrote {out} under {found.plan.constraint}: {printable(found.plan.reason)}")
+    deliver(found.results, to)

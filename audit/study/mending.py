@@ -1,0 +1,144 @@
+"""From a pruned network that harms somebody to one that does not, in one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from audit.errors import AuditError
+from audit.examine.settings import MeasureSettings
+from audit.findings.results import Results
+from audit.findings.verdict import ODDS
+from audit.models.checkpoint import (
+    Checkpoint,
+    Provenance,
+    called_pruned,
+    load_checkpoint,
+    parent_of,
+    parent_path,
+    save_checkpoint,
+)
+from audit.models.training import TrainingSettings
+from audit.study.checkpoints import compare_files, data_of, measure_files
+from audit.study.making import prune_model
+from audit.study.settings import Method
+
+LEVEL = 0.05
+STRUCTURES = {
+    "magnitude-layerwise": "layer",
+    "magnitude-2of4": "2:4",
+    "l1-filter": "filter",
+    "l2-filter": "filter",
+    "fpgm": "filter",
+}
+"""What the methods remove as a whole; the others remove single weights."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The constraint that a pruned network needs, and the sentence that says why; or 'none'."""
+
+    constraint: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What was planned; the new network and the comparison of both, where there was any need."""
+
+    plan: Plan
+    checkpoint: Checkpoint | None = None
+    results: Results | None = None
+
+
+def plan(results: Results, name: str) -> Plan:
+    """The constraint for what was found of the network of that name (docs/methods.md, 2).
+
+    Groups that lose more accuracy than all samples together do, by intervals and by tests adjusted
+    over the groups: excess-accuracy. Else an equalised odds difference beyond what equal groups
+    would show: equalised-odds, with no-harm beside it. Else none.
+    """
+    rows = results.groups[
+        (results.groups["model"] == name)
+        & (results.groups["metric"] == "excess_accuracy_gap")
+        & (results.groups["flag"] == "")
+    ]
+    if rows.empty:
+        return Plan("none", "too few groups are large enough to say who pays")
+    paying = rows[(rows["ci_low"] > 0) & (rows["p_value"].isna() | (rows["p_value"] < LEVEL))]
+    if len(paying):
+        groups = ", ".join(map(str, paying["group"]))
+        return Plan(
+            "excess-accuracy", f"pruning takes more accuracy from {groups} than from all together"
+        )
+    odds = [r for r in results.record["overall"] if (r["model"], r["metric"]) == (name, ODDS)]
+    for row in odds:
+        value, chance = row["value"], row.get("floor_p95")
+        if value is not None and chance is not None and value > chance:
+            return Plan(
+                "equalised-odds",
+                f"the groups' rates differ by {100 * value:.1f} points, and groups that are alike "
+                f"by {100 * chance:.1f} at most",
+            )
+    return Plan(
+        "none", "no group pays for the pruning, and no rates differ, beyond what chance shows"
+    )
+
+
+def mend(
+    pruned: Path,
+    out: Path,
+    constraint: str | None = None,
+    dense: Path | None = None,
+    data: str | None = None,
+    factory: str | None = None,
+    settings: MeasureSettings | None = None,
+    command: str = "",
+    device: str = "cpu",
+) -> Mended:
+    """Prune the dense parent of a pruned network again, to the same rate in the same steps.
+
+    The constraint follows from what is found of the pruned network, unless one is named; where
+    there is nothing to mend nothing is written. What goes as a whole (single weights, filters, a
+    pattern) stays what it was. Raises AuditError where the network is dense, or was pruned without
+    any training.
+    """
+    checkpoint = load_checkpoint(pruned)
+    if not called_pruned(checkpoint):
+        raise AuditError(f"'{pruned}' is a dense network; give --rate to prune it")
+    parent = dense or parent_path(checkpoint, pruned)
+    samples = data_of(checkpoint, pruned, data)
+    training = replace(training_of(checkpoint.provenance), device=device)
+    if constraint is None:
+        results = measure_files(pruned, parent, data, factory, settings, command)
+        chosen = plan(results, pruned.stem if pruned.stem != "dense" else "model")
+    else:
+        chosen = Plan(constraint, "asked for by name")
+    if chosen.constraint == "none":
+        return Mended(chosen)
+    method = Method("bilevel", chosen.constraint, options={"structure": structure_of(checkpoint)})
+    rate = checkpoint.provenance.rate or checkpoint.sparsity or 0.0
+    made = prune_model(
+        load_checkpoint(parent), samples, method, rate, training, parent_of(parent, out), factory
+    )
+    save_checkpoint(made, out)
+    compared = compare_files(pruned, out, dense, data, factory, settings, command)
+    return Mended(chosen, made, compared)
+
+
+def training_of(provenance: Provenance) -> TrainingSettings:
+    """How the network was trained when it was pruned: the same steps and terms for the next one.
+
+    Of a network that another tool pruned nothing is known; it gets the default of 20 epochs.
+    """
+    known = {entry.name for entry in fields(TrainingSettings)} - {"device"}
+    stored = {name: value for name, value in provenance.settings.items() if name in known}
+    found = TrainingSettings(**({"epochs": 20, "seed": provenance.seed} | stored))
+    found.check_trains("mending, which prunes with as many steps as the pruned network had,")
+    return found
+
+
+def structure_of(checkpoint: Checkpoint) -> str:
+    """What the pruned network lost as a whole."""
+    stored = checkpoint.provenance.settings.get("structure")
+    return str(stored or STRUCTURES.get(checkpoint.provenance.method, "weight"))

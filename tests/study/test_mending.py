@@ -1,0 +1,134 @@
+"""From a pruned network that harms to one that does not: the plan, the file, the comparison."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from audit.findings.verdict import ODDS
+from typer.testing import CliRunner
+
+from audit import cli
+from audit.data import load_data
+from audit.errors import AuditError
+from audit.examine.settings import MeasureSettings
+from audit.findings.results import Results
+from audit.models import TrainingSettings, load_checkpoint, parent_of, save_checkpoint
+from audit.study.making import prune_model, train_model
+from audit.study.mending import mend, plan, structure_of
+from audit.study.settings import Method
+
+QUICK = MeasureSettings(curvature="none", resamples=200)
+
+
+def found(gaps: list[tuple[float, float, str]], odds: float, chance: float) -> Results:
+    """Results of one network: (ci_low, p_value, flag) of its groups, and its odds."""
+    rows = [
+        {"model": "pruned", "metric": "excess_accuracy_gap", "group": f"g{place}",
+         "ci_low": low, "p_value": p, "flag": flag}
+        for place, (low, p, flag) in enumerate(gaps)
+    ]  # fmt: skip
+    overall = {"model": "pruned", "metric": ODDS, "value": odds, "floor_p95": chance}
+    record: dict[str, Any] = {"overall": [overall]}
+    return Results(pd.DataFrame(rows), pd.DataFrame(), record)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "odds", "constraint", "reason"),
+    [
+        ([(0.01, 0.001, ""), (-0.1, 0.9, "")], 0.3, "excess-accuracy", "from g0 than"),
+        ([(0.01, np.nan, ""), (-0.1, np.nan, "")], 0.0, "excess-accuracy", "from g0 than"),
+        ([(0.01, 0.2, ""), (-0.1, 0.9, "")], 0.3, "equalised-odds", "30.0 points"),
+        ([(0.01, 0.001, "small"), (-0.1, 0.9, "")], 0.05, "none", "no group pays"),
+        ([(0.01, 0.001, "small")], 0.05, "none", "too few groups"),
+    ],
+)
+def test_the_constraint_follows_from_what_was_found(
+    gaps: list[tuple[float, float, str]], odds: float, constraint: str, reason: str
+) -> None:
+    chosen = plan(found(gaps, odds, chance=0.1), "pruned")
+    assert chosen.constraint == constraint
+    assert reason in chosen.reason
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dense network of the digits, and two pruned from it."""
+    folder = tmp_path_factory.mktemp("mending")
+    data = load_data("digits")
+    training = TrainingSettings(epochs=3, learning_rate=0.1)
+    dense = train_model(data, "convnet", training, {"width": 4})
+    save_checkpoint(dense, folder / "dense.pt")
+    parent = parent_of(folder / "dense.pt", folder / "pruned.pt")
+    for name, method in (("pruned", "magnitude"), ("filters", "l1-filter")):
+        settings = TrainingSettings(epochs=1, seed=5)
+        save_checkpoint(
+            prune_model(dense, data, method, 0.6, settings, parent), folder / f"{name}.pt"
+        )
+    quick = prune_model(dense, data, "magnitude", 0.6, TrainingSettings(epochs=0), parent)
+    save_checkpoint(quick, folder / "one-shot.pt")
+    return folder
+
+
+def test_a_network_is_mended_in_its_own_steps_and_compared(files: Path) -> None:
+    out = files / "fair.pt"
+    mended = mend(files / "pruned.pt", out, "excess-accuracy", settings=QUICK)
+    one, other = load_checkpoint(files / "pruned.pt"), load_checkpoint(out)
+    assert other.provenance.method == "bilevel"
+    assert other.provenance.constraint == "excess-accuracy"
+    assert other.provenance.steps == one.provenance.steps
+    assert other.provenance.seed == 5
+    assert other.sparsity == pytest.approx(one.sparsity, abs=1e-3)
+    assert mended.results is not None
+    names = {row["name"] for row in mended.results.record["models"]}
+    assert {"pruned", "fair"} <= names
+
+
+def test_where_nothing_is_wrong_nothing_is_written(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from audit.study import mending
+
+    nobody = found([(-0.1, 0.9, "")], 0.0, 0.1)
+    monkeypatch.setattr(mending, "measure_files", lambda *_: nobody)
+    mended = mend(files / "pruned.pt", files / "not.pt", settings=QUICK)
+    assert mended.plan.constraint == "none"
+    assert mended.checkpoint is None
+    assert not (files / "not.pt").exists()
+
+
+def test_filters_stay_filters(files: Path) -> None:
+    filters = load_checkpoint(files / "filters.pt")
+    assert structure_of(filters) == "filter"
+    data = load_data("digits")
+    method = Method("bilevel", options={"structure": "layer"})
+    solved = prune_model(
+        load_checkpoint(files / "dense.pt"), data, method, 0.5, TrainingSettings(epochs=1)
+    )
+    assert structure_of(solved) == "layer"
+
+
+def test_what_cannot_be_mended(files: Path) -> None:
+    with pytest.raises(AuditError, match="is a dense network; give --rate"):
+        mend(files / "dense.pt", files / "x.pt")
+    with pytest.raises(AuditError, match="found 0 epochs; mending"):
+        mend(files / "one-shot.pt", files / "x.pt", "excess-accuracy")
+
+
+def test_the_command_mends_and_reports(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from audit.study import mending
+
+    original = mending.mend
+
+    def quick(*arguments: Any, **more: Any) -> Any:
+        return original(*arguments, **more, settings=QUICK)
+
+    monkeypatch.setattr(mending, "mend", quick)
+    arguments = ["mitigate", str(files / "pruned.pt"), "--out", str(files / "mended.pt")]
+    report = ["--constraint", "excess-accuracy", "--report", str(files / "report")]
+    done = CliRunner().invoke(cli.app, [*arguments, *report])
+    assert done.exit_code == 0, done.output
+    assert "under excess-accuracy: asked for by name" in done.output
+    assert (files / "report" / "report.html").is_file()
+    assert (files / "mended.pt").is_file()
