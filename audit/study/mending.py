@@ -7,8 +7,8 @@ from pathlib import Path
 
 from audit.errors import AuditError
 from audit.examine.settings import MeasureSettings
+from audit.findings.changes import ODDS
 from audit.findings.results import Results
-from audit.findings.verdict import ODDS
 from audit.models.checkpoint import (
     Checkpoint,
     Provenance,
@@ -23,7 +23,6 @@ from audit.study.checkpoints import compare_files, data_of, measure_files
 from audit.study.making import prune_model
 from audit.study.settings import Method
 
-LEVEL = 0.05
 STRUCTURES = {
     "magnitude-layerwise": "layer",
     "magnitude-2of4": "2:4",
@@ -54,32 +53,27 @@ class Mended:
 def plan(results: Results, name: str) -> Plan:
     """The constraint for what was found of the network of that name (docs/methods.md, 2).
 
-    Groups that lose more accuracy than all samples together do, by intervals and by tests adjusted
-    over the groups: excess-accuracy. Else an equalised odds difference beyond what equal groups
-    would show: equalised-odds, with no-harm beside it. Else none.
+    It rests on the findings alone. Groups that pay (J1): excess-accuracy. Else rates that differ
+    beyond chance (J5): equalised-odds, with no-harm beside it. Else none.
     """
-    rows = results.groups[
-        (results.groups["model"] == name)
-        & (results.groups["metric"] == "excess_accuracy_gap")
-        & (results.groups["flag"] == "")
-    ]
-    if rows.empty:
-        return Plan("none", "too few groups are large enough to say who pays")
-    paying = rows[(rows["ci_low"] > 0) & (rows["p_value"].isna() | (rows["p_value"] < LEVEL))]
-    if len(paying):
-        groups = ", ".join(map(str, paying["group"]))
+    own = [f for f in results.record["findings"] if name in f["networks"]]
+    pays = [finding for finding in own if finding["claim"] == "pays"]
+    paying = [str(finding["group"]) for finding in pays if finding["decision"]]
+    if paying:
         return Plan(
-            "excess-accuracy", f"pruning takes more accuracy from {groups} than from all together"
+            "excess-accuracy",
+            f"pruning takes more accuracy from {', '.join(paying)} than from all together",
         )
-    odds = [r for r in results.record["overall"] if (r["model"], r["metric"]) == (name, ODDS)]
-    for row in odds:
-        value, chance = row["value"], row.get("floor_p95")
-        if value is not None and chance is not None and value > chance:
+    odds = [f for f in own if f["claim"] == "beyond_chance" and f["metric"] == ODDS]
+    for finding in odds:
+        if finding["decision"]:
             return Plan(
                 "equalised-odds",
-                f"the groups' rates differ by {100 * value:.1f} points, and groups that are alike "
-                f"by {100 * chance:.1f} at most",
+                f"the groups' rates differ by {100 * finding['estimate']:.1f} points, beyond what "
+                "chance shows",
             )
+    if not [one for one in (*pays, *odds) if one["decision"] is not None]:
+        return Plan("none", "too few samples are known of the groups to say who pays")
     return Plan(
         "none", "no group pays for the pruning, and no rates differ, beyond what chance shows"
     )

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from audit.findings.verdict import ODDS
@@ -13,6 +12,7 @@ from audit import cli
 from audit.data import load_data
 from audit.errors import AuditError
 from audit.examine.settings import MeasureSettings
+from audit.findings.changes import ODDS
 from audit.findings.results import Results
 from audit.models import TrainingSettings, load_checkpoint, parent_of, save_checkpoint
 from audit.study.making import prune_model, train_model
@@ -22,32 +22,37 @@ from audit.study.settings import Method
 QUICK = MeasureSettings(curvature="none", resamples=200)
 
 
-def found(gaps: list[tuple[float, float, str]], odds: float, chance: float) -> Results:
-    """Results of one network: (ci_low, p_value, flag) of its groups, and its odds."""
-    rows = [
-        {"model": "pruned", "metric": "excess_accuracy_gap", "group": f"g{place}",
-         "ci_low": low, "p_value": p, "flag": flag}
-        for place, (low, p, flag) in enumerate(gaps)
-    ]  # fmt: skip
-    overall = {"model": "pruned", "metric": ODDS, "value": odds, "floor_p95": chance}
-    record: dict[str, Any] = {"overall": [overall]}
-    return Results(pd.DataFrame(rows), pd.DataFrame(), record)
+def found(pays: list[bool | None], odds: bool | None) -> Results:
+    """Results of a network, and of another that everybody pays for: findings alone."""
+    findings = [
+        {"claim": "pays", "networks": [name], "group": f"g{place}", "decision": decision}
+        for name, decisions in (("pruned", pays), ("other", [True, True]))
+        for place, decision in enumerate(decisions)
+    ]
+    about = {"claim": "beyond_chance", "metric": ODDS, "estimate": 0.3}
+    findings += [
+        about | {"networks": ["pruned"], "decision": odds},
+        about | {"networks": ["other"], "decision": True},
+    ]
+    record: dict[str, Any] = {"findings": findings}
+    return Results(pd.DataFrame(), pd.DataFrame(), record)
 
 
 @pytest.mark.parametrize(
-    ("gaps", "odds", "constraint", "reason"),
+    ("pays", "odds", "constraint", "reason"),
     [
-        ([(0.01, 0.001, ""), (-0.1, 0.9, "")], 0.3, "excess-accuracy", "from g0 than"),
-        ([(0.01, np.nan, ""), (-0.1, np.nan, "")], 0.0, "excess-accuracy", "from g0 than"),
-        ([(0.01, 0.2, ""), (-0.1, 0.9, "")], 0.3, "equalised-odds", "30.0 points"),
-        ([(0.01, 0.001, "small"), (-0.1, 0.9, "")], 0.05, "none", "no group pays"),
-        ([(0.01, 0.001, "small")], 0.05, "none", "too few groups"),
+        ([True, False], True, "excess-accuracy", "from g0 than"),
+        ([True, True], False, "excess-accuracy", "from g0, g1 than"),
+        ([False, False], True, "equalised-odds", "30.0 points"),
+        ([False, False], False, "none", "no group pays"),
+        ([False, None], None, "none", "no group pays"),
+        ([None], None, "none", "too few samples"),
     ],
 )
 def test_the_constraint_follows_from_what_was_found(
-    gaps: list[tuple[float, float, str]], odds: float, constraint: str, reason: str
+    pays: list[bool | None], odds: bool | None, constraint: str, reason: str
 ) -> None:
-    chosen = plan(found(gaps, odds, chance=0.1), "pruned")
+    chosen = plan(found(pays, odds), "pruned")
     assert chosen.constraint == constraint
     assert reason in chosen.reason
 
@@ -90,7 +95,7 @@ def test_where_nothing_is_wrong_nothing_is_written(
 ) -> None:
     from audit.study import mending
 
-    nobody = found([(-0.1, 0.9, "")], 0.0, 0.1)
+    nobody = found([False, False], False)
     monkeypatch.setattr(mending, "measure_files", lambda *_: nobody)
     mended = mend(files / "pruned.pt", files / "not.pt", settings=QUICK)
     assert mended.plan.constraint == "none"
