@@ -34,9 +34,9 @@ from audit.models.checkpoint import Checkpoint
 from audit.study.making import prune_model
 from audit.study.settings import load_settings
 
-KAPPAS = (0.0, 0.3, 0.7)
+KAPPAS = (0.0, 0.7)
 WITHIN = 0.005
-POOLS = 3
+POOLS = 2
 """Splits of the digits' pool that the settings are chosen on."""
 PLAIN = ("magnitude", "magnitude-layerwise", "gradual", "lottery-ticket", "snip", "synflow",
          "fairgrape", "fairprune")  # fmt: skip

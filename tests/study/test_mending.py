@@ -24,12 +24,12 @@ QUICK = MeasureSettings(curvature="none", resamples=200)
 
 def found(pays: list[bool | None], odds: bool | None) -> Results:
     """Results of a network, and of another that everybody pays for: findings alone."""
-    findings = [
+    findings: list[dict[str, Any]] = [
         {"claim": "pays", "networks": [name], "group": f"g{place}", "decision": decision}
         for name, decisions in (("pruned", pays), ("other", [True, True]))
         for place, decision in enumerate(decisions)
     ]
-    about = {"claim": "beyond_chance", "metric": ODDS, "estimate": 0.3}
+    about: dict[str, Any] = {"claim": "beyond_chance", "metric": ODDS, "estimate": 0.3}
     findings += [
         about | {"networks": ["pruned"], "decision": odds},
         about | {"networks": ["other"], "decision": True},
