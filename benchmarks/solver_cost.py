@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -62,14 +62,16 @@ CASES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", choices=CASES, nargs="+", default=list(CASES))
-    chosen = parser.parse_args().case
+    parser.add_argument("--trials", type=int, default=TRIALS)
+    arguments = parser.parse_args()
+    chosen, number = arguments.case, arguments.trials
     kinds = ("plain", *CONSTRAINTS)
     path = Path(__file__).parent / "results" / "solver_cost.json"
     stored = json.loads(path.read_text("utf-8"))["rows"] if path.is_file() else []
     rows = [row for row in stored if row.get("case") in set(CASES) - set(chosen)]
     for case in chosen:
         # Turn by turn, so that whatever else the machine does falls on all alike.
-        trials = [{kind: measured(case, kind) for kind in kinds} for _ in range(TRIALS)]
+        trials = [{kind: measured(case, kind) for kind in kinds} for _ in range(number)]
         plain = summary([trial["plain"] for trial in trials])
         for kind in kinds:
             step = "plain training" if kind == "plain" else f"bilevel ({kind})"
@@ -87,7 +89,7 @@ def main() -> None:
         },
         "time": "processor time of a step, the median over the trials",
         "memory": "peak resident memory above that before the first step, the median",
-        "trials": TRIALS,
+        "trials": number,
         "rows": rows,
         "most": {case: own.most for case, own in CASES.items()},
         "versions": library_versions(),
@@ -113,7 +115,10 @@ def measured(case: str, what: str) -> tuple[float, float]:
 
 def _measure(name: str, what: str) -> tuple[float, float]:
     torch.set_num_threads(1)
-    run = _run(CASES[name], what)
+    case = CASES[name]
+    # What is loaded on first use belongs to no step.
+    _run(replace(case, samples=4 * case.training.batch_size), what)()
+    run = _run(case, what)
     before = _peak_megabytes()
     started = time.process_time()
     steps = run()
