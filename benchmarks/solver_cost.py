@@ -79,7 +79,7 @@ def main() -> None:
             rows.append({
                 "case": case, "step": step, **own,
                 "time_ratio": round(own["milliseconds"] / plain["milliseconds"], 2),
-                "memory_ratio": round(own["megabytes"] / max(plain["megabytes"], 0.1), 2),
+                "memory_ratio": _share(own["megabytes"], plain["megabytes"]),
             })  # fmt: skip
     record = {
         "command": "python benchmarks/solver_cost.py",
@@ -98,6 +98,11 @@ def main() -> None:
     write_atomically(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(rows, indent=1))
     print(f"wrote {path.name}", file=sys.stderr)
+
+
+def _share(one: float, plain: float) -> float | None:
+    """One over the other; None where a plain step adds too little to tell."""
+    return round(one / plain, 2) if plain >= 1 else None
 
 
 def summary(found: list[tuple[float, float]]) -> dict[str, float]:
