@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from audit.findings.verdict import ODDS
 from typer.testing import CliRunner
 
 from audit import cli
