@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from audit.errors import AuditError as AuditError
     from audit.examine.measuring import measure_model as measure_model
     from audit.examine.settings import MeasureSettings as MeasureSettings
+    from audit.findings.discovery import DiscoverySettings as DiscoverySettings
+    from audit.findings.discovery import discover as discover
+    from audit.findings.discovery import discovery_table as discovery_table
+    from audit.findings.own_metric import metric_by_group as metric_by_group
     from audit.findings.results import Results as Results
     from audit.findings.results import load_results as load_results
     from audit.findings.thresholds import Threshold as Threshold
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from audit.mitigate import loss_on_line as loss_on_line
     from audit.mitigate.bilevel import BilevelSettings as BilevelSettings
     from audit.mitigate.constraints import Constraint as Constraint
+    from audit.mitigate.pruner import FairPruner as FairPruner
     from audit.models import Architecture as Architecture
     from audit.models import TrainingSettings as TrainingSettings
     from audit.models import load_checkpoint as load_checkpoint
@@ -34,9 +39,12 @@ if TYPE_CHECKING:
     from audit.report import write_report as write_report
     from audit.study.checkpoints import compare_files as compare_files
     from audit.study.checkpoints import compare_models as compare_models
+    from audit.study.live import compare as compare
+    from audit.study.live import compare_weights as compare_weights
     from audit.study.making import mitigate_model as mitigate_model
     from audit.study.making import prune_model as prune_model
     from audit.study.making import train_model as train_model
+    from audit.study.mending import mend as mend
     from audit.study.run import run_study as run_study
     from audit.study.settings import Method as Method
     from audit.study.settings import StudySettings as StudySettings
@@ -47,8 +55,8 @@ _HOMES = {
     "AuditError": "audit.errors",
     "BilevelSettings": "audit.mitigate.bilevel",
     "Constraint": "audit.mitigate.constraints",
-    "FairPruner": "audit.mitigate.pruner",
     "DiscoverySettings": "audit.findings.discovery",
+    "FairPruner": "audit.mitigate.pruner",
     "GroupedData": "audit.data",
     "Mask": "audit.prune.mask",
     "MeasureSettings": "audit.examine.settings",
@@ -58,9 +66,9 @@ _HOMES = {
     "Threshold": "audit.findings.thresholds",
     "TrainingSettings": "audit.models",
     "compare": "audit.study.live",
-    "compare_weights": "audit.study.live",
     "compare_files": "audit.study.checkpoints",
     "compare_models": "audit.study.checkpoints",
+    "compare_weights": "audit.study.live",
     "describe_data": "audit.data",
     "discover": "audit.findings.discovery",
     "discovery_table": "audit.findings.discovery",
@@ -72,8 +80,8 @@ _HOMES = {
     "load_results": "audit.findings.results",
     "load_settings": "audit.study.settings",
     "loss_on_line": "audit.mitigate",
-    "mend": "audit.study.mending",
     "measure_model": "audit.examine.measuring",
+    "mend": "audit.study.mending",
     "metric_by_group": "audit.findings.own_metric",
     "mitigate_model": "audit.study.making",
     "parent_of": "audit.models",
