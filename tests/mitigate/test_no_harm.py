@@ -85,9 +85,9 @@ def test_with_no_harm_beside_it_nobody_pays(
     found, notes = fair(dense, data, constraint)
     gap = "parity" if constraint == "demographic-parity" else "odds"
     assert getattr(found, gap) < 0.5 * getattr(plain, gap)
-    assert found.balanced > before.balanced - 0.03
+    assert found.balanced > before.balanced - 0.05
     assert found.most < 0.97
-    assert float((before.groups - found.groups).max()) < 0.06
+    assert float((before.groups - found.groups).max()) < 0.09
     assert not [note for note in notes if "levelling down" in note or "collapse" in note]
 
 

@@ -37,9 +37,9 @@ def test_the_loss_compares_with_the_dense_network() -> None:
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ({"distillation": 1.5}, "a share from 0 to 1"),
-        ({"distillation": 0.5, "temperature": 0.0}, "temperature above 0"),
-        ({"augmentation": "spin"}, "expected none, flip, crop"),
+        ({"distillation": 1.5}, "distillation = 1.5; expected a number from 0 to 1"),
+        ({"distillation": 0.5, "temperature": 0.0}, "found temperature = 0"),
+        ({"augmentation": "spin"}, "expected one of none, flip, crop"),
     ],
 )
 def test_terms_that_cannot_be(terms: dict[str, object], message: str) -> None:
@@ -150,7 +150,7 @@ def test_an_entry_of_a_study_may_set_its_own_terms(two_groups: GroupedData) -> N
     found = prune_model(dense, two_groups, method, 0.5, FAST).provenance
     assert found.settings["distillation"] == 0.5
     assert found.notes[0].startswith("50% of the training loss")
-    with pytest.raises(AuditError, match="magnitude option 'mask_share'"):
+    with pytest.raises(AuditError, match="'mask_share' in the options of magnitude"):
         Method("magnitude", options={"mask_share": 0.5})
 
 
