@@ -203,9 +203,9 @@ def test_the_weights_do_not_see_the_select_split_before_the_mask_freezes(two_gro
     for name, rows in seen.items():
         original = getattr(FairPruner, name)
 
-        def spy(self, samples, original=original, rows=rows):
+        def spy(self, samples, original=original, rows=rows, **more):
             rows.update(map(tuple, samples.inputs.tolist()))
-            return original(self, samples)
+            return original(self, samples, **more)
 
         monkeypatch.setattr(FairPruner, name, spy)
     solution = solve(dense(two_groups, 1), two_groups, 0.5, (), replace(SETTINGS, mask_share=1.0))
@@ -221,9 +221,9 @@ def test_the_weights_do_not_see_the_select_split_before_the_mask_freezes(two_gro
 def test_running_statistics_do_not_see_the_select_split(monkeypatch, image_groups):
     original = FairPruner.observe_on
 
-    def checked(self, samples):
+    def checked(self, samples, **more):
         before = [buffer.clone() for buffer in self.model.buffers()]
-        original(self, samples)
+        original(self, samples, **more)
         after = list(self.model.buffers())
         assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 

@@ -314,7 +314,7 @@ def test_unknown_methods_and_options(two_groups):
         mitigate(model, two_groups, "magic")
     with pytest.raises(AuditError, match="option 'speed' of bilevel"):
         mitigate(model, two_groups, options={"speed": 1})
-    with pytest.raises(AuditError, match="expected select or train"):
+    with pytest.raises(AuditError, match="expected one of select, train"):
         mitigate(model, two_groups, options={"multiplier_split": "test"})
     with pytest.raises(AuditError, match="0 ≤ rate < 1"):
         mitigate(model, two_groups, "prune-then-fair", 1.0)
