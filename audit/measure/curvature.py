@@ -274,7 +274,7 @@ def _qualified(hessian: Hessian, found: Extreme, side: int) -> Eigenvalue:
         found.residual,
         found.error,
         hessian.products,
-        found.enough,
+        bool(found.enough),
         hessian.space,
         hessian.count,
         found.vector.double(),
@@ -441,7 +441,7 @@ def pyhessian_max_eigenvalue(
     _spend(search, hessian, settings)
     (best,) = search.extremes(1, 1)
     missed = max(best.value + best.error - value, 0.0)
-    converged = missed <= 1e-2 * value
+    converged = bool(missed <= 1e-2 * value)
     return Eigenvalue(
         value,
         residual,
