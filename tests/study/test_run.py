@@ -18,7 +18,7 @@ from audit.files import sha256
 from audit.findings.results import Results
 from audit.mitigate.constraints import EqualisedOdds
 from audit.report import write_report
-from audit.study.cells import Cell, Task, cells_of
+from audit.study.cells import Cell, Task
 from audit.study.events import EVENTS, events
 from audit.study.keeping import alone, in_work
 from audit.study.run import check_complete, run_study
@@ -209,9 +209,9 @@ def test_a_lock_is_held_while_a_cell_is_worked_on_and_free_after(tmp_path):
     assert not in_work(tmp_path, "cell")
 
 
-def test_two_cells_of_one_name_are_refused(small):
-    with pytest.raises(AuditError, match=r"2 cells 'magnitude-0\.3-seed0'"):
-        cells_of(replace(small, rates=(0.3, 0.30000001)))
+def test_a_rate_that_stands_twice_is_refused(small):
+    with pytest.raises(AuditError, match="found a rate twice: '0.3'"):
+        replace(small, rates=(0.3, 0.3))
 
 
 def test_a_cell_is_made_anew_where_a_constraints_own_settings_change(monkeypatch):
