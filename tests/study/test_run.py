@@ -210,7 +210,7 @@ def test_a_lock_is_held_while_a_cell_is_worked_on_and_free_after(tmp_path):
 
 
 def test_a_rate_that_stands_twice_is_refused(small):
-    with pytest.raises(AuditError, match="found a rate twice: '0.3'"):
+    with pytest.raises(AuditError, match=r"found a rate twice: '0\.3'"):
         replace(small, rates=(0.3, 0.3))
 
 
