@@ -12,6 +12,7 @@ from audit.findings.causes import causes_table
 from audit.findings.comparison import comparison_table
 from audit.findings.error_rates import rates_table
 from audit.findings.exemplars import exemplar_table
+from audit.findings.finding import claimed
 from audit.findings.making import conclude
 from audit.findings.results import SCHEMA_VERSION, Results
 from audit.metrics import shown
@@ -70,6 +71,15 @@ def fake_results(
     record["tables"]["rates"] = _plain(rates_table(every, table, record))
     record |= conclude(table, every, layers, record)
     return Results(table, every, record, layers)
+
+
+def bounds(results: Results, claim: str, network: str, row: dict[str, Any], side: str = "") -> Any:
+    """The interval that a page shows: that of the claim, or where there is none the row's own."""
+    one = claimed(results.record, claim).get((network, str(row["group"])))
+    wanted = {"pays": "excess_accuracy_gap", "changes": "accuracy"}[claim]
+    if one is None or one.low is None or row["metric"] != wanted:
+        return row[f"{side}ci_low"], row[f"{side}ci_high"]
+    return one.low, one.high
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -211,13 +211,14 @@ def _action(
         "accuracy_change": evidence.accuracy(cell) - evidence.accuracy(instead),
         "largest_gap": _estimate(found, cell),
         "faults": _faults(found, instead),
+        "tolerance": TOLERANCE,
     }
     if evidence.outcomes is not None:
         balanced = evidence.outcomes.balanced_accuracy
         details["balanced_change"] = balanced(cell.networks) - balanced(instead.networks)
     if seen is not None:
         details |= {"needed": seen.details["needed"], "needed_group": seen.group,
-                    "has": seen.n, "tolerance": TOLERANCE}  # fmt: skip
+                    "has": seen.n}  # fmt: skip
     return Finding("action", True, **evidence.of(cell), metric=LARGEST,
                    details=details | dict(more or {}))  # fmt: skip
 

@@ -557,11 +557,15 @@ def _action(told: _Told) -> Said | None:
 def _take(told: _Told, one: Finding) -> str:
     found = one.details
     files = f" ({found['files'][0]})" if len(found["files"]) == 1 else ""
-    return (
+    text = (
         f"Take {told.where(one)}{files} instead of {found['instead_of']}: under it no group was "
         f"found to pay (the largest gap is {points(found['largest_gap'])} points), and accuracy "
-        f"changes by {points(found['accuracy_change'], '+')} points. To see "
-        f"{points(found['tolerance'])} points of harm four times in five, "
+        f"changes by {points(found['accuracy_change'], '+')} points."
+    )
+    if not found.get("needed"):
+        return text
+    return (
+        f"{text} To see {points(found['tolerance'])} points of harm four times in five, "
         f"{group(found['needed_group'])} would need about {count(found['needed'])} samples; it has "
         f"{count(found['has'])}."
     )

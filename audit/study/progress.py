@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -18,6 +19,9 @@ LINE_EVERY = 30.0
 
 def watched(title: str, outcomes: Iterable[Outcome], total: int) -> Iterator[Outcome]:
     """The outcomes as they come, while standard error shows how many there are."""
+    if os.environ.get("TQDM_DISABLE"):
+        yield from outcomes
+        return
     if sys.stderr.isatty():
         yield from tqdm(outcomes, title, total=total, unit="cell", leave=False)
         return

@@ -9,6 +9,7 @@ import pytest
 
 from audit.findings.words import interval, number
 from audit.report import render, write_report
+from tests.fakes import bounds
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -113,7 +114,8 @@ def test_group_numbers_are_those_of_the_results(study):
     rows = results.groups[(results.groups["model"] == "magnitude-0.98-seed0")]
     for metric in ("accuracy", "excess_accuracy_gap", "excess_risk", "gradient_norm"):
         for row in rows[rows["metric"] == metric].to_dict("records"):
-            wanted = number(row["value"], metric) + interval(row["ci_low"], row["ci_high"], metric)
+            low, high = bounds(results, "pays", row["model"], row)
+            wanted = number(row["value"], metric) + interval(low, high, metric)
             assert wanted in text
 
 
@@ -131,7 +133,7 @@ def test_comparison_numbers_are_those_of_the_record(fake):
     text = {" ".join(cell.split()) for cell in Page(render(results)).cells}
     for row in results.record["tables"]["comparison"]:
         if row["metric"] == "accuracy":
-            low, high = row["difference_ci_low"], row["difference_ci_high"]
+            low, high = bounds(results, "changes", row["candidate_name"], row, "difference_")
             wanted = number(row["difference"], "accuracy", signed=True)
             assert wanted + interval(low, high, "accuracy") in text
 

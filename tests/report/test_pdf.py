@@ -15,6 +15,7 @@ from audit.errors import AuditError
 from audit.findings.words import interval, number
 from audit.report import write_pdf, write_reports
 from audit.report.html import check_pdf
+from tests.fakes import bounds
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -65,8 +66,8 @@ def test_every_group_number_is_that_of_the_results(study):
     assert len(rows) == 2 * 10 * len(SHOWN)
     for row in rows.to_dict("records"):
         metric = row["metric"]
-        between = interval(row["ci_low"], row["ci_high"], metric)
-        assert _close(number(row["value"], metric), between) in text
+        low, high = bounds(results, "pays", row["model"], row)
+        assert _close(number(row["value"], metric), interval(low, high, metric)) in text
 
 
 def test_every_overall_number_and_gap_is_that_of_the_record(study):
@@ -107,7 +108,7 @@ def test_comparison_numbers_are_those_of_the_record(fake, tmp_path):
     text = _text(PdfReader(write_pdf(results, tmp_path)))
     for row in results.record["tables"]["comparison"]:
         if row["metric"] in SHOWN:
-            low, high = row["difference_ci_low"], row["difference_ci_high"]
+            low, high = bounds(results, "changes", row["candidate_name"], row, "difference_")
             wanted = number(row["difference"], row["metric"], signed=True)
             assert _close(wanted, interval(low, high, row["metric"])) in text
 

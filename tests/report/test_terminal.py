@@ -5,6 +5,7 @@ from rich.console import Console
 
 from audit.findings.words import interval, number
 from audit.report import print_findings
+from tests.fakes import bounds
 
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
 PEOPLE = [f"{sex} × {race}" for sex in ("Female", "Male")
@@ -33,7 +34,9 @@ def compared(fake):
 def test_fourteen_groups_take_a_line_each_and_nothing_is_wider(compared, width):
     text = printed(compared, width)
     assert max(len(line) for line in text.splitlines()) <= width
-    assert all(len(lines) == 1 for lines in rows_of(text, PEOPLE).values())
+    # Sentences above may start a line with a group; of the table's own there is one each.
+    for lines in rows_of(text, PEOPLE).values():
+        assert sum("[" in line and "90  " in line for line in lines) == 1
 
 
 def test_who_pays_stands_first_and_is_named_in_words(compared):
@@ -57,7 +60,7 @@ def test_the_numbers_are_those_of_the_record(compared):
             between = interval(row[f"{side}_ci_low"], row[f"{side}_ci_high"], "accuracy")
             assert f"{value} {between}" in wide[row["group"]][0]
             assert value in narrow[row["group"]][0]
-        low, high = row["difference_ci_low"], row["difference_ci_high"]
+        low, high = bounds(compared, "changes", row["candidate_name"], row, "difference_")
         change = number(row["difference"], "accuracy", signed=True)
         for shown in (wide, narrow):
             assert f"{change} {interval(low, high, 'accuracy')}" in shown[row["group"]][0]
