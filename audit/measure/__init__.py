@@ -14,6 +14,7 @@ _HOMES = {
     "input_distance": "audit.measure.boundary",
     "mean_gradient": "audit.measure.gradient",
     "predict": "audit.measure.predictions",
+    "taylor_attribution": "audit.measure.attribution",
     "top_eigenvalues": "audit.measure.curvature",
 }
 
