@@ -42,7 +42,9 @@ def test_curvlinops_finds_the_same_ends_of_the_spectrum(case, end, position):
     )
     found = eigsh(operator.to_scipy(), k=1, which=end, tol=1e-12, return_eigenvectors=False)
     own = hessian_extremes(model, batches, settings=EXACT)[position]
-    assert own.value == pytest.approx(found[0], rel=1e-8)
+    # The smallest lies in the crowded end, where the search ends by its certificate.
+    assert own.value == pytest.approx(found[0], rel=1e-8 if end == "LA" else 1e-6)
+    assert abs(own.value - found[0]) <= own.error + 1e-9
 
 
 def test_hessian_eigenthings_finds_the_same_eigenvalue_on_one_batch(case):
