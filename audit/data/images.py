@@ -164,8 +164,10 @@ def _digest(content: bytes) -> bytes:
 
 def read_image(path: Path, settings: ImageSettings) -> Pixels:
     """One image; AuditError names it where it cannot be read."""
-    from PIL import Image
+    from PIL import Image, ImageFile
 
+    # Libraries turn this on for the whole process (WeasyPrint): a cut image would be read as grey.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         content = path.read_bytes()
         with Image.open(BytesIO(content)) as image:
