@@ -203,6 +203,7 @@ def _narrowed(
         envied = kept & (outcomes.codes == judged[best])
         fell = _fell(outcomes, cell, reference, served)
         lowered = _fell(outcomes, cell, reference, envied)
+        rose = _fell(outcomes, reference, cell, served)
         raised = after[worst] > before[worst]
         change = {
             evidence.names[judged[g]]: [known(float(before[g])), known(float(after[g]))]
@@ -223,6 +224,7 @@ def _narrowed(
                 "gap_after": float(np.ptp(after[known_both])),
                 "rates": change,
                 "fell": float(before[worst] - after[worst]),
+                "rose": len(rates) * rose < ALPHA,
                 "best_off": evidence.names[judged[best]],
                 "balanced_before": known(outcomes.balanced_accuracy(reference.networks)),
                 "balanced_after": known(outcomes.balanced_accuracy(cell.networks)),

@@ -325,11 +325,11 @@ def _judged_rate(told: _Told) -> float:
 
 
 def _how(told: _Told) -> Iterator[Said]:
-    """Gaps that narrowed: by lowering somebody, or by raising the worst-off (J6)."""
+    """Gaps that narrowed: by lowering somebody, or by raising the worst-off beyond chance (J6)."""
     for one in told.all("levelling_down"):
-        if not _spoken_of(told, one) or one.decision is None:
-            continue
         found = one.details
+        if not _spoken_of(told, one) or not (one.decision or found["rose"]):
+            continue
         before, after = (number(v, "accuracy") for v in found["rates"][one.group])
         balanced = " to ".join(
             number(found[f"balanced_{side}"], "accuracy") for side in ("before", "after")

@@ -225,10 +225,22 @@ def test_levelling_down_is_told_with_who_lost(two):
 def test_raising_the_worst_off_is_no_levelling_down(two):
     rates = {DENSE: (0.9, 0.6, 0.1, 0.1), PRUNED: (0.9, 0.6, 0.1, 0.1),
              FAIR: (0.9, 0.85, 0.1, 0.1)}  # fmt: skip
-    found, *_ = people(two, rates)
+    found, record, samples = people(two, rates)
     own = [one for one in found if one.claim == "levelling_down" and one.networks == (FAIR,)]
     assert own
     assert {one.decision for one in own} == {False}
+    said = conclude(two.groups, samples, two.layers, record)["verdict"]["sentences"]
+    assert any("group b, the worst off, raised from 60.0 % to 85.0 %" in s for s in said)
+
+
+def test_a_rise_that_may_be_chance_is_no_praise(two):
+    rates = {DENSE: (0.9, 0.84, 0.1, 0.1), PRUNED: (0.9, 0.84, 0.1, 0.1),
+             FAIR: (0.9, 0.85, 0.1, 0.1)}  # fmt: skip
+    found, record, samples = people(two, rates)
+    own = [one for one in found if one.claim == "levelling_down" and one.networks == (FAIR,)]
+    assert {one.details["rose"] for one in own} <= {False}
+    said = conclude(two.groups, samples, two.layers, record)["verdict"]["sentences"]
+    assert not any("raised" in s for s in said)
 
 
 def test_predicting_one_class_is_a_collapse_whatever_the_odds(two):
