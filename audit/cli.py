@@ -5,6 +5,7 @@ Torch and the rest are imported inside the commands, so that `--help` answers at
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Annotated
@@ -28,6 +29,7 @@ from audit.commands.shrink import shrink
 from audit.commands.status import status
 from audit.commands.streams import prepare_streams
 from audit.commands.train import train
+from audit.durations import STEPS
 
 COMMANDS = (
     data,
@@ -64,10 +66,19 @@ def _whole(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No bars, as where stderr is no terminal.")
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Say on stderr how long each step took; and whole tracebacks."
+        ),
+    ] = False,
 ) -> None:
     if quiet or not sys.stderr.isatty():
         # Read when tqdm is imported, here and in the processes of a study.
         os.environ.setdefault("TQDM_DISABLE", "1")
+    STEPS.setLevel(logging.INFO if verbose else logging.WARNING)
+    if verbose and not STEPS.handlers:
+        STEPS.addHandler(_on_stderr())
     if version:
         from importlib.metadata import version as installed
 
@@ -75,6 +86,12 @@ def _whole(
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())
+
+
+def _on_stderr() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("audit: %(message)s"))
+    return handler
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ def known_name(name: str, known: Iterable[str], what: str, otherwise: str = "") 
     >>> known_name("Equalized_Odds", ["equalised-odds", "worst-group"], "constraint")
     'equalised-odds'
     """
-    names = list(known)
+    names = [str(one) for one in known]  # plain text, also where they are members of an Enum
     by_spelling = {spelling(one): one for one in names}
     found = by_spelling.get(spelling(name))
     if found is not None:

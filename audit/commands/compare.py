@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from audit.commands.delivery import Delivery, deliver, make_checks
+from audit.commands.early import check_data, check_own_model, known_outputs
 from audit.commands.exits import command_line, keeping
 from audit.commands.options import (
     Card,
@@ -81,6 +82,9 @@ def compare(
 ) -> None:
     """Compare pruned models group by group: which harms whom, by how much, and why."""
     check_readable(baseline, *fair, *([] if dense is None else [dense]))
+    check_own_model(model)
+    given = known_outputs(outputs)
+    check_data(data)
     stems = "-".join(path.stem for path in (baseline, *fair))
     to = Delivery(out or Path("reports") / stems, json, gallery, pdf, card)
     to.check()
@@ -104,7 +108,7 @@ def compare(
     )
     with keeping(f"nothing was written to '{to.folder}'"):
         results = compare_files(
-            baseline, fair, dense, data, model, settings, command_line(), gallery, outputs
+            baseline, fair, dense, data, model, settings, command_line(), gallery, given
         )
         results, unmeasured = own.added(results)
     deliver(results, to, checks)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from audit.commands.early import check_data
 from audit.commands.options import Json
 
 
@@ -20,6 +21,7 @@ def data(
     as_json: Json = False,
 ) -> None:
     """Show what was made of every column, the classes, groups and splits, and what to look at."""
+    check_data(spec)
     from audit.data import describe_data, load_data
 
     found = describe_data(load_data(spec))

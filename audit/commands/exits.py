@@ -21,6 +21,7 @@ from pathlib import Path
 
 import typer
 
+from audit.durations import STEPS
 from audit.errors import AuditError
 from audit.escaping import printable
 
@@ -84,6 +85,7 @@ def _tell(code: int, message: str) -> int:
 def _unexpected(error: BaseException) -> int:
     """Write the traceback to a file that only its owner can read, and name it."""
     found = traceback.format_exception_only(error)[-1]
+    STEPS.info("", exc_info=error)
     try:
         handle, path = tempfile.mkstemp(prefix="audit-", suffix=".traceback.txt")
         os.close(handle)

@@ -47,15 +47,15 @@ def make_pruned(
 ) -> None:
     """Prune the dense checkpoint, write the result, and say what it is."""
     from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
-    from audit.prune.mask import check_rate
     from audit.study.checkpoints import data_of
+    from audit.study.estimate import tell_training
     from audit.study.making import prune_model
 
-    check_rate(rate)
     with keeping(f"'{out}' was not written"):
         checkpoint = load_checkpoint(dense)
         samples = data_of(checkpoint, dense, data)
         parent = parent_of(dense, out)
+        tell_training(checkpoint.model(model), samples, settings, method)
         pruned = prune_model(checkpoint, samples, method, rate, settings, parent, model)
     save_checkpoint(pruned, out)
     sparsity = pruned.sparsity or 0.0

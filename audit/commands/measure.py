@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from audit.commands.delivery import Delivery, deliver, make_checks
+from audit.commands.early import check_data, check_own_model
 from audit.commands.exits import command_line, keeping
 from audit.commands.options import (
     Card,
@@ -74,6 +75,8 @@ def measure(
 ) -> None:
     """Measure every group under one model, against its dense parent where it has one."""
     check_readable(model_file, *([] if dense is None else [dense]))
+    check_own_model(model)
+    check_data(data)
     to = Delivery(out or Path("reports") / model_file.stem, json, gallery, pdf, card)
     to.check()
     checks = make_checks(fail_if, fail_if_possible, junit, github)

@@ -8,6 +8,13 @@ from typing import Annotated
 import typer
 
 from audit.commands.delivery import Delivery, deliver
+from audit.commands.early import (
+    check_constraints,
+    check_data,
+    check_device,
+    check_own_model,
+    check_training,
+)
 from audit.commands.exits import command_line, keeping
 from audit.commands.making import check_paths, make_pruned, training_settings
 from audit.commands.options import (
@@ -25,8 +32,8 @@ from audit.commands.options import (
 )
 from audit.errors import AuditError
 from audit.escaping import printable
-from audit.imports import is_imported
 from audit.names import known_name
+from audit.rates import check_rate
 
 
 def mitigate(
@@ -86,11 +93,15 @@ def mitigate(
     Given a pruned NETWORK instead, without --rate: see whom it harms, choose the constraint by
     that, prune its dense parent again, and compare the two.
     """
-    check_paths(network, out)
     name = known_name(method, MitigationMethod, "method")
-    for part in "+".join(constraint or ()).split("+"):
-        if part and not is_imported(part):
-            known_name(part.partition("=")[0], ConstraintName, "constraint", "package.module:Class")
+    check_constraints(constraint or ())
+    if rate is not None:
+        check_rate(rate)
+    check_training(learning_rate, seed)
+    check_device(device)
+    check_own_model(model)
+    check_data(data)
+    check_paths(network, out)
     if rate is None:
         named = "+".join(constraint) if constraint else None
         _mend(network, out, named, report or Path("reports") / out.stem, data, model, device)

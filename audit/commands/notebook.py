@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from audit.commands.early import check_study
 from audit.files import check_folder
 
 
@@ -18,6 +19,8 @@ def notebook(
     force: Annotated[bool, typer.Option("--force", help="Replace notebooks that exist.")] = False,
 ) -> None:
     """Copy the notebooks out, on request filled in with a study of your own."""
+    if config is not None:
+        check_study(config)
     check_folder(folder)
     from audit.notebook import copy_notebooks
     from audit.study.settings import load_settings

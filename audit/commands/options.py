@@ -55,6 +55,31 @@ class ConstraintName(StrEnum):
     gradient_curvature = "gradient-curvature"
 
 
+class ModelName(StrEnum):
+    """The toolkit's own networks, those of audit.models.ZOO."""
+
+    mlp = "mlp"
+    convnet = "convnet"
+    resnet10 = "resnet10"
+    resnet18 = "resnet18"
+
+
+class OutputKind(StrEnum):
+    """What a network of one's own may give, those of audit.models.outputs.OUTPUTS."""
+
+    logits = "logits"
+    log_probabilities = "log-probabilities"
+    probabilities = "probabilities"
+
+
+class EngineName(StrEnum):
+    """Where the cells of a study run, those of audit.study.engines.ENGINES."""
+
+    processes = "processes"
+    here = "here"
+    dask = "dask"
+
+
 class Curvature(StrEnum):
     """What computes the Hessian's eigenvalues."""
 

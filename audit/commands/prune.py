@@ -6,6 +6,13 @@ from typing import Annotated
 
 import typer
 
+from audit.commands.early import (
+    check_data,
+    check_device,
+    check_own_model,
+    check_training,
+    known_pruning,
+)
 from audit.commands.making import check_paths, make_pruned, training_settings
 from audit.commands.options import (
     BatchSize,
@@ -20,8 +27,7 @@ from audit.commands.options import (
     Rate,
     Seed,
 )
-from audit.imports import is_imported
-from audit.names import known_name
+from audit.rates import check_rate
 
 
 def prune(
@@ -45,9 +51,13 @@ def prune(
     model: Model = None,
 ) -> None:
     """Prune a dense network and train what survives, in as many steps whatever the method."""
+    name = known_pruning(method)
+    check_rate(rate)
+    check_training(learning_rate, seed)
+    check_device(device)
+    check_own_model(model)
+    check_data(data)
     check_paths(dense, out)
-    own = is_imported(method)
-    name = method if own else known_name(method, PruningMethod, "method", "package.module:function")
     from audit.study.settings import Method
 
     settings = training_settings(epochs, seed, batch_size, learning_rate, device)

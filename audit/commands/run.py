@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audit.commands.delivery import Delivery, deliver
+from audit.commands.early import check_device, check_study
 from audit.commands.exits import command_line, keeping
-from audit.commands.options import Device, Gallery, Json, Pdf
+from audit.commands.options import Device, EngineName, Gallery, Json, Pdf
 from audit.files import check_folder
+from audit.names import known_name
 
 if TYPE_CHECKING:
     from audit.study.settings import StudySettings
@@ -48,6 +50,9 @@ def run(
     Finished cells are kept under OUT: a stopped study goes on where it was. A cell that fails ends
     no other; the command then ends with 2. 'audit status OUT' tells how far it is.
     """
+    check_study(config)
+    engine = known_name(engine, EngineName, "engine")
+    check_device(device)
     to = Delivery(out or Path("reports") / config.stem, json, gallery, pdf)
     to.check()
     from audit.models.training import checked_device

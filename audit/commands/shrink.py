@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from audit.commands.early import check_own_model
 from audit.commands.making import check_paths
 from audit.commands.options import MeasuredModel, Model
 
@@ -17,6 +18,7 @@ def shrink(
     model: Model = None,
 ) -> None:
     """Take out the channels that a structured method emptied, and export the smaller network."""
+    check_own_model(model)
     check_paths(model_file, out)
     from audit.models.checkpoint import load_checkpoint
     from audit.study.shrinking import export_model, shrink_model

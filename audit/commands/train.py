@@ -8,6 +8,13 @@ from typing import Annotated
 
 import typer
 
+from audit.commands.early import (
+    check_data,
+    check_device,
+    check_training,
+    known_model,
+    known_outputs,
+)
 from audit.commands.exits import keeping
 from audit.commands.making import say_accuracy, training_settings
 from audit.commands.options import BatchSize, Device, Epochs, LearningRate, OutCheckpoint, Seed
@@ -37,9 +44,16 @@ def train(
     device: Device = None,
 ) -> None:
     """Train a dense network on the train split of the data."""
+    name = known_model(model)
+    given = known_outputs(outputs)
+    check_training(learning_rate, seed)
+    check_device(device)
+    check_data(data)
     check_file(out)
     from audit.data import describe_data, load_data
     from audit.models.checkpoint import save_checkpoint
+    from audit.models.zoo import Architecture, build_model
+    from audit.study.estimate import tell_training
     from audit.study.making import train_model
 
     settings = training_settings(epochs, seed, batch_size, learning_rate, device)
@@ -48,9 +62,11 @@ def train(
     # What was made of the data belongs to the person who trains on them, not to a pipe.
     print(describe_data(samples).text(), file=sys.stderr)
     with keeping(f"'{out}' was not written"):
-        checkpoint = train_model(samples, model, settings, arguments, outputs)
+        network = Architecture(name, samples.input_shape, len(samples.classes), arguments, given)
+        tell_training(build_model(network, seed), samples, settings)
+        checkpoint = train_model(samples, name, settings, arguments, given)
     save_checkpoint(checkpoint, out)
-    count = checkpoint.count_parameters(model)
-    print(f"wrote {out}: {model}, {count:,} parameters, dense")
-    say_accuracy(checkpoint, samples, model)
+    count = checkpoint.count_parameters(name)
+    print(f"wrote {out}: {name}, {count:,} parameters, dense")
+    say_accuracy(checkpoint, samples, name)
     print(f"next: audit prune {shlex.quote(str(out))} --rate 0.9 --out pruned.pt")

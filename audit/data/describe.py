@@ -29,9 +29,14 @@ class Description:
     columns: pd.DataFrame
     notes: tuple[str, ...]
 
+    @property
+    def sizes(self) -> tuple[pd.DataFrame, ...]:
+        """Classes and groups by split; one table where the groups are the classes."""
+        return (self.classes,) if self.classes.equals(self.groups) else (self.classes, self.groups)
+
     def text(self) -> str:
         """All of it as plain text, without the control characters that a terminal would obey."""
-        sizes = [frame.map("{:,}".format) for frame in (self.classes, self.groups)]
+        sizes = [frame.map("{:,}".format) for frame in self.sizes]
         parts = [
             "\n".join(f"{name}: {_plain(value)}" for name, value in self.about.items()),
             *(_as_text(frame) for frame in (*sizes, self.columns) if len(frame)),
@@ -50,7 +55,7 @@ class Description:
 
     def _repr_html_(self) -> str:
         """All of it for a notebook."""
-        sizes = [display.table(f.map("{:,}".format)) for f in (self.classes, self.groups)]
+        sizes = [display.table(f.map("{:,}".format)) for f in self.sizes]
         columns = [display.table(self.columns)] if len(self.columns) else []
         about = display.facts(self.about)
         return display.panel(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from audit.columns import DENSE_COLUMNS, GROUP_COLUMNS, LAYER_COLUMNS, SCORE
 from audit.data.grouped import GroupedData
+from audit.durations import timed
 from audit.examine.causes import causes
 from audit.examine.error_rates import bias_amplification, error_rates, fairness
 from audit.examine.found import Contribution, Found, Row, identity, together
@@ -41,6 +42,7 @@ MEASURES = {
 ROWS_AT_ONCE = 4096
 
 
+@timed("measuring a network")
 def measure_model(
     checkpoint: Checkpoint,
     dense: Checkpoint | None,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from audit.errors import AuditError
 from audit.imports import imported
 from audit.models.outputs import check_declared, read_outputs
+from audit.names import known_name
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,7 @@ def build_model(architecture: Architecture, seed: int = 0) -> nn.Module:
 
 
 def _zoo(name: str) -> Callable[..., nn.Module]:
-    if name not in ZOO:
-        raise AuditError(
-            f"found model '{name}'; expected one of {', '.join(ZOO)}, or package.module:function"
-        )
-    return ZOO[name]
+    return ZOO[known_name(name, ZOO, "model", "package.module:function")]
 
 
 def mlp(input_shape: tuple[int, ...], classes: int, width: int = 64, depth: int = 2) -> nn.Module:

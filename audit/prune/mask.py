@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from audit import display
 from audit.errors import AuditError
+from audit.rates import check_rate as check_rate
 
 
 def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -165,12 +166,6 @@ def check_scores(scores: Mapping[str, Tensor]) -> None:
                 f"found {broken} of {part.numel()} scores of '{name}' that are not finite; "
                 "has the network diverged, or is its loss too large for its precision?"
             )
-
-
-def check_rate(rate: float) -> None:
-    """Raise AuditError unless the rate is a share of weights that may be removed."""
-    if not 0.0 <= rate < 1.0:
-        raise AuditError(f"found rate {rate:g}; expected a share of weights, 0 ≤ rate < 1")
 
 
 def measured_mask(model: nn.Module) -> Mask:

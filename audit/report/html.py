@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from audit.durations import timed
 from audit.errors import AuditError
 from audit.escaping import visible_lines
 from audit.files import replacing, write_atomically
@@ -47,6 +48,7 @@ def write_reports(results: Results, folder: Path | str) -> Iterator[Path]:
     yield _write_pdf(view, Path(folder))
 
 
+@timed("writing the page")
 def _write_html(view: View, folder: Path) -> Path:
     path = folder / "report.html"
     write_atomically(path, _page(view))
@@ -67,6 +69,7 @@ def check_pdf() -> None:
         ) from error
 
 
+@timed("writing the PDF")
 def _write_pdf(view: View, folder: Path) -> Path:
     check_pdf()
     from weasyprint import HTML

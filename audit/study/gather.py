@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from audit.data.grouped import GroupedData
+from audit.durations import timed
 from audit.examine.measured import ModelMeasures
 from audit.findings.boundary import boundary_table
 from audit.findings.causes import causes_table
@@ -23,6 +24,7 @@ from audit.models.checkpoint import library_versions
 from audit.study.pictures import take_pictures
 
 
+@timed("judging")
 def gather(
     measures: Sequence[ModelMeasures],
     data: GroupedData,

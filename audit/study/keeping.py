@@ -11,13 +11,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from audit.errors import AuditError
 from audit.examine.measured import ModelMeasures
@@ -36,27 +32,6 @@ class Failure:
     reason: str
     time: str
     traceback: str = ""
-
-
-@contextmanager
-def alone(folder: Path, name: str) -> Iterator[None]:
-    """Hold the lock of a cell; another process that wants it waits. A crash releases it."""
-    path = _lock_path(folder, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
-        yield
-
-
-def in_work(folder: Path, name: str) -> bool:
-    """Whether some process of this machine holds the lock of a cell."""
-    path = _lock_path(folder, name)
-    if not path.is_file():
-        return False
-    try:
-        with FileLock(path, blocking=False):
-            return False
-    except Timeout:
-        return True
 
 
 def stored_checkpoint(task: Task) -> Checkpoint | None:
@@ -152,10 +127,6 @@ def forget_failure(task: Task) -> None:
 
 def _failure_path(task: Task) -> Path:
     return task.folder / "failed" / f"{task.cell.name}.json"
-
-
-def _lock_path(folder: Path, name: str) -> Path:
-    return folder / "locks" / f"{name}.lock"
 
 
 def _literal(name: str) -> str:

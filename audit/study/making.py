@@ -7,6 +7,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from audit.data.grouped import GroupedData
+from audit.durations import timed
 from audit.errors import AuditError
 from audit.mitigate.bilevel import BilevelSettings
 from audit.mitigate.constraints import make_constraints
@@ -27,6 +28,7 @@ from audit.prune.methods import prune
 from audit.study.settings import Method
 
 
+@timed("training")
 def train_model(
     data: GroupedData,
     model: str = "convnet",
@@ -57,6 +59,7 @@ def train_model(
     return make_checkpoint(network, architecture, data, provenance)
 
 
+@timed("pruning")
 def prune_model(
     dense: Checkpoint,
     data: GroupedData,

@@ -8,10 +8,14 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from audit.study.working import Outcome
+from audit.durations import spoken
+
+if TYPE_CHECKING:
+    from audit.study.working import Outcome
 
 LINE_EVERY = 30.0
 """Seconds between two lines in a log."""
@@ -68,16 +72,3 @@ class Count:
             return ""
         each = (time.monotonic() - self.start) / self.done
         return f", about {spoken(each * (self.total - self.done))} left"
-
-
-def spoken(seconds: float) -> str:
-    """A duration in its two largest units.
-
-    >>> spoken(42), spoken(200), spoken(7300)
-    ('42 s', '3 min 20 s', '2 h 1 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -19,9 +19,10 @@ from audit.errors import AuditError
 from audit.findings.results import Results
 from audit.study.cells import Task, cells_of
 from audit.study.engines import Engine, make_engine
+from audit.study.estimate import tell_study
 from audit.study.events import log
 from audit.study.gather import gather
-from audit.study.keeping import forget_failure
+from audit.study.keeping import forget_failure, measures_path
 from audit.study.pictures import check_images
 from audit.study.progress import watched
 from audit.study.settings import StudySettings
@@ -67,6 +68,8 @@ def run_study(
         for task in tasks.values():
             forget_failure(task)
     log(folder, "planned", cells=list(tasks), workers=workers, engine=engine)
+    to_do = [task.cell for task in tasks.values() if not measures_path(task).is_dir()]
+    tell_study(settings, to_do, data, workers)
     outcomes = _outcomes(tasks, make_engine(engine, workers, address))
     missing = {name: outcomes[name].reason for name in tasks if outcomes[name].measures is None}
     log(folder, "worked", missing=len(missing))

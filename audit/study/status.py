@@ -8,9 +8,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from audit.durations import spoken
 from audit.errors import AuditError
 from audit.study.events import EVENTS, events
-from audit.study.keeping import in_work
+from audit.study.locks import in_work
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,6 @@ class Status:
 
     def lines(self) -> list[str]:
         """The same for people."""
-        from audit.study.progress import spoken
-
         total = len(self.done) + len(self.running) + len(self.failed) + len(self.waiting)
         left = "" if self.left is None else f"; about {spoken(self.left)} left"
         return [

@@ -23,7 +23,6 @@ from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
 from audit.study.cells import Cell, Task, model_path
 from audit.study.events import log
 from audit.study.keeping import (
-    alone,
     clean,
     failure_of,
     forget_failure,
@@ -32,6 +31,7 @@ from audit.study.keeping import (
     stored_checkpoint,
     stored_measures,
 )
+from audit.study.locks import alone
 from audit.study.making import prune_model, train_model
 
 LOOK_EVERY = 0.5

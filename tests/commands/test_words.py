@@ -1,12 +1,21 @@
 """What the command says at once: its help, its version, and names that are nearly right."""
 
+import re
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from audit.cli import app
+from audit.commands.early import check_study
 from audit.commands.exits import exit_code
+from audit.data import load_data
+from audit.durations import STEPS, spoken
+from audit.errors import AuditError
+from audit.models import Architecture, TrainingSettings, build_model
+from audit.study import estimate
+from audit.study.settings import Method, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +84,22 @@ def test_wrong_names_and_missing_files_are_told_before_torch_is_loaded(tmp_path)
     for arguments in (
         ["measure", "missing.pt"],
         ["prune", str(file), "--rate", "0.5", "--out", "x.pt", "--method", "wish"],
+        ["prune", str(file), "--rate", "1.5", "--out", "x.pt"],
+        ["prune", str(file), "--rate", "0.5", "--out", "x.pt", "--learning-rate", "nan"],
+        ["prune", str(file), "--rate", "0.5", "--out", "x.pt", "--device", "the GPU"],
+        ["mitigate", str(file), "--out", "x.pt", "--constraint", "equalized-odds=much"],
         ["train", "--data", "digits", "--model", "mlp", "--out", "/dev/full"],
+        ["train", "--data", "digits", "--model", "resnet11", "--out", "x.pt"],
+        ["train", "--data", "digits", "--model", "own:build", "--outputs", "odds", "--out", "x.pt"],
+        ["train", "--data", "adult:nowhere", "--model", "mlp", "--out", "x.pt"],
+        ["data", "table:nowhere.csv?target=y&group=g"],
+        ["data", "table:nowhere.csv?target=y&gruop=g"],
+        ["compare", str(file), str(file), "--model", "resnet"],
+        ["run", "missing.toml"],
+        ["run", str(file), "--engine", "dusk"],
+        ["status", str(tmp_path)],
+        ["report", str(tmp_path)],
+        ["notebook", str(tmp_path / "notebooks"), "--config", "missing.toml"],
     ):
         code = (
             "import sys\nfrom audit.cli import app\nfrom audit.commands.exits import exit_code\n"
@@ -84,3 +108,98 @@ def test_wrong_names_and_missing_files_are_told_before_torch_is_loaded(tmp_path)
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.stdout.split() == ["2", "False"], done.stderr
+
+
+STUDY = """
+[data]
+dataset = "digits"
+[model]
+name = "{model}"
+[study]
+rates = [{rate}]
+methods = [{{ method = "{method}", constraint = "{constraint}" }}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"model": "resnet"}, "found model 'resnet'"),
+        ({"rate": "1.5"}, "found rate 1.5"),
+        ({"method": "bilevl"}, "did you mean 'bilevel'?"),
+        ({"constraint": "equalized-ods"}, "did you mean 'equalised-odds'?"),
+        ({"method": "["}, None),
+        ({"model": "mlp", "rate": '"much"'}, None),
+    ],
+)
+def test_the_words_of_a_study_are_looked_at_first(tmp_path, wrong, told):
+    file = tmp_path / "study.toml"
+    right = {"model": "mlp", "rate": "0.9", "method": "bilevel", "constraint": "equalized_odds"}
+    file.write_text(STUDY.format(**(right | wrong)))
+    if told is None:  # of another kind than a known name: the study's own check knows better
+        with pytest.raises(AuditError):
+            load_settings(file)
+        return
+    with pytest.raises(AuditError) as refused:
+        check_study(file)
+    assert told in str(refused.value)
+    assert str(file) in str(refused.value)
+
+
+def test_a_study_that_is_right_passes_both_checks(tmp_path):
+    file = tmp_path / "study.toml"
+    assert run("init", str(file)) == 0
+    check_study(file)
+    assert load_settings(file).model == "convnet"
+
+
+def test_train_shows_one_table_where_groups_are_classes_and_none_for_a_wrong_model(
+    capsys, tmp_path
+):
+    made = ["train", "--data", "digits", "--width", "4", "--epochs", "1", "--device", "cpu"]
+    out = ["--out", str(tmp_path / "dense.pt")]
+    assert run(*made, *out, "--model", "multilayer") == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert run(*made, *out, "--model", "MLP") == 0
+    told = capsys.readouterr().err
+    assert told.count("class train select test") == 1
+
+
+def test_verbose_tells_how_long_the_steps_took(capsys, tmp_path):
+    made = ["train", "--data", "digits", "--model", "mlp", "--epochs", "1", "--device", "cpu"]
+    try:
+        assert run("-v", *made, "--out", str(tmp_path / "dense.pt")) == 0
+    finally:
+        STEPS.handlers.clear()
+    told = capsys.readouterr().err
+    assert re.search(r"^audit: loading the data took \d+\.\d\d s$", told, re.MULTILINE)
+    assert re.search(r"^audit: training took \d+\.\d\d s$", told, re.MULTILINE)
+    assert run(*made, "--out", str(tmp_path / "dense.pt")) == 0
+    assert "took" not in capsys.readouterr().err
+
+
+def test_long_training_is_told_before_it_starts(capsys, monkeypatch):
+    data = load_data("digits")
+    network = build_model(Architecture("mlp", data.input_shape, 10))
+    before = [parameter.clone() for parameter in network.parameters()]
+    state = torch.get_rng_state()
+    settings = TrainingSettings(epochs=7)
+    estimate.tell_training(network, data, settings)
+    assert capsys.readouterr().err == ""  # seconds, of which nobody needs to be told
+    monkeypatch.setattr(estimate, "step_seconds", lambda *_: 2.0)
+    estimate.tell_training(network, data, settings, Method("bilevel", "excess-accuracy"))
+    steps = settings.steps(len(data.indices("train", "select")))
+    told = capsys.readouterr().err
+    assert f"training: {steps:,} steps, about {spoken(2.0 * 3.0 * steps)} " in told
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(map(torch.equal, before, network.parameters()))
+
+
+def test_a_step_is_timed_on_a_copy():
+    data = load_data("digits")
+    network = build_model(Architecture("mlp", data.input_shape, 10))
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert 0 < estimate.step_seconds(network, data, TrainingSettings()) < 10
+    assert network.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())

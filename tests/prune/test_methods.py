@@ -8,13 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from audit.commands.options import PruningMethod
+from audit.commands.options import EngineName, ModelName, OutputKind, PruningMethod
 from audit.data.grouped import GroupedData
+from audit.data.spec import LOADERS
 from audit.errors import AuditError
 from audit.mitigate.methods import mitigate
+from audit.models.outputs import OUTPUTS
 from audit.models.training import TrainingSettings, train
-from audit.models.zoo import Architecture, build_model
+from audit.models.zoo import ZOO, Architecture, build_model
 from audit.prune import PRUNING_METHODS, Pruned, measured_mask, prunable_weights, prune
+from audit.specs import KEYS
+from audit.study.engines import ENGINES
 from audit.study.making import prune_model, train_model
 from audit.study.settings import METHODS, settings_from
 
@@ -174,6 +178,10 @@ def test_what_cannot_be_asked_for(dense, image_groups):
 
 def test_the_command_line_and_the_studies_take_every_method():
     assert [method.value for method in PruningMethod] == list(PRUNING_METHODS)
+    assert list(ModelName) == list(ZOO)
+    assert list(OutputKind) == list(OUTPUTS)
+    assert list(EngineName) == list(ENGINES)
+    assert set(KEYS) == set(LOADERS)
     assert METHODS[: len(PRUNING_METHODS)] == tuple(PRUNING_METHODS)
     study = settings_from(
         {

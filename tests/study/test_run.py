@@ -20,7 +20,7 @@ from audit.mitigate.constraints import EqualisedOdds
 from audit.report import write_report
 from audit.study.cells import Cell, Task
 from audit.study.events import EVENTS, events
-from audit.study.keeping import alone, in_work
+from audit.study.locks import alone, in_work
 from audit.study.run import check_complete, run_study
 from audit.study.settings import Method, StudySettings
 

@@ -7,7 +7,7 @@ import pytest
 from audit.commands.status import status
 from audit.errors import AuditError
 from audit.study.events import log
-from audit.study.keeping import alone
+from audit.study.locks import alone
 from audit.study.progress import Count
 from audit.study.settings import Method
 from audit.study.status import study_status
