@@ -6,8 +6,9 @@ from audit.data.describe import Description, describe_data
 from audit.data.grouped import SPLITS, Batch, GroupedData
 from audit.data.inputs import Inputs
 from audit.data.scaling import Scaling
-from audit.data.spec import load_data, parse_spec
+from audit.data.spec import load_data
 from audit.data.splits import SplitSettings
+from audit.specs import parse_spec
 
 __all__ = [
     "SPLITS",

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from audit.data.spec import IMAGE_KEYS, KEYS, OF_A_COLUMN
+from audit.specs import IMAGE_KEYS, KEYS, OF_A_COLUMN
 
 DOCS = (Path(__file__).parents[2] / "docs" / "data.md").read_text("utf-8")
 
