@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audit.commands.exits import keeping
 from audit.errors import AuditError
@@ -18,14 +19,16 @@ if TYPE_CHECKING:
     from audit.study.settings import Method
 
 
-def training_settings(
-    epochs: int, seed: int, batch_size: int, learning_rate: float, device: str | None
-) -> TrainingSettings:
-    """How a network is trained, as the options of a command say it."""
+def training_settings(device: str | None, **given: Any) -> TrainingSettings:
+    """How a network is trained, as the options of a command say it; None: not given."""
     from audit.models.training import TrainingSettings, checked_device
 
-    device = checked_device(device)
-    return TrainingSettings(epochs, batch_size, learning_rate, seed=seed, device=device)
+    return TrainingSettings(**asked(given), device=checked_device(device))
+
+
+def asked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, by name."""
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def check_paths(dense: Path, out: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,24 +16,39 @@ from audit.commands.early import (
     check_training,
 )
 from audit.commands.exits import command_line, keeping
-from audit.commands.making import check_paths, make_pruned, training_settings
+from audit.commands.making import asked, check_paths, make_pruned, training_settings
 from audit.commands.options import (
-    BatchSize,
+    Augmentation,
     Checkpoint,
     ConstraintName,
     Data,
     Device,
-    Epochs,
-    LearningRate,
+    Distillation,
     MitigationMethod,
     Model,
     OutCheckpoint,
-    Seed,
+    Temperature,
 )
 from audit.errors import AuditError
 from audit.escaping import printable
 from audit.names import known_name
 from audit.rates import check_rate
+
+OWN = "of a pruned NETWORK: its own]"
+EpochsIfGiven = Annotated[
+    int | None,
+    typer.Option("--epochs", help=f"Passes over the samples. [default: 20; {OWN}", min=1),
+]
+SeedIfGiven = Annotated[
+    int | None, typer.Option("--seed", help=f"Fixes the batches. [default: 0; {OWN}")
+]
+BatchSizeIfGiven = Annotated[
+    int | None, typer.Option("--batch-size", help=f"Samples a step. [default: 64; {OWN}", min=1)
+]
+LearningRateIfGiven = Annotated[
+    float | None,
+    typer.Option("--learning-rate", help=f"At the start; falls to 0. [default: 0.05; {OWN}"),
+]
 
 
 def mitigate(
@@ -80,10 +95,13 @@ def mitigate(
             "times.",
         ),
     ] = None,
-    epochs: Epochs = 20,
-    seed: Seed = 0,
-    batch_size: BatchSize = 64,
-    learning_rate: LearningRate = 0.05,
+    epochs: EpochsIfGiven = None,
+    seed: SeedIfGiven = None,
+    batch_size: BatchSizeIfGiven = None,
+    learning_rate: LearningRateIfGiven = None,
+    distillation: Distillation = None,
+    temperature: Temperature = None,
+    augmentation: Augmentation = None,
     device: Device = None,
     data: Data = None,
     model: Model = None,
@@ -91,43 +109,59 @@ def mitigate(
     """Prune a network under fairness constraints, by default mask and weights together.
 
     Given a pruned NETWORK instead, without --rate: see whom it harms, choose the constraint by
-    that, prune its dense parent again, and compare the two.
+    that, prune its dense parent again, and compare the two. It is trained as the pruned one was,
+    but for what is given.
     """
     name = known_name(method, MitigationMethod, "method")
     check_constraints(constraint or ())
     if rate is not None:
         check_rate(rate)
-    check_training(learning_rate, seed)
+    check_training(learning_rate or 0.0, seed or 0)
     check_device(device)
     check_own_model(model)
     check_data(data)
     check_paths(network, out)
-    if rate is None:
-        named = "+".join(constraint) if constraint else None
-        _mend(network, out, named, report or Path("reports") / out.stem, data, model, device)
-        return
-    if report is not None:
+    if rate is not None and report is not None:
         raise AuditError("--report is for a pruned network, which needs no --rate")
-    from audit.mitigate import MITIGATION_METHODS
-    from audit.study.settings import Method, parse_options
+    training = {
+        "epochs": epochs, "seed": seed, "batch_size": batch_size, "learning_rate": learning_rate,
+        "distillation": distillation, "temperature": temperature, "augmentation": augmentation,
+    }  # fmt: skip
+    from audit.study.settings import Method
 
-    settings = training_settings(epochs, seed, batch_size, learning_rate, device)
-    names = "+".join(constraint or [MITIGATION_METHODS[name].constraint])
-    options = parse_options(option or [])
-    options |= {} if structure is None else {"structure": structure}
-    chosen = Method(name, names, tolerance, options)
+    named = "+".join(constraint) if constraint else None
+    options = _options(option or [], {**training, "structure": structure})
+    if rate is None:
+        _mend(
+            network, out, report or Path("reports") / out.stem,
+            constraint=named, method=name, tolerance=tolerance, options=options,
+            training=asked(training), data=data, factory=model, device=device,
+        )  # fmt: skip
+        return
+    from audit.mitigate import MITIGATION_METHODS
+    from audit.models.training import check_temperature
+
+    check_temperature({**options, **asked(training)})
+    settings = training_settings(device, **{"epochs": 20, **asked(training)})
+    chosen = Method(name, named or MITIGATION_METHODS[name].constraint, tolerance, options)
     make_pruned(network, chosen, rate, settings, out, data, model)
 
 
-def _mend(
-    pruned: Path,
-    out: Path,
-    constraint: str | None,
-    folder: Path,
-    data: str | None,
-    model: str | None,
-    device: str | None,
-) -> None:
+def _options(texts: list[str], given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the method; raises AuditError where an option of the command says one too."""
+    from audit.study.settings import parse_options
+
+    options = parse_options(texts)
+    for name, value in asked(given).items():
+        if name in options:
+            raise AuditError(
+                f"found --{name.replace('_', '-')} {printable(str(value))} and --option {name}; "
+                "give one of them"
+            )
+    return options | asked({"structure": given["structure"]})
+
+
+def _mend(pruned: Path, out: Path, folder: Path, device: str | None, **asked_for: Any) -> None:
     """Mend a pruned network, say why and how, and write the comparison."""
     to = Delivery(folder)
     to.check()
@@ -136,9 +170,8 @@ def _mend(
 
     with keeping(f"'{out}' was not written"):
         found = mend(
-            pruned, out, constraint, data=data, factory=model, command=command_line(),
-            device=checked_device(device),
-        )  # fmt: skip
+            pruned, out, command=command_line(), device=checked_device(device), **asked_for
+        )
     if found.results is None:
         print(f"nothing to mend: {printable(found.plan.reason)}; '{out}' was not written")
         return

@@ -99,6 +99,20 @@ FineTuning = Annotated[
 Seed = Annotated[int, typer.Option(help="Fixes initial weights, batches and resamples.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Samples a step.", min=1)]
 LearningRate = Annotated[float, typer.Option("--learning-rate", help="At the start; falls to 0.")]
+Distillation = Annotated[
+    float | None,
+    typer.Option(
+        help="κ from 0 to 1: the share of the loss that compares with the dense network's "
+        "predictions and not with the labels. [default: 0]"
+    ),
+]
+Temperature = Annotated[
+    float | None, typer.Option(help="Of the predictions that distillation compares. [default: 2]")
+]
+Augmentation = Annotated[
+    str | None,
+    typer.Option(help="Images varied in training: none, flip, crop, flip+crop. [default: none]"),
+]
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1 … [default: cuda where there is one]")
 ]

@@ -15,10 +15,12 @@ from audit.commands.early import (
 )
 from audit.commands.making import check_paths, make_pruned, training_settings
 from audit.commands.options import (
+    Augmentation,
     BatchSize,
     Checkpoint,
     Data,
     Device,
+    Distillation,
     FineTuning,
     LearningRate,
     Model,
@@ -26,6 +28,7 @@ from audit.commands.options import (
     PruningMethod,
     Rate,
     Seed,
+    Temperature,
 )
 from audit.rates import check_rate
 
@@ -46,6 +49,9 @@ def prune(
     seed: Seed = 0,
     batch_size: BatchSize = 64,
     learning_rate: LearningRate = 0.05,
+    distillation: Distillation = None,
+    temperature: Temperature = None,
+    augmentation: Augmentation = None,
     device: Device = None,
     data: Data = None,
     model: Model = None,
@@ -58,7 +64,12 @@ def prune(
     check_own_model(model)
     check_data(data)
     check_paths(dense, out)
+    from audit.models.training import check_temperature
     from audit.study.settings import Method
 
-    settings = training_settings(epochs, seed, batch_size, learning_rate, device)
+    check_temperature({"temperature": temperature, "distillation": distillation})
+    settings = training_settings(
+        device, epochs=epochs, seed=seed, batch_size=batch_size, learning_rate=learning_rate,
+        distillation=distillation, temperature=temperature, augmentation=augmentation,
+    )  # fmt: skip
     make_pruned(dense, Method(name), rate, settings, out, data, model)

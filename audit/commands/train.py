@@ -17,7 +17,15 @@ from audit.commands.early import (
 )
 from audit.commands.exits import keeping
 from audit.commands.making import say_accuracy, training_settings
-from audit.commands.options import BatchSize, Device, Epochs, LearningRate, OutCheckpoint, Seed
+from audit.commands.options import (
+    Augmentation,
+    BatchSize,
+    Device,
+    Epochs,
+    LearningRate,
+    OutCheckpoint,
+    Seed,
+)
 from audit.files import check_file
 
 DATA_HELP = (
@@ -41,6 +49,7 @@ def train(
     seed: Seed = 0,
     batch_size: BatchSize = 64,
     learning_rate: LearningRate = 0.05,
+    augmentation: Augmentation = None,
     device: Device = None,
 ) -> None:
     """Train a dense network on the train split of the data."""
@@ -56,7 +65,10 @@ def train(
     from audit.study.estimate import tell_training
     from audit.study.making import train_model
 
-    settings = training_settings(epochs, seed, batch_size, learning_rate, device)
+    settings = training_settings(
+        device, epochs=epochs, seed=seed, batch_size=batch_size, learning_rate=learning_rate,
+        augmentation=augmentation,
+    )  # fmt: skip
     arguments = {} if width is None else {"width": width}
     samples = load_data(data)
     # What was made of the data belongs to the person who trains on them, not to a pipe.

@@ -59,6 +59,11 @@ class TrainingSettings:
             raise AuditError(
                 f"found device {shown(self.device)}; expected cpu, cuda, cuda:1 …"
             ) from error
+        if self.epochs == 0 and (self.distillation > 0 or self.augmentation != "none"):
+            raise AuditError(
+                "found 0 epochs beside distillation or augmentation; these are of training, and "
+                "need at least 1"
+            )
 
     def check_trains(self, what: str) -> None:
         """Raise AuditError where there is no epoch, for what cannot do without training."""
@@ -87,6 +92,18 @@ def split_terms(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     """The terms of training among the options, and the others."""
     terms = {name: value for name, value in options.items() if name in TERMS}
     return terms, {name: value for name, value in options.items() if name not in TERMS}
+
+
+def check_temperature(values: Mapping[str, Any], share: float = 0.0) -> None:
+    """Raise AuditError where a temperature is given, and nothing that it is of.
+
+    values  what is given by name; share: κ where none is given
+    """
+    if values.get("temperature") is not None and not (values.get("distillation") or share):
+        raise AuditError(
+            "found a temperature without distillation, whose predictions it is of; expected "
+            "distillation above 0 beside it"
+        )
 
 
 def checked_device(device: str | None = None) -> str:

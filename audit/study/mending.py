@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
+from audit.checked import checked_table
 from audit.errors import AuditError
 from audit.examine.settings import MeasureSettings
 from audit.findings.changes import ODDS
@@ -18,7 +21,7 @@ from audit.models.checkpoint import (
     parent_path,
     save_checkpoint,
 )
-from audit.models.training import TrainingSettings
+from audit.models.training import TrainingSettings, check_temperature
 from audit.study.checkpoints import compare_files, data_of, measure_files
 from audit.study.making import prune_model
 from audit.study.settings import Method
@@ -89,45 +92,68 @@ def mend(
     settings: MeasureSettings | None = None,
     command: str = "",
     device: str = "cpu",
+    *,
+    method: str = "bilevel",
+    tolerance: float = 0.0,
+    options: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
 ) -> Mended:
     """Prune the dense parent of a pruned network again, to the same rate in the same steps.
 
     The constraint follows from what is found of the pruned network, unless one is named; where
     there is nothing to mend nothing is written. What goes as a whole (single weights, filters, a
-    pattern) stays what it was. Raises AuditError where the network is dense, or was pruned without
-    any training.
+    pattern) stays what it was.
+
+    tolerance, options  of the method, as a `Method` has them
+    training            settings of training (TrainingSettings) that are not to be those of the
+                        pruned network, by name; with other steps the two differ by these too
+
+    Raises AuditError where the network is dense, or was pruned without any training, or the method
+    cannot have what is asked of it.
     """
     checkpoint = load_checkpoint(pruned)
     if not called_pruned(checkpoint):
         raise AuditError(f"'{pruned}' is a dense network; give --rate to prune it")
+    settled = {"structure": structure_of(checkpoint), **(options or {})}
+    asked = Method(method, constraint or "excess-accuracy", tolerance, settled)
     parent = dense or parent_path(checkpoint, pruned)
     samples = data_of(checkpoint, pruned, data)
-    training = replace(training_of(checkpoint.provenance), device=device)
+    steps = training_of(checkpoint.provenance, training or {}, device)
+    check_temperature({**settled, **(training or {})}, steps.distillation)
+    chosen = Plan(asked.constraint, "asked for by name")
     if constraint is None:
         results = measure_files(pruned, parent, data, factory, settings, command)
         chosen = plan(results, pruned.stem if pruned.stem != "dense" else "model")
-    else:
-        chosen = Plan(constraint, "asked for by name")
-    if chosen.constraint == "none":
-        return Mended(chosen)
-    method = Method("bilevel", chosen.constraint, options={"structure": structure_of(checkpoint)})
+        if chosen.constraint == "none":
+            return Mended(chosen)
+    own = replace(asked, constraint=chosen.constraint)
     rate = checkpoint.provenance.rate or checkpoint.sparsity or 0.0
     made = prune_model(
-        load_checkpoint(parent), samples, method, rate, training, parent_of(parent, out), factory
+        load_checkpoint(parent), samples, own, rate, steps, parent_of(parent, out), factory
     )
+    said = "; ".join(f"{name} {value}" for name, value in (training or {}).items())
+    if said:
+        note = f"training was not that of '{pruned.name}': {said}; the two differ by that too"
+        notes = (*made.provenance.notes, note)
+        made = replace(made, provenance=replace(made.provenance, notes=notes))
     save_checkpoint(made, out)
     compared = compare_files(pruned, out, dense, data, factory, settings, command)
     return Mended(chosen, made, compared)
 
 
-def training_of(provenance: Provenance) -> TrainingSettings:
+def training_of(
+    provenance: Provenance, given: Mapping[str, Any], device: str = "cpu"
+) -> TrainingSettings:
     """How the network was trained when it was pruned: the same steps and terms for the next one.
 
-    Of a network that another tool pruned nothing is known; it gets the default of 20 epochs.
+    Of a network that another tool pruned nothing is known; it gets the default of 20 epochs. What
+    is given by name goes before both.
     """
     known = {entry.name for entry in fields(TrainingSettings)} - {"device"}
+    given = checked_table(given, "the training", tuple(sorted(known)))
     stored = {name: value for name, value in provenance.settings.items() if name in known}
-    found = TrainingSettings(**({"epochs": 20, "seed": provenance.seed} | stored))
+    values = {"epochs": 20, "seed": provenance.seed} | stored | given
+    found = TrainingSettings(**values, device=device)
     found.check_trains("mending, which prunes with as many steps as the pruned network had,")
     return found
 

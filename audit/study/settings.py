@@ -75,8 +75,13 @@ class Method:
     rates: Rates = ()
 
     def __post_init__(self) -> None:
-        make_constraints(self.constraint, self.tolerance)
+        constraints = make_constraints(self.constraint, self.tolerance)
         _check_options(self)
+        if self.tolerance > 0 and constraints == make_constraints(self.constraint):
+            raise AuditError(
+                f"found tolerance {self.tolerance:g}, which nothing in constraint "
+                f"{shown(self.constraint)} takes; give it as NAME=TOLERANCE, or leave it out"
+            )
         if not TITLE.fullmatch(self.title):
             raise AuditError(
                 f"found title {shown(self.title)}; expected letters, digits, spaces and any of "
@@ -253,22 +258,26 @@ def _check_once(names: Sequence[str], what: str, otherwise: str = "") -> None:
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     """Settings of a method from texts such as 'mask_share=0.6', with values as TOML has them.
 
-    What is no value of TOML is text. Raises AuditError where a text has no '='.
+    What is no value of TOML is text. Raises AuditError where a text has no '=', or a name stands
+    twice.
 
     >>> parse_options(["mask_share=0.6", "fair_mask=false", "multiplier_split=train"])
     {'mask_share': 0.6, 'fair_mask': False, 'multiplier_split': 'train'}
     """
-    found = {}
+    found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise AuditError(
                 f"found option {shown(text)}; expected NAME=VALUE, such as mask_share=0.6"
             )
+        name = name.strip()
+        if name in found:
+            raise AuditError(f"found option {shown(name)} twice; give it once")
         try:
-            found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+            found[name] = tomllib.loads(f"value = {value}")["value"]
         except (ValueError, RecursionError):
-            found[name.strip()] = _number_or_text(value.strip())
+            found[name] = _number_or_text(value.strip())
     return found
 
 

@@ -209,8 +209,7 @@ def test_a_gallery_is_there_only_where_it_was_asked_for(models, monkeypatch, cap
 def test_settings_of_the_solver_come_from_the_command_line(models, monkeypatch, capsys, tmp_path):
     out = tmp_path / "fair.pt"
     command = ["mitigate", models / "dense.pt", "--rate", 0.5, *FAST, "--out", out]
-    options = ["--option", "mask_share=0.6", "--option", "structure=weight"]
-    assert call(monkeypatch, *command, *options, "--structure", "2:4") == 0
+    assert call(monkeypatch, *command, "--option", "mask_share=0.6", "--structure", "2:4") == 0
     settings = load_checkpoint(out).provenance.settings
     assert settings["mask_share"] == 0.6
     assert settings["structure"] == "2:4"
@@ -223,6 +222,23 @@ def test_settings_of_the_solver_come_from_the_command_line(models, monkeypatch, 
     assert "found 'mask' in the options of bilevel" in refused(
         monkeypatch, capsys, *command, "--option", "mask=1"
     )
+
+
+def test_terms_of_training_have_one_name_in_every_command(models, monkeypatch, capsys, tmp_path):
+    out = tmp_path / "terms.pt"
+    terms = ["--distillation", 0.5, "--temperature", 3, "--augmentation", "crop"]
+    wanted = {"distillation": 0.5, "temperature": 3.0, "augmentation": "crop"}
+    for command in ("prune", "mitigate"):
+        given = (command, models / "dense.pt", "--rate", 0.5, *FAST, "--out", out)
+        assert call(monkeypatch, *given, *terms) == 0
+        settings = load_checkpoint(out).provenance.settings
+        assert {name: settings[name] for name in wanted} == wanted
+        capsys.readouterr()
+        line = refused(monkeypatch, capsys, *given, "--temperature", 3)
+        assert "found a temperature without distillation" in line
+    line = refused(monkeypatch, capsys, "prune", models / "dense.pt", "--rate", 0.5, "--epochs", 0,
+                   "--augmentation", "flip", "--out", out)  # fmt: skip
+    assert "found 0 epochs beside distillation or augmentation" in line
 
 
 def test_no_epochs_prune_in_one_shot(models, monkeypatch, capsys, tmp_path):

@@ -136,3 +136,73 @@ def test_the_command_mends_and_reports(files: Path, monkeypatch: pytest.MonkeyPa
     assert "under excess-accuracy: asked for by name" in done.output
     assert (files / "report" / "report.html").is_file()
     assert (files / "mended.pt").is_file()
+
+
+def invoked(files: Path, *arguments: str, network: str = "pruned.pt") -> Any:
+    out = ["--out", str(files / "asked.pt"), "--report", str(files / "asked")]
+    return CliRunner().invoke(cli.app, ["mitigate", str(files / network), *out, *arguments])
+
+
+def test_every_flag_of_mending_works(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Method, tolerance, structure, settings and training are what is asked for."""
+    from audit.study import mending
+
+    original = mending.mend
+    monkeypatch.setattr(mending, "mend", lambda *a, **more: original(*a, **more, settings=QUICK))
+    done = invoked(
+        files, "--method", "gradual-excess-accuracy", "--constraint", "excess-accuracy",
+        "--tolerance", "0.03", "--structure", "layer", "--option", "ramp_share=0.5",
+        "--epochs", "2", "--seed", "7", "--batch-size", "32", "--learning-rate", "0.02",
+        "--distillation", "0.4", "--temperature", "3", "--augmentation", "crop",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    found = load_checkpoint(files / "asked.pt").provenance
+    assert (found.method, found.constraint) == ("gradual-excess-accuracy", "excess-accuracy")
+    wanted = {
+        "tolerance": 0.03, "structure": "layer", "ramp_share": 0.5, "epochs": 2, "seed": 7,
+        "batch_size": 32, "learning_rate": 0.02, "distillation": 0.4, "temperature": 3.0,
+        "augmentation": "crop",
+    }  # fmt: skip
+    assert {name: found.settings[name] for name in wanted} == wanted
+    assert any("was not that of 'pruned.pt': epochs 2" in note for note in found.notes)
+
+
+def test_none_by_name_prunes_without_a_constraint(files: Path) -> None:
+    out = files / "unconstrained.pt"
+    mended = mend(files / "pruned.pt", out, "none", settings=QUICK)
+    assert mended.checkpoint is not None
+    assert mended.checkpoint.provenance.constraint == "none"
+    assert mended.checkpoint.provenance.settings["constraints"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--method", "magnetism"], "'magnetism'"),
+        (["--constraint", "excess-accuracy=0.1", "--tolerance", "0.2"], "found tolerance 0.2"),
+        (["--constraint", "none", "--tolerance", "0.2"], "found tolerance 0.2"),
+        (["--structure", "filter", "--option", "structure=weight"], "found --structure filter"),
+        (["--distillation", "0.4", "--option", "distillation=0.5"], "found --distillation 0.4"),
+        (["--option", "mask_share=0.3", "--option", "mask_share=0.4"], "twice"),
+        (["--option", "mask=1"], "found 'mask' in the options of bilevel"),
+        (["--method", "prune-then-fair", "--option", "mask_share=0.5"], "found 'mask_share'"),
+        (["--temperature", "3"], "found a temperature without distillation"),
+        (["--distillation", "2"], "found distillation = 2"),
+    ],
+)
+def test_what_a_flag_cannot_do_is_refused_in_one_line(
+    files: Path, arguments: list[str], said: str
+) -> None:
+    for rate in ([], ["--rate", "0.5"]):
+        network = "dense.pt" if rate else "pruned.pt"
+        given = ["mitigate", str(files / network), "--out", str(files / "no.pt"), *rate]
+        found = CliRunner().invoke(cli.app, [*given, *arguments])
+        assert isinstance(found.exception, AuditError)
+        assert said in str(found.exception)
+        assert "\n" not in str(found.exception)
+        assert not (files / "no.pt").exists()
+
+
+def test_training_of_another_name_is_refused(files: Path) -> None:
+    with pytest.raises(AuditError, match="found 'epoch' in the training"):
+        mend(files / "pruned.pt", files / "x.pt", "none", training={"epoch": 3})
