@@ -26,6 +26,7 @@ from audit.commands.options import (
     Json,
     JUnit,
     Layers,
+    Log,
     Measures,
     Metric,
     Model,
@@ -79,6 +80,7 @@ def compare(
     json: Json = False,
     pdf: Pdf = False,
     card: Card = False,
+    log: Log = None,
 ) -> None:
     """Compare pruned models group by group: which harms whom, by how much, and why."""
     check_readable(baseline, *fair, *([] if dense is None else [dense]))
@@ -86,7 +88,7 @@ def compare(
     given = known_outputs(outputs)
     check_data(data)
     stems = "-".join(path.stem for path in (baseline, *fair))
-    to = Delivery(out or Path("reports") / stems, json, gallery, pdf, card)
+    to = Delivery(out or Path("reports") / stems, json, gallery, pdf, card, log)
     to.check()
     checks = make_checks(fail_if, fail_if_possible, junit, github)
     own = OwnMetric(metric, positive, scores, reference, control)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from audit.commands.early import check_tracker
 from audit.commands.exits import THRESHOLD_FAILED
 from audit.errors import AuditError
 from audit.escaping import printable
@@ -32,6 +33,7 @@ class Delivery:
     gallery: bool = False
     pdf: bool = False
     card: bool = False
+    log: str | None = None
 
     def check(self) -> None:
         """Raise AuditError where one of its files cannot be written, before work starts."""
@@ -39,10 +41,12 @@ class Delivery:
             *TABLES,
             "report.html",
             *(("gallery.parquet",) if self.gallery else ()),
-            *(("report.pdf",) if self.pdf else ()),
+            *(("report.pdf", "summary.pdf") if self.pdf else ()),
             *(("model_card.md",) if self.card else ()),
         )
         check_folder(self.folder, names)
+        if self.log is not None:
+            check_tracker(self.log)
         if self.pdf:
             from audit.report.html import check_pdf
 
@@ -105,6 +109,8 @@ def deliver(results: Results, to: Delivery, checks: Checks | None = None) -> Non
     except AuditError as error:
         unjudged = error  # the finding is told all the same
     _say(results, to, reports)
+    if to.log is not None:
+        print(f"logged: {results.log_to(to.log)}", file=sys.stderr)
     if unjudged is not None:
         raise unjudged
     if checks is not None:

@@ -7,10 +7,7 @@ import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-EXTRAS = {
-    "torchvision": "pip install 'pruning-audit[vision]'",
-    "jupyter": "pip install 'pruning-audit[notebooks]'",
-}
+from audit.extras import EXTRAS, command_for
 
 
 def doctor() -> None:
@@ -54,9 +51,9 @@ def _browser() -> str:
 
 
 def _extras() -> Iterator[str]:
-    for name, command in EXTRAS.items():
+    for name in EXTRAS:
         found = _version(name)
-        yield f"{name}: {found or f'is missing; {command}'}"
+        yield f"{name}: {found or f'is missing; {command_for(name)}'}"
 
 
 def _version(name: str) -> str:

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from audit.commands.exits import exit_code
 from audit.commands.options import (
     ConstraintName,
     MitigationMethod,
     ModelName,
     OutputKind,
     PruningMethod,
+    Tracker,
 )
 from audit.errors import AuditError
+from audit.extras import check_extra
 from audit.files import check_readable
 from audit.imports import is_imported
 from audit.names import known_name, shown
@@ -85,6 +89,12 @@ def check_training(learning_rate: float, seed: int) -> None:
         raise AuditError(f"found seed {seed}; expected a whole number, 0 ≤ seed < 2^32")
 
 
+def check_tracker(name: str) -> None:
+    """Raise AuditError where an experiment tracker is unknown or not installed."""
+    known = known_name(name, Tracker, "tracker")
+    check_extra(known, f"--log {known}")
+
+
 def check_study(path: Path) -> None:
     """Raise AuditError where a study's file is missing, no TOML, or names what is not known."""
     if not path.is_file():
@@ -132,3 +142,12 @@ def _is_tolerance(text: str) -> bool:
         return 0 <= float(text) < math.inf
     except ValueError:
         return False
+
+
+def main() -> None:
+    """Check the files of studies that are given as arguments: for a hook before commits."""
+    sys.exit(exit_code(lambda: [check_study(Path(name)) for name in sys.argv[1:]]))
+
+
+if __name__ == "__main__":
+    main()

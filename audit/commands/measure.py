@@ -25,6 +25,7 @@ from audit.commands.options import (
     Json,
     JUnit,
     Layers,
+    Log,
     MeasuredModel,
     Measures,
     Metric,
@@ -72,12 +73,13 @@ def measure(
     json: Json = False,
     pdf: Pdf = False,
     card: Card = False,
+    log: Log = None,
 ) -> None:
     """Measure every group under one model, against its dense parent where it has one."""
     check_readable(model_file, *([] if dense is None else [dense]))
     check_own_model(model)
     check_data(data)
-    to = Delivery(out or Path("reports") / model_file.stem, json, gallery, pdf, card)
+    to = Delivery(out or Path("reports") / model_file.stem, json, gallery, pdf, card, log)
     to.check()
     checks = make_checks(fail_if, fail_if_possible, junit, github)
     own = OwnMetric(metric, positive, scores, reference, control)

@@ -80,6 +80,13 @@ class EngineName(StrEnum):
     dask = "dask"
 
 
+class Tracker(StrEnum):
+    """Experiment trackers, those of audit.report.trackers.TRACKERS."""
+
+    mlflow = "mlflow"
+    wandb = "wandb"
+
+
 class Curvature(StrEnum):
     """What computes the Hessian's eigenvalues."""
 
@@ -206,8 +213,20 @@ GitHub = Annotated[
     bool, typer.Option("--github", help="Print the thresholds' outcome as GitHub annotations.")
 ]
 
+Log = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        metavar="TRACKER",
+        help="Log numbers, findings and report to mlflow or wandb, wherever its own settings say; "
+        "samples and gallery stay here.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print results.json to standard output.")]
-Pdf = Annotated[bool, typer.Option("--pdf", help="Write report.pdf too (needs the library Pango).")]
+Pdf = Annotated[
+    bool,
+    typer.Option("--pdf", help="Write report.pdf, and summary.pdf of one page (needs Pango)."),
+]
 Card = Annotated[bool, typer.Option("--card", help="Write model_card.md for the last network too.")]
 Gallery = Annotated[
     bool,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,16 @@ class Results:
     def findings(self) -> pd.DataFrame:
         """What follows from the numbers, one claim a row, negative ones too (J7)."""
         return findings_table(findings_of(self.record))
+
+    def log_to(self, tracker: str, name: str | None = None) -> str:
+        """Log numbers, findings, report and tables as a run of 'mlflow' or 'wandb'; say where.
+
+        Samples and gallery, which are of single persons, are not sent. The tracker is imported
+        here and nowhere else (`audit.report.trackers`). Raises AuditError where it is missing.
+        """
+        # By name, since reports know results and results know no reports.
+        place: str = import_module("audit.report.trackers").log_results(self, tracker, name)
+        return place
 
     def to_json(self) -> str:
         """The record as JSON text."""

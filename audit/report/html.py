@@ -21,6 +21,8 @@ from audit.findings.results import Results
 from audit.metrics import DEFINITIONS
 from audit.report.view import View, anchor, defined_as, make_view, on_paper
 
+ONE_PAGE = ((30, 8.5), (30, 7.5), (12, 7.5), (6, 7.0), (3, 6.5), (1, 6.0))
+"""How many sentences of the verdict in letters of how many points: from all to what must fit."""
 POLICY = "content-security-policy-of-this-page"
 """Stands in the template until the page is whole, whose hashes are then known."""
 
@@ -39,13 +41,14 @@ def write_pdf(results: Results, folder: Path | str) -> Path:
 
 
 def write_reports(results: Results, folder: Path | str) -> Iterator[Path]:
-    """Write report.html, then report.pdf, of figures that are drawn once; yield their paths.
+    """Write report.html, report.pdf and summary.pdf, of figures drawn once; yield their paths.
 
     Raises AuditError where Pango is not installed; the HTML is written by then.
     """
     view = make_view(results)
     yield _write_html(view, Path(folder))
     yield _write_pdf(view, Path(folder))
+    yield _write_summary(view, Path(folder))
 
 
 @timed("writing the page")
@@ -81,23 +84,43 @@ def _write_pdf(view: View, folder: Path) -> Path:
     return path
 
 
+def write_summary(results: Results, folder: Path | str) -> Path:
+    """Write summary.pdf, one page to decide and sign by; return its path.
+
+    Raises AuditError where Pango, which draws its text, is not installed.
+    """
+    return _write_summary(make_view(results), Path(folder))
+
+
+@timed("writing the summary")
+def _write_summary(view: View, folder: Path) -> Path:
+    """Smaller letters, and then fewer sentences, until one page holds it."""
+    check_pdf()
+    from weasyprint import HTML
+
+    path = folder / "summary.pdf"
+    environment = _environment()
+    style = _source(environment, "paper.css")
+    template = environment.get_template("summary.html.j2")
+    for most, size in ONE_PAGE:
+        text = template.render(view=view, style=style, most=most, size=size)
+        page = HTML(string=text).render(pdf_variant="pdf/ua-1")
+        if len(page.pages) == 1:
+            break
+    with replacing(path) as temporary:
+        page.write_pdf(temporary, pdf_variant="pdf/ua-1")
+    return path
+
+
 def render(results: Results, printed: bool = False) -> str:
     """The report as HTML text; `printed`, as it goes to paper: nothing folded, no script."""
     return _page(make_view(results), printed)
 
 
 def _page(view: View, printed: bool = False) -> str:
-    environment = Environment(
-        loader=PackageLoader("audit.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        finalize=_seen,
-    )
-    environment.filters |= {"image": _image, "anchor": anchor, "defined_as": defined_as}
-    loader = environment.loader
-    assert loader is not None  # given above
+    environment = _environment()
     files = ("paper.css" if printed else "style.css", "report.js")
-    style, script = (loader.get_source(environment, name)[0] for name in files)
+    style, script = (_source(environment, name) for name in files)
     template = environment.get_template("template.html.j2")
     page = template.render(
         view=on_paper(view) if printed else view,
@@ -107,6 +130,23 @@ def _page(view: View, printed: bool = False) -> str:
         printed=printed,
     )
     return page if printed else page.replace(POLICY, content_policy(page, script), 1)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("audit.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        finalize=_seen,
+    )
+    environment.filters |= {"image": _image, "anchor": anchor, "defined_as": defined_as}
+    return environment
+
+
+def _source(environment: Environment, name: str) -> str:
+    loader = environment.loader
+    assert loader is not None  # given above
+    return loader.get_source(environment, name)[0]
 
 
 def content_policy(page: str, script: str) -> str:

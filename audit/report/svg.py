@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from html import escape
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -23,6 +25,9 @@ RATE = "weights removed"
 """The label of the axes whose ticks are rates."""
 WIDEST = 9.6  # inches
 TALLEST = 12.4  # inches: with its caption, a page of the PDF
+DOTS = 200
+"""Dots an inch of a PNG."""
+_DRAWN: ContextVar[dict[str, tuple[str, bytes]] | None] = ContextVar("drawn", default=None)
 STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
@@ -110,11 +115,34 @@ def svg(
         _fit_ticks(axes, figure.get_figwidth() / columns)
         buffer = StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        raster = _raster(figure)
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = _named_apart(text, name)
-    text = _slim(text)
-    return tips.into(text, figure)
+    text = tips.into(_slim(text), figure)
+    drawn = _DRAWN.get()
+    if drawn is not None:
+        drawn[name] = (text, raster)
+    return text
+
+
+@contextmanager
+def rastered() -> Iterator[dict[str, tuple[str, bytes]]]:
+    """Keep what is drawn meanwhile, by its name: as SVG, and as PNG on white."""
+    drawn: dict[str, tuple[str, bytes]] = {}
+    token = _DRAWN.set(drawn)
+    try:
+        yield drawn
+    finally:
+        _DRAWN.reset(token)
+
+
+def _raster(figure: Figure) -> bytes:
+    if _DRAWN.get() is None:
+        return b""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _named_apart(svg: str, name: str) -> str:

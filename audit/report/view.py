@@ -11,6 +11,7 @@ from audit.findings.networks import judged_models
 from audit.findings.results import Results
 from audit.metrics import Metric, definition_of, of_record
 from audit.report.beside_dense import faithfulness_table, margin_table
+from audit.report.deciders import Decision, decision
 from audit.report.evidence import (
     attribution_table,
     cause_table,
@@ -62,6 +63,7 @@ class View:
     networks: Table
     settings: str
     judged: frozenset[str]
+    decision: Decision
 
 
 def make_view(results: Results) -> View:
@@ -83,6 +85,7 @@ def make_view(results: Results) -> View:
         networks=network_table(record["models"]),
         settings=json.dumps(record["settings"], indent=1, ensure_ascii=False, default=str),
         judged=frozenset(judged_models(record["models"])),
+        decision=decision(results),
     )
 
 

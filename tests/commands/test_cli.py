@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -181,6 +182,16 @@ def test_a_report_is_drawn_anew_without_the_model(models, monkeypatch, capsys, t
     page = (out / "report.html").read_text("utf-8")
     (out / "report.html").unlink()
     assert call(monkeypatch, "report", out) == 0
+    assert (out / "report.html").read_text("utf-8") == page
+    figures = tmp_path / "figures"
+    assert call(monkeypatch, "report", out, "--figures", figures) == 0
+    drawn = {path.stem: path for path in figures.glob("*.png")}
+    assert set(drawn) == {path.stem for path in figures.glob("*.svg")}
+    assert len(drawn) >= 3
+    for path in drawn.values():
+        with Image.open(path) as image:
+            assert image.width > 600
+        ElementTree.parse(path.with_suffix(".svg"))
     assert (out / "report.html").read_text("utf-8") == page
     capsys.readouterr()
     line = refused(monkeypatch, capsys, "report", tmp_path / "nowhere")

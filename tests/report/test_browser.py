@@ -1,10 +1,12 @@
 """The report as its readers meet it: opened from disk in a real browser."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -264,3 +266,47 @@ def test_hostile_names_are_shown_and_run_nothing(opened):
     assert HOSTILE[0][:17] in " ".join(names)
     assert "עברית" in names
     assert page.locator("script").count() == 1
+
+
+def test_a_table_is_saved_as_csv_without_network(opened, reports):
+    page = opened("study")
+    _unfold(page)
+    region = page.get_by_role("region", name="Models", exact=True)
+    save = page.locator("div.table:has(table) + p.save button").first
+    shown = region.locator("tbody th").all_inner_texts()
+    with page.expect_download() as started:
+        region.locator("xpath=following-sibling::p[1]/button").click()
+    assert save.is_visible()
+    assert started.value.suggested_filename == "models.csv"
+    table = pd.read_csv(started.value.path(), encoding="utf-8-sig")
+    assert list(table["model"]) == shown
+    (accuracy,) = table.filter(regex="^accuracy.*, beside it$")
+    assert table[accuracy].str.match(r"\[\d+\.\d, \d+\.\d\]").all()
+
+
+def test_names_are_no_formulas_in_the_csv(browser, fake, tmp_path):
+    groups = ("=1+1", "-x", "@x", 'a "b", c', "plain")
+    path = write_report(fake(groups=groups, harmed=groups[:1], rates=(0.98,)), tmp_path)
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    region = page.get_by_role("region", name=re.compile("^Samples per"))
+    with page.expect_download() as started:
+        region.locator("xpath=following-sibling::p[1]/button").click()
+    names = list(pd.read_csv(started.value.path(), encoding="utf-8-sig")["group"])
+    assert names == ["'=1+1", "'-x", "'@x", 'a "b", c', "plain"]
+    page.close()
+
+
+@pytest.mark.parametrize(("kind", "start"), [("SVG", b"<svg"), ("PNG", b"\x89PNG")])
+def test_a_figure_is_saved_without_network(opened, kind, start):
+    page = opened("study")
+    with page.expect_download() as started:
+        page.get_by_role("button", name=f"Save as {kind}").first.click()
+    content = Path(started.value.path()).read_bytes()
+    assert content.startswith(start)
+    assert len(content) > 10_000
+
+
+def test_nothing_is_offered_without_javascript(opened):
+    page = opened("study", java_script_enabled=False)
+    assert page.locator("p.save").count() == 0

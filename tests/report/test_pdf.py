@@ -13,7 +13,7 @@ from pypdf import PdfReader
 
 from audit.errors import AuditError
 from audit.findings.words import interval, number
-from audit.report import write_pdf, write_reports
+from audit.report import write_pdf, write_reports, write_summary
 from audit.report.html import check_pdf
 from tests.fakes import bounds
 
@@ -111,6 +111,19 @@ def test_comparison_numbers_are_those_of_the_record(fake, tmp_path):
             low, high = bounds(results, "changes", row["candidate_name"], row, "difference_")
             wanted = number(row["difference"], row["metric"], signed=True)
             assert _close(wanted, interval(low, high, row["metric"])) in text
+
+
+@pytest.mark.parametrize(
+    "groups", [("a", "b"), HOSTILE, tuple(f"group {n} of many" for n in range(60))]
+)
+def test_the_summary_is_one_page_with_the_verdict_and_lines_to_sign(fake, tmp_path, groups):
+    results = fake(groups=groups, harmed=groups[:1], rates=(0.98,), small=groups[2:])
+    (page,) = PdfReader(write_summary(results, tmp_path)).pages
+    text = _close(page.extract_text())
+    assert "Dateandsignature" in text
+    assert "Whatitcannotshow" in text
+    if groups == ("a", "b"):
+        assert _close(results.record["verdict"]["headline"]) in text
 
 
 def test_it_is_tagged_titled_and_in_a_language(study):

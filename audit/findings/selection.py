@@ -1,0 +1,81 @@
+"""Selection rates and impact ratios of two classes, as New York City's Local Law 144 defines them.
+
+6 RCNY § 5-300: the selection rate of a category is the share of its people who are given the
+outcome; its impact ratio is that rate divided by the rate of the most selected category.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from audit.measure.fairness import SELECTION
+
+LEVEL = 0.95
+
+
+def impact_ratios(rates: pd.DataFrame) -> pd.DataFrame:
+    """The selection rate and impact ratio of every group of one network.
+
+    rates   rows as `rates_table` has them, of one network: group, rate, part, n, flag
+
+    Columns: group, selected, n, rate, rate_low, rate_high, ratio, ratio_low, ratio_high, flag,
+    most.
+    `most` marks the most selected of the groups of at least minimum size, that all others are
+    divided by; groups that are smaller have no ratio. Intervals of ratios hold for all groups at
+    once (level 1 − 0.05/(G − 1)), by Wilson's intervals of both rates put together (Donner and Zou
+    2012); they do not know that the most selected was found among these very samples.
+    """
+    table = rates[rates["rate"] == SELECTION].reset_index(drop=True)
+    large = (table["flag"] == "") & (table["n"] > 0)
+    share = table["part"] / table["n"].where(table["n"] > 0)
+    most = share.where(large).idxmax() if large.any() else None
+    level = 1 - (1 - LEVEL) / max(1, int(large.sum()) - 1)
+    rows = []
+    for place, row in table.iterrows():
+        low, high = _wilson(int(row["part"]), int(row["n"]), LEVEL)
+        ratio = (math.nan, math.nan, math.nan)
+        if most is not None and large[place] and share[most] > 0:
+            pair = [(int(table.loc[at, "part"]), int(table.loc[at, "n"])) for at in (place, most)]
+            ratio = (1.0, math.nan, math.nan) if place == most else ratio_of_shares(*pair, level)
+        rows.append(
+            {"group": row["group"], "selected": int(row["part"]), "n": int(row["n"]),
+             "rate": share[place], "rate_low": low, "rate_high": high, "ratio": ratio[0],
+             "ratio_low": ratio[1], "ratio_high": ratio[2], "flag": row["flag"],
+             "most": place == most and share[most] > 0}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def ratio_of_shares(
+    one: tuple[int, int], other: tuple[int, int], level: float = LEVEL
+) -> tuple[float, float, float]:
+    """The ratio of two independent shares with its interval: Donner and Zou (2012), MOVER-R.
+
+    Each is (how many, of how many); the second share is above 0.
+
+    >>> ratio, low, high = ratio_of_shares((20, 100), (40, 100))
+    >>> round(ratio, 2), round(low, 2), round(high, 2)
+    (0.5, 0.32, 0.78)
+    """
+    p, q = one[0] / one[1], other[0] / other[1]
+    (low, high), (least, most) = (_wilson(*share, level) for share in (one, other))
+    return p / q, _bound(p, q, low, most, -1), _bound(p, q, high, least, +1)
+
+
+def _bound(p: float, q: float, own: float, other: float, sign: int) -> float:
+    inside, by = own * (2 * p - own), other * (2 * q - other)
+    if abs(by) < 1e-12:  # the limit, as the denominator goes to 0
+        return inside / (2 * p * q) if p else 0.0
+    root = math.sqrt(max(0.0, (p * q) ** 2 - inside * by))
+    return (p * q + sign * root) / by
+
+
+def _wilson(part: int, whole: int, level: float) -> tuple[float, float]:
+    if whole < 1:
+        return np.nan, np.nan
+    found = binomtest(part, whole).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
