@@ -146,7 +146,12 @@ def _is_tolerance(text: str) -> bool:
 
 def main() -> None:
     """Check the files of studies that are given as arguments: for a hook before commits."""
-    sys.exit(exit_code(lambda: [check_study(Path(name)) for name in sys.argv[1:]]))
+
+    def check() -> None:
+        for name in sys.argv[1:]:
+            check_study(Path(name))
+
+    sys.exit(exit_code(check))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ outcome; its impact ratio is that rate divided by the rate of the most selected 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
@@ -29,25 +30,36 @@ def impact_ratios(rates: pd.DataFrame) -> pd.DataFrame:
     once (level 1 − 0.05/(G − 1)), by Wilson's intervals of both rates put together (Donner and Zou
     2012); they do not know that the most selected was found among these very samples.
     """
-    table = rates[rates["rate"] == SELECTION].reset_index(drop=True)
-    large = (table["flag"] == "") & (table["n"] > 0)
-    share = table["part"] / table["n"].where(table["n"] > 0)
-    most = share.where(large).idxmax() if large.any() else None
-    level = 1 - (1 - LEVEL) / max(1, int(large.sum()) - 1)
-    rows = []
-    for place, row in table.iterrows():
-        low, high = _wilson(int(row["part"]), int(row["n"]), LEVEL)
-        ratio = (math.nan, math.nan, math.nan)
-        if most is not None and large[place] and share[most] > 0:
-            pair = [(int(table.loc[at, "part"]), int(table.loc[at, "n"])) for at in (place, most)]
-            ratio = (1.0, math.nan, math.nan) if place == most else ratio_of_shares(*pair, level)
-        rows.append(
-            {"group": row["group"], "selected": int(row["part"]), "n": int(row["n"]),
-             "rate": share[place], "rate_low": low, "rate_high": high, "ratio": ratio[0],
-             "ratio_low": ratio[1], "ratio_high": ratio[2], "flag": row["flag"],
-             "most": place == most and share[most] > 0}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+    rows = rates[rates["rate"] == SELECTION].to_dict("records")
+    large = [row for row in rows if row["flag"] == "" and row["n"] > 0]
+    most = max(large, key=lambda row: row["part"] / row["n"], default=None)
+    if most is not None and most["part"] == 0:
+        most = None  # nobody is selected: there is nothing to divide by
+    level = 1 - (1 - LEVEL) / max(1, len(large) - 1)
+    return pd.DataFrame([_impact(row, most, level) for row in rows])
+
+
+def _impact(row: Mapping[Any, Any], most: Mapping[Any, Any] | None, level: float) -> dict[str, Any]:
+    part, n, flag = int(row["part"]), int(row["n"]), str(row["flag"])
+    low, high = _wilson(part, n, LEVEL)
+    ratio = (math.nan, math.nan, math.nan)
+    if most is row:
+        ratio = (1.0, math.nan, math.nan)
+    elif most is not None and flag == "" and n > 0:
+        ratio = ratio_of_shares((part, n), (int(most["part"]), int(most["n"])), level)
+    return {
+        "group": row["group"],
+        "selected": part,
+        "n": n,
+        "rate": part / n if n else math.nan,
+        "rate_low": low,
+        "rate_high": high,
+        "ratio": ratio[0],
+        "ratio_low": ratio[1],
+        "ratio_high": ratio[2],
+        "flag": flag,
+        "most": most is row,
+    }
 
 
 def ratio_of_shares(
@@ -76,6 +88,6 @@ def _bound(p: float, q: float, own: float, other: float, sign: int) -> float:
 
 def _wilson(part: int, whole: int, level: float) -> tuple[float, float]:
     if whole < 1:
-        return np.nan, np.nan
+        return math.nan, math.nan
     found = binomtest(part, whole).proportion_ci(level, method="wilson")
     return float(found.low), float(found.high)

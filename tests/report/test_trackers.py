@@ -56,9 +56,12 @@ def test_no_sample_and_no_picture_leaves(results):
 
 def test_the_gallery_is_taken_out_first(results, monkeypatch):
     seen = []
-    monkeypatch.setitem(
-        TRACKERS, "mlflow", lambda found, name: seen.append((found.gallery, name)) or "x"
-    )
+
+    def log(found, name: str) -> str:
+        seen.append((found.gallery, name))
+        return "x"
+
+    monkeypatch.setitem(TRACKERS, "mlflow", log)
     monkeypatch.setattr(trackers, "check_extra", lambda *_: None)
     pictured = replace(results, gallery=pd.DataFrame({"image": [b"x"]}))
     assert pictured.log_to("MLflow") == "x"
