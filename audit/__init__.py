@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from audit.study.making import prune_model as prune_model
     from audit.study.making import train_model as train_model
     from audit.study.mending import mend as mend
+    from audit.study.predictions import compare_predictions as compare_predictions
     from audit.study.run import run_study as run_study
     from audit.study.settings import Method as Method
     from audit.study.settings import StudySettings as StudySettings
@@ -68,6 +69,7 @@ _HOMES = {
     "compare": "audit.study.live",
     "compare_files": "audit.study.checkpoints",
     "compare_models": "audit.study.checkpoints",
+    "compare_predictions": "audit.study.predictions",
     "compare_weights": "audit.study.live",
     "describe_data": "audit.data",
     "discover": "audit.findings.discovery",

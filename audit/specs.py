@@ -131,6 +131,35 @@ def parse_spec(text: str) -> dict[str, Any]:
     return settings | dict(pairs)
 
 
+def by_attribute(spec: str | None, group: str | None = None) -> dict[str, Any]:
+    """The same data by one attribute after another: specs by what their groups are of.
+
+    group  attributes separated by semicolons, crossed ones by commas, as in `sex;race;sex,race`; in
+           the place of the spec's own
+
+    One spec alone, as it was, under '' where it asks for one. Raises AuditError where attributes
+    are asked for of data that are not named.
+
+    >>> list(by_attribute("table:people.csv?target=income&group=sex;race"))
+    ['sex', 'race']
+    """
+    if spec is None and group is not None:
+        raise AuditError("found --group without data; expected --data SPEC or --predictions too")
+    settings = {} if spec is None else parse_spec(spec)
+    attributes = attributes_of(group if group is not None else str(settings.get("group", "")))
+    if group is None and len(attributes) < 2:
+        return {"": spec}
+    return {own: settings | {"group": own} for own in attributes}
+
+
+def attributes_of(text: str) -> list[str]:
+    """The attributes of a list with semicolons; AuditError where one stands twice."""
+    found = [part.strip() for part in re.split(f";{OUTSIDE_QUOTES}", text)]
+    if len(set(found)) != len(found):
+        raise AuditError(f"found group '{text}'; expected each attribute once")
+    return found
+
+
 def _halves(text: str) -> tuple[str, str]:
     place, _, query = text.partition("?")
     return place, query

@@ -69,7 +69,7 @@ def known_outputs(name: str | None) -> str | None:
     return None if name is None else known_name(name, OutputKind, "outputs")
 
 
-def check_data(spec: str | None) -> None:
+def check_data(spec: str | Mapping[str, Any] | None) -> None:
     """Raise AuditError where a spec names no dataset, or a file that is not there."""
     if spec is not None:
         check_spec(spec)

@@ -40,10 +40,13 @@ def _accuracy_violation(subject: Subject) -> Row:
 
 def _gaps_of_pruning(subject: Subject) -> list[Row]:
     means, counts = subject.means, subject.counts[subject.large].astype(float)
-    within = means.columns["excess_risk"] - means.values["excess_risk"][subject.codes]
-    drops = means.columns["accuracy_drop"]
+    drops, risk = means.columns["accuracy_drop"], means.columns.get("excess_risk")
+    rows = []
+    if risk is not None:
+        floor = mean_floor(risk - means.values["excess_risk"][subject.codes], counts)
+        rows.append(_range(subject, "fairness_violation", "excess_risk", floor))
     return [
-        _range(subject, "fairness_violation", "excess_risk", mean_floor(within, counts)),
+        *rows,
         _range(
             subject,
             "excess_accuracy_gap_range",

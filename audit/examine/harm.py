@@ -19,6 +19,7 @@ from audit.measure.uncertainty import (
 )
 
 TESTED = ("excess_risk", "accuracy_drop")
+PROBABLE = ("loss", "boundary_closeness", "boundary_margin", "uncertainty_share")
 OVERALL = ("accuracy", "loss", "excess_risk")
 
 
@@ -28,6 +29,7 @@ def harm(subject: Subject) -> Found:
     In place of the drop in accuracy stands the excess accuracy gap ψ, which is made from it.
     """
     rows = [row for metric in subject.means.columns for row in _metric_rows(subject, metric)]
+    rows += [row for metric in _unknown(subject) for row in _unknown_rows(subject, metric)]
     overall = [_overall(subject, metric) for metric in OVERALL if metric in subject.means.columns]
     return Found(rows=tuple(rows), overall=tuple(overall))
 
@@ -42,6 +44,21 @@ def _metric_rows(subject: Subject, metric: str) -> list[Row]:
         group_row(subject, group, shown, int(count), float(values[group]), intervals[group])
         | {"p_value": tested[group]}
         for group, count in enumerate(subject.counts)
+    ]
+
+
+def _unknown(subject: Subject) -> list[str]:
+    """What only probabilities tell, where none are known."""
+    metrics = PROBABLE if subject.parent is None else (*PROBABLE, "excess_risk")
+    return [metric for metric in metrics if metric not in subject.means.columns]
+
+
+def _unknown_rows(subject: Subject, metric: str) -> list[Row]:
+    whose = "its" if not subject.outputs.probable else "the dense network's"
+    note = f"{whose} probabilities are not known: predictions alone were given"
+    return [
+        group_row(subject, group, metric, 0, float("nan")) | {"note": note}
+        for group in range(len(subject.counts))
     ]
 
 
@@ -80,6 +97,8 @@ def _overall(subject: Subject, metric: str) -> Row:
 
 def calibration(subject: Subject) -> Found:
     """The expected calibration error of every group, beside what it would be by chance (M13)."""
+    if not subject.outputs.probable:
+        return Found(rows=tuple(_unknown_rows(subject, "expected_calibration_error")))
     return Found(rows=tuple(_calibration_row(subject, g) for g in range(len(subject.counts))))
 
 

@@ -15,7 +15,7 @@ from audit.data.grouped import GroupedData
 from audit.durations import timed
 from audit.examine.causes import causes
 from audit.examine.error_rates import bias_amplification, error_rates, fairness
-from audit.examine.found import Contribution, Found, Row, identity, together
+from audit.examine.found import Contribution, Found, Row, identity, number, together
 from audit.examine.gaps import gaps
 from audit.examine.harm import calibration, harm
 from audit.examine.measure import own_measures
@@ -174,16 +174,12 @@ def _record(subject: Subject, found: Found) -> dict[str, Any]:
     """The model's entry in results.json."""
     network, mask, architecture = subject.network, subject.mask, subject.checkpoint.architecture
     provenance = subject.checkpoint.provenance
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    sample = subject.data.batch(subject.rows[:1]).inputs
     return identity(subject) | {
+        "sparsity": number(mask.sparsity),
         "name": subject.name,
         "file": None,
         "sha256": None,
-        "parameters": parameters,
-        "surviving_parameters": parameters - mask.size + mask.survivors,
-        "multiply_adds": multiply_adds(network, sample),
-        "surviving_multiply_adds": surviving_multiply_adds(network, sample),
+        **_size(subject),
         "layer_sparsity": mask.layer_sparsity(),
         "architecture": architecture.name,
         "arguments": dict(architecture.arguments),
@@ -200,6 +196,21 @@ def _record(subject: Subject, found: Found) -> dict[str, Any]:
         ],
         "parent": None if provenance.parent is None else provenance.parent.sha256,
     }
+
+
+def _size(subject: Subject) -> dict[str, int | None]:
+    """Parameters and multiply-adds, and what is left of them; None where they cannot be counted."""
+    network, mask = subject.network, subject.mask
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    sample = subject.data.batch(subject.rows[:1]).inputs
+    found = {
+        "parameters": parameters,
+        "surviving_parameters": parameters - mask.size + mask.survivors,
+        "multiply_adds": multiply_adds(network, sample),
+        "surviving_multiply_adds": surviving_multiply_adds(network, sample),
+    }
+    # A network of integers, or one whose outputs alone are known, has none that torch tells.
+    return {name: value if parameters else None for name, value in found.items()}
 
 
 def _remarks(subject: Subject) -> list[str]:

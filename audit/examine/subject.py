@@ -20,6 +20,7 @@ from audit.metrics import metric
 from audit.models.abilities import Abilities, abilities
 from audit.models.admission import admitted
 from audit.models.checkpoint import Checkpoint, called_pruned, check_same_data
+from audit.models.outputs_only import StoredPredictions
 from audit.prune.mask import Mask, check_dense, is_pruned, measured_mask
 
 Array = NDArray[np.float64]
@@ -112,7 +113,7 @@ def make_subject(
     data = admitted(network, data, settings.split)
     rows = data.indices(settings.split)
     batches = SampleBatches(data, rows, settings.batch_size)
-    outputs = predict(network, batches)
+    outputs = outputs_of(network, batches)
     parent = None if pruned or called_pruned(checkpoint) else outputs
     if dense is checkpoint:
         check_dense(network, checkpoint.mask)
@@ -121,7 +122,7 @@ def make_subject(
         other = dense.model(factory)
         check_dense(other, dense.mask)
         taken = admitted(other, data, settings.split)
-        parent = predict(other, replace(batches, data=taken))
+        parent = outputs_of(other, replace(batches, data=taken))
     codes = data.groups[rows].numpy()
     counts = np.bincount(codes, minlength=len(data.group_names))
     return Subject(
@@ -143,18 +144,32 @@ def make_subject(
     )
 
 
+def outputs_of(network: nn.Module, batches: SampleBatches) -> Outputs:
+    """What the network says of the samples, or what was stored of that."""
+    found = predict(network, batches)
+    if isinstance(network, StoredPredictions):
+        return network.told(found, batches.data.batch(batches.rows).inputs)
+    return found
+
+
 def sample_columns(outputs: Outputs, parent: Outputs | None) -> dict[str, Array]:
-    """What is a mean over samples, by metric: float64 [n]; some need the dense parent's outputs."""
-    columns = {
-        "loss": outputs.loss,
-        "accuracy": outputs.correct,
-        "boundary_closeness": outputs.closeness,
-        "boundary_margin": outputs.margin,
-        "uncertainty_share": torch.from_numpy(uncertain(outputs.confidence.numpy())),
-    }
+    """What is a mean over samples, by metric: float64 [n]; some need the dense parent's outputs.
+
+    What needs probabilities is left out where only decisions are known.
+    """
+    columns = {"accuracy": outputs.correct}
+    if outputs.probable:
+        columns = {
+            "loss": outputs.loss,
+            "accuracy": outputs.correct,
+            "boundary_closeness": outputs.closeness,
+            "boundary_margin": outputs.margin,
+            "uncertainty_share": torch.from_numpy(uncertain(outputs.confidence.numpy())),
+        }
     if parent is not None:
-        risk = excess_risk(parent.loss.numpy(), outputs.loss.numpy())
-        columns["excess_risk"] = torch.from_numpy(risk)
+        if outputs.probable and parent.probable:
+            risk = excess_risk(parent.loss.numpy(), outputs.loss.numpy())
+            columns["excess_risk"] = torch.from_numpy(risk)
         columns["accuracy_drop"] = parent.correct - outputs.correct
         columns["broken"] = parent.correct * (1 - outputs.correct)
         columns["mended"] = (1 - parent.correct) * outputs.correct
@@ -172,13 +187,9 @@ def group_means(
     # Shares are means of columns of zeros and ones.
     shares = [name for name in columns if metric(name).unit == "share"]
     continuous = [name for name in columns if name not in (*shares, "accuracy_drop")]
-    drawn = group_intervals(
-        np.stack([columns[name] for name in continuous], 1),
-        codes,
-        groups,
-        settings.resamples,
-        settings.seed,
-    )
+    # None at all where only decisions are known.
+    matrix = np.array([columns[name] for name in continuous]).reshape(len(continuous), len(codes)).T
+    drawn = group_intervals(matrix, codes, groups, settings.resamples, settings.seed)
     for position, name in enumerate(continuous):
         intervals[name] = [own[position] for own in drawn]
     for name, column in columns.items():

@@ -40,11 +40,13 @@ def boundary_table(
     bins         of the dense network's margin in which it is compared; below 2 intervals are NaN
 
     A column `unit` of the samples says which belong to one unit and are resampled together. Empty
-    where the samples do not hold what a dense network said.
+    where the samples do not hold what a dense network said, and how sure it was.
     """
     names = group_names(groups)
     rows: list[dict[str, Any]] = []
     for model, own in beside_dense(samples, groups):
+        if own["dense_margin"].isna().any():
+            continue
         unit = own["unit"] if "unit" in own and own["unit"].notna().all() else None
         found = decompose(
             own["dense_margin"].to_numpy(dtype=float),
@@ -68,10 +70,12 @@ def boundary_table(
 
 def _harms(own: pd.DataFrame) -> dict[str, np.ndarray]:
     before, after = (own[column] == own["label"] for column in ("dense_prediction", "prediction"))
-    return {
-        "accuracy": before.to_numpy(dtype=float) - after.to_numpy(dtype=float),
-        "loss": (own["loss"] - own["dense_loss"]).to_numpy(dtype=float),
+    found: dict[str, np.ndarray] = {
+        "accuracy": before.to_numpy(dtype=float) - after.to_numpy(dtype=float)
     }
+    risk = (own["loss"] - own["dense_loss"]).to_numpy(dtype=float)
+    # Of stored predictions without probabilities there is none.
+    return found if np.isnan(risk).any() else found | {"loss": risk}
 
 
 def _row(parts: Decomposition, code: int) -> dict[str, Any]:

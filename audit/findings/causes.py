@@ -33,7 +33,7 @@ def causes_table(
         if is_dense(model):
             continue
         own = _wide(groups, str(model["name"]))
-        if "excess_risk" not in own or len(own) < 2:
+        if "excess_risk" not in own or own["excess_risk"].isna().all() or len(own) < 2:
             continue
         dense = dense_of(model, models)
         before = own.iloc[:, :0] if dense is None else _wide(groups, dense)

@@ -20,7 +20,7 @@ def beside_dense(samples: pd.DataFrame, groups: pd.DataFrame) -> Iterator[tuple[
         return
     dense = set(groups.loc[groups["method"] == "dense", "model"])
     for name, own in samples.groupby("model", sort=False, observed=True):
-        if name not in dense and own["dense_margin"].notna().all():
+        if name not in dense and own["dense_prediction"].notna().all():
             yield str(name), own
 
 

@@ -33,8 +33,9 @@ def _method(overall: Sequence[Row], models: Sequence[Row]) -> dict[str, str]:
     split = "test" if any(row["split"] == "test" for row in overall) else overall[0]["split"]
     own = [row for row in overall if row["model"] in names and row["split"] == split]
     accuracy, gap = ([r for r in own if r["metric"] == m] for m in ("accuracy", GAP))
+    sparsity = [model["sparsity"] for model in models if model["sparsity"] is not None]
     return {
-        "sparsity": number(mean(model["sparsity"] for model in models), "share"),
+        "sparsity": number(mean(sparsity), "share") if sparsity else DASH,
         "accuracy": _spread(accuracy, "%"),
         "largest excess accuracy gap": _gap(gap),
         "group": mode([str(row["group"]) for row in gap]) if gap else "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,21 @@ class Outputs:
     margin: Tensor
     logit_margin: Tensor
     log_probabilities: Tensor
+
+    @property
+    def probable(self) -> bool:
+        """Whether probabilities are known, and not only what was decided."""
+        return not bool(self.loss.isnan().any())
+
+    def deciding(self, prediction: Tensor) -> Outputs:
+        """The same, with other decisions than the classes of the largest logits."""
+        return replace(self, prediction=prediction, correct=(prediction == self.label).double())
+
+    def without_probabilities(self) -> Outputs:
+        """What is known where only the decisions are: NaN in place of all else."""
+        decided = ("label", "prediction", "correct")
+        rest = [column.name for column in fields(self) if column.name not in decided]
+        return replace(self, **{name: getattr(self, name) * torch.nan for name in rest})
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from audit.models.outputs_only import OutputsOnly
+
 
 @dataclass(frozen=True)
 class Abilities:
@@ -33,6 +35,8 @@ def abilities(model: nn.Module, dense: nn.Module | None = None) -> Abilities:
 
 
 def _without_gradients(model: nn.Module) -> str | None:
+    if isinstance(model, OutputsOnly):
+        return model.reason
     if any("quantized" in type(module).__module__.split(".") for module in model.modules()):
         return "its layers compute with integers, which have no derivative"
     kinds = {parameter.dtype for parameter in model.parameters()}

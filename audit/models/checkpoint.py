@@ -261,10 +261,17 @@ def read_file(path: Path) -> Any:
             f"'{path}' holds pickled Python objects, which could run code when loaded; expected "
             "a checkpoint of tensors and plain values: save the state dict with save_checkpoint"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # of bytes that are no file of torch it raises whatever comes
         if "TorchScript" in str(error):
             raise program from error
-        raise AuditError(f"'{path}' cannot be read: it is truncated or not a checkpoint") from error
+        hint = "; tables of predictions are compared with --predictions" * _is_table(path)
+        raise AuditError(
+            f"'{path}' cannot be read: it is truncated or not a checkpoint{hint}"
+        ) from error
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in (".csv", ".tsv", ".parquet", ".pq", ".feather", ".arrow")
 
 
 def _describe(content: Any) -> str:

@@ -15,6 +15,7 @@ from audit.errors import AuditError
 from audit.measure.layout import in_layout
 from audit.models.checkpoint import Checkpoint, Provenance
 from audit.models.outputs import read_outputs
+from audit.models.outputs_only import OutputsOnly
 from audit.models.permanent import permanence_note, permanent_copy
 from audit.models.zoo import Architecture
 
@@ -67,7 +68,10 @@ def live(
     plain.register_forward_pre_hook(_cast)
     read_outputs(plain, len(data.classes), outputs)
     architecture = Architecture(
-        type(model).__name__, data.input_shape, len(data.classes), outputs=outputs
+        model.kind if isinstance(model, OutputsOnly) else type(model).__name__,
+        data.input_shape,
+        len(data.classes),
+        outputs=outputs,
     )
     return LiveNetwork(
         architecture,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from audit import display
 from audit.errors import AuditError
+from audit.models.outputs_only import OutputsOnly
 from audit.rates import check_rate as check_rate
 
 
@@ -21,8 +22,7 @@ def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     parameters gives it. Raises AuditError where there is none, or a layer computes its weight anew
     in every pass.
     """
-    layers = prunable_layers(model)
-    weights = {id(module.weight) for module in layers.values()}
+    weights = {id(module.weight) for module in prunable_layers(model).values()}
     found = {name: p for name, p in model.named_parameters() if id(p) in weights}
     if not found:
         raise AuditError("found no convolution or linear layer; there is nothing to prune")
@@ -75,8 +75,8 @@ class Mask:
 
     @property
     def sparsity(self) -> float:
-        """Share of the prunable weights that the mask removes."""
-        return 1.0 - self.survivors / self.size if self.size else 0.0
+        """Share of the prunable weights that the mask removes; NaN where it covers none."""
+        return 1.0 - self.survivors / self.size if self.size else float("nan")
 
     def layer_sparsity(self) -> dict[str, float]:
         """Share removed, layer by layer."""
@@ -173,8 +173,7 @@ def measured_mask(model: nn.Module) -> Mask:
 
     Raises AuditError where every weight is zero.
     """
-    weights = prunable_weights(model) if prunable_layers(model) else {}
-    parts = {name: weight.detach().cpu() != 0 for name, weight in weights.items()}
+    parts = {name: weight.detach().cpu() != 0 for name, weight in _known_weights(model).items()}
     if parts and not any(part.any() for part in parts.values()):
         raise AuditError(
             "every convolution and linear weight of the network is zero: it tells no sample from "
@@ -184,10 +183,18 @@ def measured_mask(model: nn.Module) -> Mask:
 
 
 def measured_sparsity(model: nn.Module) -> float:
-    """Share of exact zeros among the prunable weights; 0 where the network has none."""
-    weights = prunable_weights(model).values() if prunable_layers(model) else ()
+    """Share of exact zeros among the prunable weights; NaN where none are known."""
+    weights = _known_weights(model).values()
     size = sum(weight.numel() for weight in weights)
-    return 1.0 - sum(int(weight.count_nonzero()) for weight in weights) / size if size else 0.0
+    survivors = sum(int(weight.count_nonzero()) for weight in weights)
+    return 1.0 - survivors / size if size else float("nan")
+
+
+def _known_weights(model: nn.Module) -> Mapping[str, Tensor]:
+    """The prunable weights, of whatever network: none where there are none, or none are told."""
+    if isinstance(model, OutputsOnly):
+        return model.weights
+    return prunable_weights(model) if prunable_layers(model) else {}
 
 
 def is_pruned(model: nn.Module, mask: Mapping[str, Tensor] | None = None) -> bool:

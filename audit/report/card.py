@@ -154,7 +154,8 @@ def _metadata(
         "dataset": {"type": dataset, "name": data["name"], "split": overall[0]["split"]},
         "metrics": [metric for metric in metrics if metric["value"] is not None],
     }
-    tags = ["pruning", "fairness", model["method"], f"sparsity-{model['sparsity']:.2f}"]
+    tags = ["pruning", "fairness", model["method"]]
+    tags += [] if model["sparsity"] is None else [f"sparsity-{model['sparsity']:.2f}"]
     return {
         "library_name": "pytorch",
         **({"pipeline_tag": task} if task else {}),

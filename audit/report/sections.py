@@ -393,7 +393,7 @@ def _attribution(
 
 def _layer_sparsity(models: Sequence[dict[str, Any]]) -> list[Drawing]:
     """The measured sparsity of every layer, a row a network."""
-    pruned = {m["name"]: m["layer_sparsity"] for m in models if m["sparsity"] > 0}
+    pruned = {m["name"]: m["layer_sparsity"] for m in models if m["sparsity"]}
     if not pruned:
         return []
     table = pd.DataFrame(pruned).T.astype(float)
@@ -410,7 +410,7 @@ def _margins(samples: pd.DataFrame, models: tuple[str, str], order: Sequence[str
     """The margins of every group under two networks."""
     rows = []
     for side, name in enumerate(models):
-        own = samples[samples["model"] == name]
+        own = samples[(samples["model"] == name) & samples["margin"].notna()]
         signed = own["margin"].where(own["label"] == own["prediction"], -own["margin"])
         found = signed.groupby(own["group"].astype(str)).quantile(np.array(QUANTILES)).unstack()
         rows += [

@@ -28,8 +28,11 @@ def wide(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def bins(samples: pd.DataFrame, side: int, group: str | None) -> list[dict[str, Any]]:
-    """Confidence and accuracy of bins of equal numbers of samples, the least sure first."""
-    if len(samples) < BINS:
+    """Confidence and accuracy of bins of equal numbers of samples, the least sure first.
+
+    None where there are too few, or how sure the network was is not known.
+    """
+    if len(samples) < BINS or samples["confidence"].isna().any():
         return []
     ordered = samples.sort_values("confidence", kind="stable")
     right = (ordered["label"] == ordered["prediction"]).to_numpy()

@@ -108,8 +108,8 @@ def model_table(models: Sequence[dict[str, Any]], overall: Sequence[dict[str, An
     rows = []
     for model in models:
         cells = [
-            Cell(f"{model['sparsity']:.2%}"),
-            Cell(f"{model['surviving_parameters']:,}"),
+            Cell(_sparsity(model)),
+            Cell(_counted(model["surviving_parameters"])),
             Cell(f"{model['steps']:,}"),
         ]
         cells += [_overall_cell(known.get((model["name"], name)), name) for name in columns]
@@ -126,7 +126,7 @@ def network_table(models: Sequence[dict[str, Any]]) -> Table:
         asked = f"asked for: {percent(model['rate'])}" if model["rate"] else ""
         cells = [
             Cell(str(model["architecture"]), arguments, "text"),
-            Cell(f"{model['sparsity']:.2%}", asked),
+            Cell(_sparsity(model), asked),
             _left(model, "parameters"),
             _left(model, "multiply_adds"),
             Cell(model["file"] or "in memory", model["sha256"] or "", "text file"),
@@ -140,6 +140,15 @@ def network_table(models: Sequence[dict[str, Any]]) -> Table:
         "runtime made for sparse weights, does less than the whole."
     )
     return Table("Every network", columns, rows, note)
+
+
+def _sparsity(model: Mapping[str, Any]) -> str:
+    """Two decimals, as it is measured; some networks do not tell their weights."""
+    return DASH if model["sparsity"] is None else f"{model['sparsity']:.2%}"
+
+
+def _counted(number: int | None) -> str:
+    return DASH if number is None else f"{number:,}"
 
 
 def _left(model: dict[str, Any], what: str) -> Cell:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from audit.data import load_data
 from audit.data.grouped import GroupedData
@@ -79,7 +80,7 @@ def compare_files(
     baseline: Path,
     candidates: Path | Sequence[Path],
     dense: Path | None = None,
-    data: str | None = None,
+    data: str | Mapping[str, Any] | None = None,
     factory: str | None = None,
     settings: MeasureSettings | None = None,
     command: str = "",
@@ -101,7 +102,7 @@ def compare_files(
             raise AuditError(
                 "weights of other tools do not say what data to audit them on; give it by --data"
             )
-        files = dict(zip(_names(paths[0], paths[1:]), paths, strict=True))
+        files = dict(zip(file_names(paths[0], paths[1:]), paths, strict=True))
         first = next(iter(files))
         samples = load_data(data)
         if gallery:
@@ -116,14 +117,16 @@ def compare_files(
     samples = data_of(one, baseline, data)
     if gallery:
         check_images(samples)
-    compared = dict(zip(_names(baseline, others), (baseline, *others), strict=True))
+    compared = dict(zip(file_names(baseline, others), (baseline, *others), strict=True))
     files = _beside_parent(compared, parent)
     measures = _measure_all(files, parent, samples, settings, factory)
     record = {"measure": asdict(settings)}
     return gather(measures, samples, record, command, tuple(compared), gallery)
 
 
-def data_of(checkpoint: Checkpoint, path: Path, spec: str | None = None) -> GroupedData:
+def data_of(
+    checkpoint: Checkpoint, path: Path, spec: str | Mapping[str, Any] | None = None
+) -> GroupedData:
     """The data that a checkpoint was made with, on the very same splits.
 
     `spec` says where the data lies now. Raises AuditError where the checkpoint names no data, or
@@ -238,7 +241,7 @@ def _needs_parent(checkpoint: Checkpoint, factory: str | None) -> bool:
     return called_pruned(checkpoint) or is_pruned(checkpoint.model(factory))
 
 
-def _names(baseline: Path, candidates: Sequence[Path]) -> tuple[str, ...]:
+def file_names(baseline: Path, candidates: Sequence[Path]) -> tuple[str, ...]:
     """The files' names without their ending, numbered where two are alike."""
     stems = [path.stem for path in (baseline, *candidates)]
     if len(set(stems)) == len(stems):

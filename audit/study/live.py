@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,11 +20,12 @@ from audit.findings.results import Results
 from audit.models.checkpoint import Checkpoint, Provenance, load_checkpoint
 from audit.models.live import live
 from audit.models.outputs import unread_outputs
+from audit.models.outputs_only import OutputsOnly
 from audit.models.permanent import make_permanent, permanent_copy
 from audit.models.training import TrainingSettings
 from audit.models.weights import is_checkpoint, load_weights, read_weights
 from audit.models.zoo import Architecture, build_model
-from audit.prune.mask import Mask, is_pruned, measured_sparsity, prunable_layers
+from audit.prune.mask import Mask, is_pruned, measured_sparsity
 from audit.study.gather import gather
 from audit.study.making import mitigate_model, prune_model
 from audit.study.settings import Method
@@ -48,12 +50,11 @@ def compare(
     one is pruned, or a network cannot be measured at all.
     """
     settings = settings or MeasureSettings()
-    name = _dense_name(models, dense)
+    name, *others = dense_first(models, dense)
     parent = live(models[name], data, outputs=outputs)
     subjects: dict[str, Checkpoint] = {name: parent}
-    for other, model in models.items():
-        if other != name:
-            subjects[other] = _candidate(other, model, data, outputs)
+    for other in others:
+        subjects[other] = _candidate(other, models[other], data, outputs)
     measures = [
         measure_model(subject, parent, data, settings, key) for key, subject in subjects.items()
     ]
@@ -79,10 +80,10 @@ def compare_weights(
     network.
     """
     settings = settings or MeasureSettings()
-    name = _dense_name(files, dense)
+    names = dense_first(files, dense)
+    name = names[0]
     subjects = {
-        own: _from_file(own, files[own], factory, data, outputs, own == name)
-        for own in sorted(files, key=lambda own: own != name)
+        own: _from_file(own, files[own], factory, data, outputs, own == name) for own in names
     }
     measures = [
         measure_model(subject, subjects[name], data, settings, own).with_file(
@@ -124,14 +125,18 @@ def _from_file(
     return _candidate(name, model, data, outputs, notes)
 
 
-def _dense_name(models: Mapping[str, Any], dense: str | None) -> str:
-    """The name of the network that the others came from."""
+def dense_first(models: Mapping[str, Any], dense: str | None) -> list[str]:
+    """The names of the networks, that which the others came from first.
+
+    It is the one that `dense` names, or the one called so, or the first. Raises AuditError where
+    there are fewer than two networks, or none of that name.
+    """
     if len(models) < 2:
         raise AuditError(f"found {len(models)} network to compare; expected two or more")
     name = dense or ("dense" if "dense" in models else next(iter(models)))
     if name not in models:
         raise AuditError(f"found no network '{name}'; expected one of {', '.join(models)}")
-    return name
+    return sorted(models, key=lambda own: own != name)
 
 
 def prune_network(
@@ -182,13 +187,23 @@ def _candidate(
     if is_pruned(network):
         return replace(found, provenance=replace(found.provenance, rate=round(sparsity, 4)))
     note = (
-        f"not pruned: {sparsity:.2%} of its convolution and linear weights are zeros"
-        if prunable_layers(network)
-        else "its sparsity is not known: it has no convolution or linear layer of real numbers"
+        of_unknown_weights(network)
+        if math.isnan(sparsity)
+        else f"not pruned: {sparsity:.2%} of its convolution and linear weights are zeros"
     )
     return replace(
         found, provenance=replace(found.provenance, notes=(note, *found.provenance.notes))
     )
+
+
+def of_unknown_weights(network: nn.Module) -> str:
+    """What must be said of a network whose weights cannot be counted."""
+    reason = (
+        network.reason
+        if isinstance(network, OutputsOnly)
+        else "it has no convolution or linear layer of real numbers"
+    )
+    return f"its sparsity is not known: {reason}"
 
 
 def _network(model: nn.Module, made: Checkpoint) -> nn.Module:

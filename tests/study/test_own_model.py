@@ -17,6 +17,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from audit.cli import app
+from audit.errors import AuditError
 from audit.models import TrainingSettings
 from audit.prune.magnitude import magnitude_mask
 
@@ -38,6 +39,19 @@ def removed(model: nn.Module) -> nn.Module:
     return pruned
 
 
+def predictions() -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "sample": np.arange(300),
+            "label": generator.choice(["no", "yes"], 300),
+            "sex": generator.choice(["f", "m"], 300),
+            "race": generator.choice(["x", "y"], 300),
+            "score": generator.random(300),
+        }
+    )
+
+
 def test_the_examples_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
@@ -54,6 +68,8 @@ def test_the_examples_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "probable": nn.Sequential(model, nn.Softmax(1)),
         "probable_pruned": nn.Sequential(removed(model), nn.Softmax(1)),
         "settings": TrainingSettings(epochs=1),
+        "dense_table": predictions(),
+        "int8_table": predictions().assign(score=0.6),
     }
     for block in blocks("python"):
         exec(block, known)
@@ -73,7 +89,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "def build(input_shape, classes):\n"
         "    return nn.Sequential(nn.Linear(*input_shape, 8), nn.ReLU(), nn.Linear(8, classes))\n"
     )
-    (command,) = blocks("sh")
+    command = blocks("sh")[0]
     arguments = [*shlex.split(command)[1:], "--curvature", "none", "--out", "found"]
     # The table's own columns, and what is made of them, decide how wide its inputs are.
     from audit.data import load_data
@@ -84,3 +100,36 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert Path("found/report.html").is_file()
+
+
+def test_the_command_for_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    predictions().to_parquet("dense.parquet")
+    predictions().iloc[::-1].to_csv("pruned.csv", index=False)
+    predictions().drop(columns="score").assign(prediction="yes").to_csv("int8.csv", index=False)
+    arguments = [*shlex.split(blocks("sh")[1])[1:], "--out", "found"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    found = {path.parent.name for path in Path("found").glob("*/report.html")}
+    assert found == {"sex", "race", "sex,race"}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--predictions"], "--predictions without --group"),
+        (["--predictions", "--group", "sex", "--data", "digits"], "expected them with networks"),
+        (["--predictions", "--group", "sex;sex"], "expected each attribute once"),
+        (["--group", "sex"], "--group without data"),
+        (["--classes", "no,yes"], "--classes without --predictions"),
+        ([], "tables of predictions are compared with --predictions"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    more: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one.csv", "other.csv"):
+        predictions().to_csv(name, index=False)
+    with pytest.raises(AuditError, match=said):
+        CliRunner().invoke(app, ["compare", "one.csv", "other.csv", *more], catch_exceptions=False)

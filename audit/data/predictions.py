@@ -1,0 +1,256 @@
+"""Predictions that were stored: of several networks, on the same samples, matched by their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from audit.data.arrays import from_arrays
+from audit.data.attributes import from_column, in_order, make_groups
+from audit.data.columns import numbers_of, typed
+from audit.data.grouped import GroupedData
+from audit.data.reading import read_table
+from audit.errors import AuditError
+
+SAMPLE, LABEL, PREDICTION, SCORE = "sample", "label", "prediction", "score"
+PROBABILITY = "probability:"
+"""Before the name of a class."""
+
+SUM_TOLERANCE = 1e-2
+"""How far from 1 the probabilities of a sample may sum: they may have been rounded."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What one network said of every sample, in the order of the data.
+
+    decisions      int64 [n], positions among the classes
+    probabilities  float64 [n, classes]; None where decisions alone were given
+    notes          what must be said of them, in sentences
+    """
+
+    decisions: NDArray[np.int64]
+    probabilities: NDArray[np.float64] | None
+    notes: tuple[str, ...] = ()
+
+
+def from_predictions(
+    tables: Mapping[str, pd.DataFrame | Path],
+    group: str | Sequence[str],
+    *,
+    classes: Sequence[str] | None = None,
+    missing: Sequence[str] = (),
+    name: str = "stored predictions",
+) -> tuple[GroupedData, dict[str, Predicted]]:
+    """The samples that the tables have in common, all of them test samples, and who said what.
+
+    tables   by the network's name, frames or files: columns `sample`, `label`, those of the groups,
+             and `prediction`, or one `probability:CLASS` a class, or `score`, the probability of
+             the second of two classes
+    group    the columns of the groups; several, or a text with commas, are crossed
+    classes  their order, or more of them than occur; else those of the probabilities or labels
+    missing  words that stand for no value
+
+    The rows are matched by `sample`, whatever their order; where a prediction is given beside
+    probabilities it is the decision. The inputs of the data are the samples' positions. Raises
+    AuditError where a column is missing, an id stands twice, samples, labels or groups differ
+    between the tables, a class is unknown, or probabilities are none.
+
+    >>> table = pd.DataFrame({"sample": list("abcd"), "label": [0, 1, 0, 1], "sex": list("fmfm")})
+    >>> data, said = from_predictions({"dense": table.assign(score=[0.1, 0.9, 0.2, 0.4])}, "sex")
+    >>> data.group_names, said["dense"].decisions.tolist()
+    (('f', 'm'), [0, 1, 0, 0])
+    """
+    columns = [part.strip() for part in group.split(",")] if isinstance(group, str) else list(group)
+    frames = {own: _frame(own, table, columns, missing) for own, table in tables.items()}
+    first, *others = frames
+    for other in others:
+        frames[other] = _matched(other, frames[other], first, frames[first], columns)
+    known = _classes(frames, classes)
+    common = frames[first]
+    made = make_groups({name: from_column(common[name]) for name in columns}, columns)
+    data = from_arrays(
+        torch.arange(len(common)),
+        common[LABEL].tolist(),
+        [made.names[code] for code in made.codes.tolist()],
+        name=name,
+        attribute=made.attribute,
+        classes=known,
+        group_names=made.names,
+        samples=common[SAMPLE].tolist(),
+        splits={"test": np.arange(len(common))},
+        notes=made.notes,
+    )
+    return data, {own: _predicted(own, frame, known) for own, frame in frames.items()}
+
+
+def _frame(
+    name: str, table: pd.DataFrame | Path, groups: Sequence[str], missing: Sequence[str]
+) -> pd.DataFrame:
+    """The table's own columns of every role, ids, labels and groups as text."""
+    rows = table if isinstance(table, pd.DataFrame) else read_table(table).rows
+    repeated = rows.columns[rows.columns.duplicated()]
+    if len(repeated):
+        raise AuditError(f"'{name}' has two columns named '{repeated[0]}'; rename one of them")
+    wanted = (SAMPLE, LABEL, *groups)
+    absent = [column for column in wanted if column not in rows]
+    if absent:
+        raise AuditError(
+            f"'{name}' has no column '{absent[0]}'; expected {', '.join(wanted)}, and "
+            f"{PREDICTION}, {SCORE} or one {PROBABILITY}CLASS a class; it has "
+            f"{', '.join(map(str, rows.columns))}"
+        )
+    if rows.empty:
+        raise AuditError(f"'{name}' has no rows; expected one a sample")
+    rows = typed(rows.reset_index(drop=True), missing)
+    texts = [column for column in (*wanted, PREDICTION) if column in rows]
+    for column in texts:
+        found = from_column(rows[column], missing)
+        if found.missing and column not in groups:
+            raise AuditError(
+                f"'{name}' has no {column} in {found.missing:,} rows; expected one in each"
+            )
+        rows[column] = np.array(found.names, dtype=object)[found.codes]
+    twice = rows[SAMPLE][rows[SAMPLE].duplicated()]
+    if len(twice):
+        raise AuditError(
+            f"'{name}' has the sample '{twice.iloc[0]}' in more than one row; expected one a sample"
+        )
+    return rows
+
+
+def _matched(
+    name: str, frame: pd.DataFrame, first: str, common: pd.DataFrame, groups: Sequence[str]
+) -> pd.DataFrame:
+    """The rows in the order of the first table's; AuditError where they are of other samples."""
+    places = pd.Index(frame[SAMPLE]).get_indexer(pd.Index(common[SAMPLE]))
+    gone = common[SAMPLE][places < 0]
+    more = frame[SAMPLE][~frame[SAMPLE].isin(common[SAMPLE])]
+    parts = [
+        f"{what} {len(samples):,} samples (for instance '{samples.iloc[0]}')"
+        for what, samples in (("lacks", gone), (f"has, and '{first}' has not,", more))
+        if len(samples)
+    ]
+    if parts:
+        raise AuditError(
+            f"'{name}' is not of the samples of '{first}': it {' and '.join(parts)}; expected the "
+            "same samples in every file"
+        )
+    frame = frame.iloc[places].reset_index(drop=True)
+    for column in (LABEL, *groups):
+        other = (frame[column] != common[column]).to_numpy()
+        if other.any():
+            place = int(np.flatnonzero(other)[0])
+            raise AuditError(
+                f"'{name}' and '{first}' disagree about the {column} of {int(other.sum()):,} "
+                f"samples: of '{common[SAMPLE][place]}' it is '{frame[column][place]}' in one and "
+                f"'{common[column][place]}' in the other; expected one {column} for each sample"
+            )
+    return frame
+
+
+def _probability_columns(frame: pd.DataFrame) -> dict[str, str]:
+    """The columns of probabilities, by their class."""
+    found = [str(name) for name in frame if str(name).startswith(PROBABILITY)]
+    return {name.removeprefix(PROBABILITY): name for name in found}
+
+
+def _classes(frames: Mapping[str, pd.DataFrame], declared: Sequence[str] | None) -> tuple[str, ...]:
+    """All classes in order: those declared, else those of the probabilities, else of the labels."""
+    probable = {own: set(_probability_columns(frame)) for own, frame in frames.items()}
+    probable = {own: found for own, found in probable.items() if found}
+    labels = next(iter(frames.values()))[LABEL]
+    known = tuple(declared or in_order(next(iter(probable.values()), set(labels))))
+    for own, found in probable.items():
+        if found != set(known):
+            raise AuditError(
+                f"'{own}' has probabilities of {', '.join(in_order(found))}; expected one column "
+                f"for each of {', '.join(known)}"
+            )
+    for own, frame in frames.items():
+        for column in (LABEL, PREDICTION):
+            strange = set(frame[column]) - set(known) if column in frame else ()
+            if strange:
+                raise AuditError(
+                    f"'{own}' has the {column} '{min(strange)}', which is none of the classes "
+                    f"{', '.join(known)}; if it is one, declare all of them (classes=, --classes)"
+                )
+    return known
+
+
+def _predicted(name: str, frame: pd.DataFrame, classes: Sequence[str]) -> Predicted:
+    probabilities = _probabilities(name, frame, classes)
+    if PREDICTION in frame:
+        decisions = pd.Index(classes).get_indexer(pd.Index(frame[PREDICTION])).astype(np.int64)
+    elif probabilities is None:
+        raise AuditError(
+            f"'{name}' says nothing of what was predicted; expected a column {PREDICTION}, {SCORE} "
+            f"or one {PROBABILITY}CLASS a class"
+        )
+    else:
+        return Predicted(probabilities.argmax(1), probabilities)
+    if probabilities is None:
+        return Predicted(decisions, None)
+    other = int((probabilities.argmax(1) != decisions).sum())
+    note = (
+        f"for {other:,} of {len(decisions):,} samples its prediction is not the class of the "
+        "largest probability: what was predicted counts as its decision"
+    )
+    return Predicted(decisions, probabilities, (note,) if other else ())
+
+
+def _probabilities(
+    name: str, frame: pd.DataFrame, classes: Sequence[str]
+) -> NDArray[np.float64] | None:
+    columns = _probability_columns(frame)
+    if columns and SCORE in frame:
+        raise AuditError(f"'{name}' has a {SCORE} and probabilities too; expected one of them")
+    if columns:
+        found = np.stack([_numbers(name, frame, columns[one]) for one in classes], 1)
+        far = np.abs(found.sum(1) - 1.0)
+        if far.max() > SUM_TOLERANCE:
+            raise AuditError(
+                f"'{name}' has probabilities that sum to {found[far.argmax()].sum():.4g} for the "
+                f"sample '{frame[SAMPLE][int(far.argmax())]}'; expected 1 (if they are logits, "
+                "store their softmax)"
+            )
+        return found
+    if SCORE not in frame:
+        return None
+    if len(classes) != 2:
+        raise AuditError(
+            f"'{name}' has a {SCORE}, which speaks of two classes, and there are {len(classes)}; "
+            f"expected one {PROBABILITY}CLASS a class"
+        )
+    second = _numbers(name, frame, SCORE)
+    return np.stack([1.0 - second, second], 1)
+
+
+def _numbers(name: str, frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """A column of probabilities, float64 [n]; AuditError where one is none."""
+    try:
+        found = numbers_of(frame[column])
+    except (TypeError, ValueError) as error:
+        raise AuditError(
+            f"'{name}' has text in '{column}' ({error}); expected numbers from 0 to 1"
+        ) from error
+    unknown, outside = np.isnan(found), (found < 0) | (found > 1)
+    if unknown.any():
+        raise AuditError(
+            f"'{name}' has no number in '{column}' for {int(unknown.sum()):,} samples (for "
+            f"instance '{frame[SAMPLE][int(unknown.argmax())]}'); expected one in every row"
+        )
+    if outside.any():
+        place = int(outside.argmax())
+        raise AuditError(
+            f"'{name}' has {found[place]:.4g} in '{column}' for the sample "
+            f"'{frame[SAMPLE][place]}'; expected probabilities from 0 to 1 (if they are logits, "
+            "store their softmax)"
+        )
+    return np.asarray(found, dtype=float)

@@ -1,0 +1,161 @@
+"""Networks of which only the predictions are left: all that outputs can carry, and why no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import audit
+from audit.data.grouped import GroupedData
+from audit.errors import AuditError
+from audit.examine.settings import MeasureSettings
+from audit.findings.results import Results
+from audit.report import write_card
+from audit.study.predictions import compare_prediction_files
+
+SETTINGS = MeasureSettings(resamples=50, minimum_group_size=5)
+
+
+def stored(model: nn.Module, data: GroupedData, kind: str) -> pd.DataFrame:
+    """What the network says of the test samples, as somebody would write it down."""
+    rows = data.indices("test")
+    batch = data.batch(rows)
+    with torch.no_grad():
+        p = model(batch.inputs).softmax(1).double().numpy()
+    table = pd.DataFrame(
+        {
+            "sample": data.samples[rows.numpy()],
+            "label": np.array(data.classes)[batch.labels.numpy()],
+            "size": np.array(data.group_names)[batch.groups.numpy()],
+        }
+    )
+    if kind == "probabilities":
+        return table.assign(**{"probability:no": p[:, 0], "probability:yes": p[:, 1]})
+    if kind == "score":
+        return table.assign(score=p[:, 1])
+    return table.assign(prediction=np.array(data.classes)[p.argmax(1)])
+
+
+@pytest.fixture
+def networks() -> dict[str, nn.Module]:
+    torch.manual_seed(1)
+    dense = nn.Linear(4, 2)
+    with torch.no_grad():
+        dense.weight.copy_(torch.tensor([[-1.0, -1.0, 0.1, 0.2], [1.0, 1.0, 0.1, -0.2]]))
+    pruned = nn.Linear(4, 2)
+    pruned.load_state_dict(dense.state_dict())
+    with torch.no_grad():
+        pruned.weight[:, 1] = 0
+    return {"dense": dense, "pruned": pruned}
+
+
+def value(found: Results, model: str, metric: str) -> pd.Series:
+    table = found.groups
+    own = table[(table["model"] == model) & (table["metric"] == metric)]
+    return own.set_index("group")["value"]
+
+
+def test_stored_probabilities_give_the_numbers_of_the_networks(
+    networks: dict[str, nn.Module], two_groups: GroupedData
+) -> None:
+    live = audit.compare(networks, two_groups, SETTINGS)
+    tables = {
+        "dense": stored(networks["dense"], two_groups, "probabilities"),
+        "pruned": stored(networks["pruned"], two_groups, "score").sample(frac=1, random_state=0),
+    }
+    found = audit.compare_predictions(tables, "size", SETTINGS)
+    outputs = ("accuracy", "loss", "excess_risk", "excess_accuracy_gap", "boundary_closeness",
+               "expected_calibration_error", "true_positive_rate")  # fmt: skip
+    for metric in outputs:
+        for model in networks:
+            one, other = value(found, model, metric), value(live, model, metric)
+            assert len(one) == 2
+            np.testing.assert_allclose(one.to_numpy(float), other.to_numpy(float), rtol=1e-4, atol=1e-6, err_msg=metric)  # fmt: skip
+    for table in ("boundary", "faithfulness"):
+        one, other = (pd.DataFrame(r.record["tables"][table]) for r in (found, live))
+        numbers = one.select_dtypes("number").columns
+        np.testing.assert_allclose(one[numbers], other[numbers], rtol=1e-3, atol=1e-5)
+    assert {f["claim"] for f in found.record["findings"]} >= {"pays", "faithful"}
+
+
+def test_what_only_a_network_tells_is_a_row_that_says_why(
+    networks: dict[str, nn.Module], two_groups: GroupedData
+) -> None:
+    tables = {name: stored(one, two_groups, "score") for name, one in networks.items()}
+    found = audit.compare_predictions(tables, "size", SETTINGS)
+    for metric in ("gradient_norm", "hessian_max_eigenvalue", "input_distance"):
+        rows = found.groups[found.groups["metric"] == metric]
+        assert len(rows) == 4
+        assert rows["value"].isna().all()
+        assert rows["note"].str.contains("only its predictions were given").all()
+    for entry in found.record["models"]:
+        assert entry["sparsity"] is None
+        assert entry["parameters"] is None
+        assert entry["architecture"] == "stored predictions"
+        assert "its sparsity is not known" in " ".join(entry["notes"])
+
+
+@pytest.mark.parametrize("kinds", [("decisions", "decisions"), ("score", "decisions"), ("decisions", "score")])  # fmt: skip
+def test_of_decisions_alone_no_probability_is_made_up(
+    kinds: tuple[str, str], networks: dict[str, nn.Module], two_groups: GroupedData, tmp_path: Path
+) -> None:
+    live = audit.compare(networks, two_groups, SETTINGS)
+    tables = {
+        name: stored(one, two_groups, kind)
+        for (name, one), kind in zip(networks.items(), kinds, strict=True)
+    }
+    found = audit.compare_predictions(tables, "size", SETTINGS)
+    for metric in ("accuracy", "excess_accuracy_gap", "true_positive_rate", "broken"):
+        one, other = value(found, "pruned", metric), value(live, "pruned", metric)
+        np.testing.assert_allclose(one.to_numpy(float), other.to_numpy(float))
+    rows = found.groups[
+        (found.groups["model"] == "pruned") & (found.groups["metric"] == "excess_risk")
+    ]
+    assert rows["value"].isna().all()
+    assert rows["note"].str.contains("probabilities are not known").all()
+    metrics = {(row["model"], row["metric"]) for row in found.record["overall"]}
+    assert ("pruned", "max_excess_accuracy_gap") in metrics
+    assert ("pruned", "fairness_violation") not in metrics
+    for name, kind in zip(networks, kinds, strict=True):
+        known = value(found, name, "loss").notna().all()
+        assert known == (kind == "score")
+        assert value(found, name, "expected_calibration_error").notna().all() == known
+    pays = [f for f in found.record["findings"] if f["claim"] == "pays"]
+    same = [f for f in live.record["findings"] if f["claim"] == "pays"]
+    assert [(f["group"], f["decision"]) for f in pays] == [
+        (f["group"], f["decision"]) for f in same
+    ]
+    agreement = [
+        [row["agreement"] for row in r.record["tables"]["faithfulness"]] for r in (found, live)
+    ]
+    assert agreement[0] == agreement[1]
+    # Who is near the boundary is told where the dense network says how sure it was.
+    assert bool(found.record["tables"]["boundary"]) == (kinds[0] == "score")
+    found.save(tmp_path)
+    audit.write_report(found, tmp_path)
+    write_card(found, tmp_path)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "its sparsity is not known: only its predictions were given" in page
+    assert ">nan<" not in page
+
+
+def test_files_are_named_after_themselves_and_the_first_is_dense(
+    networks: dict[str, nn.Module], two_groups: GroupedData, tmp_path: Path
+) -> None:
+    for name, one in networks.items():
+        stored(one, two_groups, "score").to_csv(tmp_path / f"{name}.csv", index=False)
+    files = [tmp_path / "dense.csv", tmp_path / "pruned.csv"]
+    found = compare_prediction_files(files, "size", SETTINGS)
+    assert found.record["tables"]["compared"] == ["dense", "pruned"]
+    assert [one["file"] for one in found.record["models"]] == ["dense.csv", "pruned.csv"]
+    files.reverse()
+    with pytest.raises(AuditError, match="is called dense and is not the first file"):
+        compare_prediction_files(files, "size", SETTINGS)
+    found = compare_prediction_files(files, "size", SETTINGS, dense=files[1])
+    assert found.record["tables"]["compared"] == ["dense", "pruned"]
+    assert found.record["models"][0]["method"] == "dense"
