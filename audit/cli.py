@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -30,6 +32,7 @@ from audit.commands.status import status
 from audit.commands.streams import prepare_streams
 from audit.commands.train import train
 from audit.durations import STEPS
+from audit.limits import LARGEST, largest_bytes
 
 COMMANDS = (
     data,
@@ -64,8 +67,16 @@ def _whole(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No bars, as where stderr is no terminal.")
+        bool, typer.Option("--quiet", "-q", help="Neither bars nor lines of progress.")
     ] = False,
+    largest_gib: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GIB",
+            help="Most memory that a file may ask for. [default: 4]",
+            show_default=False,
+        ),
+    ] = None,
     verbose: Annotated[
         bool,
         typer.Option(
@@ -76,6 +87,12 @@ def _whole(
     if quiet or not sys.stderr.isatty():
         # Read when tqdm is imported, here and in the processes of a study.
         os.environ.setdefault("TQDM_DISABLE", "1")
+    if quiet:
+        os.environ["AUDIT_QUIET"] = "1"
+    if largest_gib is not None:
+        # By the environment, so that the processes of a study know it too.
+        os.environ[LARGEST] = f"{largest_gib:g}"
+        largest_bytes()
     STEPS.setLevel(logging.INFO if verbose else logging.WARNING)
     if verbose and not STEPS.handlers:
         STEPS.addHandler(_on_stderr())
@@ -97,7 +114,28 @@ def _on_stderr() -> logging.Handler:
 def main() -> None:
     """Run the command line and end the process: 0, 1, 2, 3 or 130 (see audit.commands.exits)."""
     prepare_streams()
-    sys.exit(exit_code(lambda: app(prog_name="audit", standalone_mode=False)))
+    words = whole_first(sys.argv[1:])
+    sys.exit(exit_code(lambda: app(words, prog_name="audit", standalone_mode=False)))
+
+
+def whole_first(words: Sequence[str]) -> list[str]:
+    """The words with the options of the whole program first, where the parser looks for them.
+
+    >>> whole_first(["measure", "a.pt", "-v", "--largest-gib", "16"])
+    ['-v', '--largest-gib', '16', 'measure', 'a.pt']
+    """
+    first, rest = [], []
+    left = iter(words)
+    for word in left:
+        if word == "--":
+            rest += [word, *left]
+        elif word in ("-v", "--verbose", "-q", "--quiet") or word.startswith("--largest-gib="):
+            first.append(word)
+        elif word == "--largest-gib":
+            first += [word, *islice(left, 1)]
+        else:
+            rest.append(word)
+    return [*first, *rest]
 
 
 if __name__ == "__main__":

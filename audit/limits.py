@@ -1,7 +1,7 @@
 """How much memory a file may ask for: read off before anything is allocated.
 
 A few kilobytes can unpack to more than a machine has. The bound is 4 GiB for one file, and
-AUDIT_LARGEST_GIB=16 raises it.
+`audit --largest-gib 16` or AUDIT_LARGEST_GIB=16 raises it.
 """
 
 from __future__ import annotations
@@ -36,5 +36,6 @@ def check_size(path: Path | str, size: int) -> None:
     if size > largest_bytes():
         raise AuditError(
             f"'{path}' would take {size / GIB:,.1f} GiB of memory; expected at most "
-            f"{largest_bytes() / GIB:g} GiB: if you trust it, set {LARGEST}={math.ceil(size / GIB)}"
+            f"{largest_bytes() / GIB:g} GiB: if you trust it, say --largest-gib "
+            f"{math.ceil(size / GIB)} or set {LARGEST}={math.ceil(size / GIB)}"
         )

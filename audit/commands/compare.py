@@ -35,6 +35,7 @@ from audit.commands.options import (
     OfScores,
     Pdf,
     Positive,
+    Redact,
     Reference,
     Samples,
     Smallest,
@@ -88,6 +89,7 @@ def compare(
     pdf: Pdf = False,
     card: Card = False,
     log: Log = None,
+    redact: Redact = 0,
     predictions: Annotated[
         bool,
         typer.Option(
@@ -121,7 +123,7 @@ def compare(
         check_data(spec)
     folder = out or Path("reports") / "-".join(path.stem for path in paths)
     deliveries = {
-        name: Delivery(_within(folder, name, specs), json, gallery, pdf, card, log)
+        name: Delivery(_within(folder, name, specs), json, gallery, pdf, card, log, redact)
         for name in specs
     }
     for to in deliveries.values():

@@ -18,6 +18,7 @@ from audit.escaping import printable
 from audit.files import check_file, check_folder, write_atomically
 
 if TYPE_CHECKING:
+    from audit.findings.redacting import Hidden
     from audit.findings.results import Results
     from audit.findings.thresholds import Judgement, Threshold
 
@@ -34,6 +35,7 @@ class Delivery:
     pdf: bool = False
     card: bool = False
     log: str | None = None
+    redact: int = 0
 
     def check(self) -> None:
         """Raise AuditError where one of its files cannot be written, before work starts."""
@@ -62,11 +64,15 @@ class Checks:
     junit_file: Path | None
     github: bool
 
-    def judge(self, results: Results) -> list[Judgement]:
+    def judge(self, results: Results, hidden: Hidden | None = None) -> list[Judgement]:
         """What became of every threshold; written as JUnit XML where that was asked for."""
         from audit.findings.thresholds import judge, junit
 
         judgements = judge(results, self.thresholds)
+        if hidden is not None:
+            from audit.findings.redacting import redacted_judgement
+
+            judgements = [redacted_judgement(one, hidden) for one in judgements]
         if self.junit_file is not None:
             write_atomically(self.junit_file, junit(judgements, self.if_possible))
         return judgements
@@ -99,13 +105,23 @@ def make_checks(
 
 
 def deliver(results: Results, to: Delivery, checks: Checks | None = None) -> None:
-    """Write every file, then say the finding or print the record, then judge the thresholds."""
+    """Write every file, then say the finding or print the record, then judge the thresholds.
+
+    Thresholds are judged on all groups, and what is written and said names those alone that are
+    to be shown.
+    """
+    whole, hidden = results, None
+    if to.redact:
+        from audit.findings.redacting import hidden_groups, redacted
+
+        hidden = hidden_groups(whole, to.redact)
+        results = redacted(whole, to.redact)
     results.save(to.folder)
     reports = write_reports(results, to)
     unjudged: AuditError | None = None
     judgements: list[Judgement] = []
     try:
-        judgements = [] if checks is None else checks.judge(results)
+        judgements = [] if checks is None else checks.judge(whole, hidden)
     except AuditError as error:
         unjudged = error  # the finding is told all the same
     _say(results, to, reports)

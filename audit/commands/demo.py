@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from audit.commands.delivery import Delivery
-from audit.commands.options import Device, Gallery, Json, Log, Pdf, Seed
+from audit.commands.options import Device, Gallery, Json, Log, Pdf, Redact, Seed
 from audit.commands.run import run_and_deliver
 
 
@@ -20,9 +20,10 @@ def demo(
     json: Json = False,
     pdf: Pdf = False,
     log: Log = None,
+    redact: Redact = 0,
 ) -> None:
     """Train, prune, mitigate, measure and report on the embedded digits, in a few minutes."""
-    to = Delivery(out, json, gallery, pdf, log=log)
+    to = Delivery(out, json, gallery, pdf, log=log, redact=redact)
     to.check()
     from audit.models.training import checked_device
     from audit.study.demo import demo_settings

@@ -33,6 +33,7 @@ from audit.commands.options import (
     OfScores,
     Pdf,
     Positive,
+    Redact,
     Reference,
     Samples,
     Smallest,
@@ -74,12 +75,13 @@ def measure(
     pdf: Pdf = False,
     card: Card = False,
     log: Log = None,
+    redact: Redact = 0,
 ) -> None:
     """Measure every group under one model, against its dense parent where it has one."""
     check_readable(model_file, *([] if dense is None else [dense]))
     check_own_model(model)
     check_data(data)
-    to = Delivery(out or Path("reports") / model_file.stem, json, gallery, pdf, card, log)
+    to = Delivery(out or Path("reports") / model_file.stem, json, gallery, pdf, card, log, redact)
     to.check()
     checks = make_checks(fail_if, fail_if_possible, junit, github)
     own = OwnMetric(metric, positive, scores, reference, control)

@@ -213,6 +213,16 @@ GitHub = Annotated[
     bool, typer.Option("--github", help="Print the thresholds' outcome as GitHub annotations.")
 ]
 
+Redact = Annotated[
+    int,
+    typer.Option(
+        "--redact",
+        metavar="N",
+        help="Write nothing of groups with fewer than N measured samples but how many they are.",
+        min=0,
+        show_default=False,
+    ),
+]
 Log = Annotated[
     str | None,
     typer.Option(

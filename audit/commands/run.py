@@ -10,7 +10,7 @@ import typer
 from audit.commands.delivery import Delivery, deliver
 from audit.commands.early import check_device, check_study
 from audit.commands.exits import command_line, keeping
-from audit.commands.options import Device, EngineName, Gallery, Json, Log, Pdf
+from audit.commands.options import Device, EngineName, Gallery, Json, Log, Pdf, Redact
 from audit.files import check_folder
 from audit.names import known_name
 
@@ -45,6 +45,7 @@ def run(
     json: Json = False,
     pdf: Pdf = False,
     log: Log = None,
+    redact: Redact = 0,
 ) -> None:
     """Run a study: data × model × methods × rates × seeds → measures → report.
 
@@ -54,7 +55,7 @@ def run(
     check_study(config)
     engine = known_name(engine, EngineName, "engine")
     check_device(device)
-    to = Delivery(out or Path("reports") / config.stem, json, gallery, pdf, log=log)
+    to = Delivery(out or Path("reports") / config.stem, json, gallery, pdf, log=log, redact=redact)
     to.check()
     from audit.models.training import checked_device
     from audit.study.settings import load_settings, on_device

@@ -138,7 +138,20 @@ def judge(results: Results, thresholds: Sequence[Threshold]) -> list[Judgement]:
     for model in models:
         for threshold in thresholds:
             found += _judged(results, str(model), threshold)
+            found += _not_shown(results, str(model), threshold)
     return found
+
+
+def _not_shown(results: Results, model: str, threshold: Threshold) -> list[Judgement]:
+    """What stands for the groups that redacted results do not show: never an all-clear."""
+    redacted = results.record.get("redacted") or {}
+    if not redacted.get("groups") or threshold.over == "overall":
+        return []
+    pays = threshold.metric in ("pays", "excess_accuracy_gap") and model in redacted["networks"]
+    certain = pays and threshold.over == "claim"
+    note = f"{redacted['groups']} groups are not shown (--redact {redacted['under']})"
+    nan = math.nan
+    return [Judgement(threshold, model, "(not shown)", nan, nan, nan, certain, True, note)]
 
 
 def _judged(results: Results, model: str, threshold: Threshold) -> list[Judgement]:

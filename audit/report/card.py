@@ -89,7 +89,18 @@ def _chosen(record: Mapping[str, Any], name: str | None) -> dict[str, Any]:
 
 
 def _finding(record: Mapping[str, Any], model: Mapping[str, Any]) -> str:
-    """Who pays under the network, as the findings have it."""
+    """Who pays under the network, as the findings have it; first what is not shown of it."""
+    redacted = record.get("redacted") or {}
+    said = _of_those_shown(record, model)
+    if not redacted.get("groups"):
+        return said
+    pays = model["name"] in redacted["networks"]
+    known = "among them some were found to pay" if pays else "whether they pay is not said here"
+    number = redacted["groups"]
+    return f"{number} groups of few samples are not shown; {known}. Of the others: {said}"
+
+
+def _of_those_shown(record: Mapping[str, Any], model: Mapping[str, Any]) -> str:
     own = [
         one
         for one in findings_of(record)

@@ -103,6 +103,16 @@ def _hides(results: Results, found: Sequence[Finding]) -> list[str]:
             f"Whether {'group' if len(small) == 1 else 'any of the groups'} {_some(small)} pays: "
             "too few samples for a verdict, which is no all-clear."
         )
+    redacted = record.get("redacted") or {}
+    if redacted.get("groups"):
+        said.append(
+            f"{redacted['groups']} groups of few samples, which are not shown: "
+            + (
+                f"{redacted['found_to_pay']} of them were found to pay."
+                if redacted["found_to_pay"]
+                else "that no harm is shown of them is no all-clear."
+            )
+        )
     if record.get("missing"):
         said.append(f"Anything of {len(record['missing'])} networks that could not be made.")
     if not any(one.claim == "pays" and one.decision is not None for one in found):

@@ -30,7 +30,17 @@ def facts(results: Results) -> list[Fact]:
     found = findings_of(results.record)
     compared = results.record["tables"].get("compared")
     first = _compared(found, compared) if compared else _studied(found)
-    return [*first, *_action(found)]
+    return [*_not_shown(results), *first, *_action(found)]
+
+
+def _not_shown(results: Results) -> list[Fact]:
+    """The groups that redacted results leave out, and whether harm was found among them."""
+    redacted = results.record.get("redacted") or {}
+    if not redacted.get("groups"):
+        return []
+    paying = redacted["found_to_pay"]
+    detail = f"{paying} of them found to pay" if paying else "nothing here speaks of them"
+    return [Fact("Not shown", f"{redacted['groups']} groups", detail, bool(paying))]
 
 
 def _studied(found: Sequence[Finding]) -> list[Fact]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from audit.findings.finding import Claimed, Finding
-from audit.findings.words import DASH, bare, interval, named, number, percent
+from audit.findings.words import DASH, bare, count, interval, named, number, percent
 from audit.metrics import METRICS, metric, shown
 
 MOST_CHARACTERS = 32
@@ -270,7 +270,7 @@ def size_table(data: dict[str, Any]) -> Table:
     """Samples per group and split."""
     splits = [key for key in data["groups"][0] if key != "group"]
     rows = [
-        TableRow(named(row["group"]), [Cell(f"{row[split]:,}") for split in splits])
+        TableRow(named(row["group"]), [Cell(count(row[split])) for split in splits])
         for row in data["groups"]
     ]
     return Table(f"Samples per {data['attribute']} and split", ["group", *splits], rows)

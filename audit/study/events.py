@@ -33,16 +33,31 @@ def log(folder: Path, event: str, **fields: Any) -> None:
         os.close(handle)
 
 
+def later_events(folder: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """The events behind an offset of the log, in bytes, and the offset behind them."""
+    try:
+        with (folder / EVENTS).open("rb") as file:
+            file.seek(offset)
+            new = file.read()
+    except FileNotFoundError:
+        return [], offset
+    whole = new[: new.rfind(b"\n") + 1]  # a line that is being written waits
+    lines = whole.decode("utf-8", errors="replace").splitlines()
+    return [found for line in lines if (found := _event(line))], offset + len(whole)
+
+
 def events(folder: Path) -> Iterator[dict[str, Any]]:
     """All events so far; a line that a crash cut short is left out."""
     try:
         lines = (folder / EVENTS).read_text("utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return
-    for line in lines:
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict) and isinstance(found.get("event"), str):
-            yield found
+    yield from (found for line in lines if (found := _event(line)))
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("event"), str) else None

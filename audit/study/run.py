@@ -70,7 +70,8 @@ def run_study(
     log(folder, "planned", cells=list(tasks), workers=workers, engine=engine)
     to_do = [task.cell for task in tasks.values() if not measures_path(task).is_dir()]
     tell_study(settings, to_do, data, workers)
-    outcomes = _outcomes(tasks, make_engine(engine, workers, address))
+    several = folder if workers > 1 and engine != "here" else None
+    outcomes = _outcomes(tasks, make_engine(engine, workers, address), several)
     missing = {name: outcomes[name].reason for name in tasks if outcomes[name].measures is None}
     log(folder, "worked", missing=len(missing))
     if all(cell.name in missing for cell in pruned):
@@ -80,10 +81,12 @@ def run_study(
     return gather(measures, data, asdict(settings), command, gallery=gallery, missing=missing)
 
 
-def _outcomes(tasks: Mapping[str, Task], engine: Engine) -> dict[str, Outcome]:
+def _outcomes(
+    tasks: Mapping[str, Task], engine: Engine, folder: Path | None = None
+) -> dict[str, Outcome]:
     """Dense cells first; what is pruned from one that failed fails with it."""
     dense = [task for task in tasks.values() if task.cell.method is None]
-    first = _work("dense networks", dense, engine)
+    first = _work("dense networks", dense, engine, folder)
     failed = {name: outcome.reason for name, outcome in first.items() if outcome.measures is None}
     pruned = [task for task in tasks.values() if task.cell.method is not None]
     ready = [task for task in pruned if task.cell.dense.name not in failed]
@@ -94,11 +97,13 @@ def _outcomes(tasks: Mapping[str, Task], engine: Engine) -> dict[str, Outcome]:
         for task in pruned
         if task.cell.dense.name in failed
     }
-    return first | orphans | _work("pruned networks", ready, engine)
+    return first | orphans | _work("pruned networks", ready, engine, folder)
 
 
-def _work(title: str, tasks: Sequence[Task], engine: Engine) -> dict[str, Outcome]:
-    outcomes = watched(title, engine(tasks) if tasks else (), len(tasks))
+def _work(
+    title: str, tasks: Sequence[Task], engine: Engine, folder: Path | None
+) -> dict[str, Outcome]:
+    outcomes = watched(title, engine(tasks) if tasks else (), len(tasks), folder)
     return {outcome.cell.name: outcome for outcome in outcomes}
 
 

@@ -7,12 +7,13 @@ import sys
 import pytest
 import torch
 
-from audit.cli import app
+from audit.cli import app, whole_first
 from audit.commands.early import check_study
 from audit.commands.exits import exit_code
 from audit.data import load_data
 from audit.durations import STEPS, spoken
 from audit.errors import AuditError
+from audit.limits import LARGEST, check_size, largest_bytes
 from audit.models import Architecture, TrainingSettings, build_model
 from audit.study import estimate
 from audit.study.settings import Method, load_settings
@@ -203,3 +204,19 @@ def test_a_step_is_timed_on_a_copy():
     assert 0 < estimate.step_seconds(network, data, TrainingSettings()) < 10
     assert network.training
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_the_bound_on_memory_is_an_option_wherever_it_stands(capsys, monkeypatch):
+    monkeypatch.setenv(LARGEST, "4")
+    assert run(*whole_first(["--version", "--largest-gib", "16"])) == 0
+    assert largest_bytes() == 16 * 2**30
+    assert run(*whole_first(["doctor", "--largest-gib=0"])) == 2
+    assert "expected a number of GiB" in capsys.readouterr().err
+    with pytest.raises(AuditError, match="say --largest-gib 2 or set AUDIT_LARGEST_GIB=2"):
+        monkeypatch.setenv(LARGEST, "1")
+        check_size("table.parquet", 2**30 + 1)
+
+
+def test_what_stands_behind_two_dashes_stays_there():
+    assert whole_first(["show", "--", "-v"]) == ["show", "--", "-v"]
+    assert whole_first(["show", "--largest-gib"]) == ["--largest-gib", "show"]
