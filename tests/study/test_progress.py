@@ -1,6 +1,7 @@
 """How far a study is, shown: a line a worker for people, a line every half minute in a log."""
 
 import io
+import os
 import sys
 import time
 
@@ -57,7 +58,7 @@ def test_a_terminal_gets_lines_by_name_and_keeps_its_environment(tmp_path, monke
     assert len(found) == 3
     assert "dense networks" in terminal.getvalue()
     assert "dense-seed1" in terminal.getvalue()
-    assert "TQDM_DISABLE" not in progress.os.environ
+    assert "TQDM_DISABLE" not in os.environ
 
 
 def test_a_log_gets_plain_lines_and_quiet_none(tmp_path, monkeypatch, capsys):
