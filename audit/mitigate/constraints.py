@@ -183,7 +183,8 @@ class EqualisedOdds(Constraint):
             counts = statistics.class_counts.sum(0, keepdim=True)
             population = _odds(statistics.overall_class_rates[None], counts)
         gaps = (groups - population).transpose(1, 2).flatten(1)
-        return torch.cat([gaps, -gaps], 1).flatten() - 0.5 * self.tolerance
+        both = torch.cat([gaps, -gaps], 1).flatten()
+        return both - 0.5 * self.tolerance if self.tolerance else both
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,8 @@ class NoHarm(Constraint):
 
     def surrogate(self, statistics: GroupStatistics) -> Tensor:
         """The mean over true classes of (dense recall − recall), less τ; soft on a batch."""
-        return (statistics.dense_recalls - statistics.recalls).nanmean(1) - self.tolerance
+        falls = statistics.dense_recalls - statistics.recalls
+        return (falls.mean(1) if statistics.complete else falls.nanmean(1)) - self.tolerance
 
 
 @dataclass(frozen=True)

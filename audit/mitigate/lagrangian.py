@@ -15,6 +15,7 @@ from audit.mitigate.multipliers import Multipliers
 from audit.mitigate.readings import Readings
 from audit.mitigate.statistics import (
     GroupStatistics,
+    Means,
     Reference,
     detached,
     fill_absent,
@@ -41,7 +42,7 @@ class Lagrangian:
     ) -> None:
         self.readings, self.constraints = readings, tuple(constraints)
         self.last = self.last_read = readings.statistics()
-        self.scales = [constraint.scale(self.last) for constraint in self.constraints]
+        self.counts, self.scales = self._scaled(self.last)
         self.on_batch = [torch.zeros(len(scale)) for scale in self.scales]
         self.multipliers = [
             Multipliers(
@@ -81,19 +82,20 @@ class Lagrangian:
             surrogate = constraint.surrogate(statistics)
             if constraint.on_batch:
                 self.on_batch[place] = surrogate.detach().cpu()
-            # A group without any sample has nothing to say.
-            weights = self.weights[place].to(logits.device)
-            total = total + weights @ surrogate.nan_to_num(nan=0.0)
+            if not statistics.complete:
+                surrogate = surrogate.nan_to_num(nan=0.0)  # who has no sample has nothing to say
+            total = total + self.weights[place].to(logits.device) @ surrogate
         return total / self.norm
 
     def ascend(self) -> dict[str, list[float]]:
         """One step of the multipliers along the true violations; returns both, for the log."""
         statistics = self.last_read = self.readings.statistics()
-        self.scales = [constraint.scale(statistics) for constraint in self.constraints]
         found = [
             self.on_batch[place] if constraint.on_batch else constraint.violation(statistics)
             for place, constraint in enumerate(self.constraints)
         ]
+        if not torch.equal(statistics.class_counts, self.counts):
+            self.counts, self.scales = self._scaled(statistics)
         for multipliers, violation in zip(self.multipliers, found, strict=True):
             multipliers.update(violation)
         self._weigh()
@@ -111,8 +113,9 @@ class Lagrangian:
         return {
             "multipliers": [multipliers.state_dict() for multipliers in self.multipliers],
             "readings": self.readings.state_dict(),
-            "last": {n: v for n, v in vars(self.last).items() if n != "parameters"},
-            "scales": self.scales,
+            "last": (self.last.sums, self.last.class_counts),
+            "known": None if self.last.known is None else tuple(self.last.known),
+            "scales": (self.counts, self.scales),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -120,8 +123,16 @@ class Lagrangian:
         for multipliers, own in zip(self.multipliers, state["multipliers"], strict=True):
             multipliers.load_state_dict(own)
         self.readings.load_state_dict(state["readings"])
-        self.last, self.scales = GroupStatistics(**state["last"]), list(state["scales"])
+        known = None if state["known"] is None else Means(*state["known"])
+        sums, class_counts = state["last"]
+        self.last = GroupStatistics(sums, class_counts, known=known)
+        self.counts, self.scales = state["scales"]
         self._weigh()
+
+    def _scaled(self, statistics: GroupStatistics) -> tuple[Tensor, list[Tensor]]:
+        """How many samples each group has, and the scales that follow from that."""
+        scales = [constraint.scale(statistics) for constraint in self.constraints]
+        return statistics.class_counts, scales
 
     def _weigh(self) -> None:
         """μ of every constraint: its multipliers by their scales, their sum bounded."""

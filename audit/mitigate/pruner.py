@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from audit.mitigate.bilevel import (
     multiplier_share,
 )
 from audit.mitigate.constraints import Constraint, make_constraints
-from audit.mitigate.harm import emptied_layers, levelled
+from audit.mitigate.harm import HarmWatch, emptied_layers, levelled, said
 from audit.mitigate.lagrangian import Lagrangian
 from audit.mitigate.readings import Readings
 from audit.mitigate.statistics import Reference
@@ -38,14 +37,9 @@ from audit.prune.schedule import cubic_rate
 WINDOW = 2048
 """How many of the last samples of a stream the multipliers read."""
 
-LOOK_EVERY = 25
-"""Multiplier steps between two looks for harm."""
-
 Inputs = Tensor | Mapping[str, Any]
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """(logits, labels) -> the loss [n] of every sample, in nats."""
-
-log = logging.getLogger("audit")
 
 
 @dataclass(frozen=True)
@@ -86,7 +80,8 @@ class FairPruner:
     settings    as of the solver; its `training` is read for distillation alone
     window      how many of the last samples the multipliers read
     example     inputs of a batch, where whole filters go, for their connections to be traced
-    lagrangian  constraints with readings of one's own, in place of `constraint` and `window`
+    lagrangian  constraints with readings of one's own, whose samples have places, in place of
+                `constraint` and `window`
 
     Raises AuditError where the rate cannot be, a constraint is unknown, or nothing can be pruned.
 
@@ -125,7 +120,7 @@ class FairPruner:
         self.names = [str(n) for n in (range(groups) if isinstance(groups, int) else groups)]
         known = make_constraints(constraint) if isinstance(constraint, str) else tuple(constraint)
         self.constraints = known if lagrangian is None else lagrangian.constraints
-        self.lagrangian = lagrangian
+        self.lagrangian, self.known = lagrangian, lagrangian is not None
         self.dense = dense if dense is not None or lagrangian is not None else self._copied()
         self.channels = self._channel_groups(example)
         self.scores = {n: w.detach().abs() for n, w in prunable_weights(model).items()}
@@ -137,6 +132,7 @@ class FairPruner:
         self.history: list[dict[str, object]] = []
         self.changed = 0.0
         self._gradients = _Gradients(self.weights)
+        self._watch = HarmWatch(self.names)
 
     @property
     def freeze_at(self) -> float:
@@ -156,7 +152,7 @@ class FairPruner:
         """What the last readings say that must be known: levelling down, collapse; in sentences."""
         found = emptied_layers(self.weights.mask)
         if self.lagrangian is not None:
-            found += levelled(self.lagrangian.readings.statistics(), self.names)
+            found += (*levelled(self.lagrangian.readings.statistics(), self.names).values(),)
         return found
 
     def step(self, inputs: Inputs, labels: Tensor, groups: Tensor) -> Tensor:
@@ -198,11 +194,15 @@ class FairPruner:
 
         Raises AuditError where training has diverged.
         """
+        mask = self.end()
+        said(self.notes)
+        return mask
+
+    def end(self) -> Mask:
+        """`finish`, without a word about what the last readings say."""
         self._freeze()
         self._gradients.remove()
         check_finite(self.model)
-        for note in self.notes:
-            log.warning(note)
         return self.weights.mask
 
     def step_on(self, samples: Samples) -> Tensor:
@@ -240,7 +240,7 @@ class FairPruner:
             self.read_on(samples)
             self._ascend(self.done - 1)
             return
-        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()} or None
         logits = _logits(self.model, samples.inputs, buffers)
         reads = read and self._reads(training=False)
         loss = self._lagrangian_loss(logits, samples, self.settings.fair_mask, reads)
@@ -289,9 +289,12 @@ class FairPruner:
         return distilled_losses(logits, labels, dense.logits, share, temperature)
 
     def _reads(self, training: bool) -> bool:
-        """Whether the multipliers read such samples: held-out ones, wherever any are shown."""
+        """Whether such samples are read: held-out ones, wherever any are shown.
+
+        Those of a stream are read to the end, so that the notes are of the network as it ends.
+        """
         held_out = self.observed and self.settings.multiplier_split == "select"
-        return not self.settled and training != held_out
+        return training != held_out and not (self.settled and self.known)
 
     def _read(self, logits: Tensor, samples: Samples, dense: Reference | None = None) -> None:
         """Note what the network predicts for these samples."""
@@ -339,9 +342,7 @@ class FairPruner:
         changed = 0.0 if self.frozen else self.changed
         moved = self.lagrangian.ascend()
         self.history.append({"step": step, "changed": changed, **moved})
-        if len(self.history) % LOOK_EVERY == 0:
-            for note in levelled(self.lagrangian.last_read, self.names):
-                log.info("step %d: %s", step, note)
+        self._watch.look(step, self.lagrangian.last_read)
 
     def _advance(self) -> None:
         """Freeze the mask, and then the multipliers, when it is time."""

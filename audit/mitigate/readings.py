@@ -22,8 +22,9 @@ class Readings:
     def __init__(self, size: int, groups: int, classes: int) -> None:
         self.groups, self.classes = groups, classes
         self.cells, self.predicted = torch.zeros(2, size, dtype=torch.int64)
-        self.values = torch.zeros(size, 3)
+        self.losses, self.dense = torch.zeros(size), torch.zeros(size, 2)
         self.filled, self.next = 0, 0
+        self._settle()
 
     def append(self, logits: Tensor, labels: Tensor, groups: Tensor, dense: Reference) -> None:
         """Samples not seen before, at the next places."""
@@ -31,27 +32,43 @@ class Readings:
         self.next = (self.next + len(labels)) % len(self.cells)
         self.filled = min(self.filled + len(labels), len(self.cells))
         self.cells[places] = (groups * self.classes + labels).cpu()
-        self.values[places, 1:] = dense.columns(soft=False).detach().cpu().float()
-        self.write(places, logits, labels)
+        self.dense[places] = dense.columns(soft=False).detach().cpu().float()
+        self.losses[places], self.predicted[places] = self._seen(logits, labels)
+        self._settle()
 
     def write(self, places: Tensor, logits: Tensor, labels: Tensor) -> None:
         """What the network now predicts for the samples at these places: logits [n, C]."""
-        logits = logits.detach().cpu().float()
-        self.values[places, 0] = functional.cross_entropy(logits, labels.cpu(), reduction="none")
-        self.predicted[places] = logits.argmax(1)
+        cells = self.cells[places] * self.classes
+        size = len(self.confusion)
+        self.confusion -= torch.bincount(cells + self.predicted[places], minlength=size)
+        self.losses[places], predicted = self._seen(logits, labels)
+        self.predicted[places] = predicted
+        self.confusion += torch.bincount(cells + predicted, minlength=size)
 
     def statistics(self) -> GroupStatistics:
         """The statistics of all samples, which count predictions."""
-        number, classes, rows = self.groups, self.classes, slice(0, self.filled)
-        cells, size = self.cells[rows], number * classes
-        counts = torch.bincount(cells, minlength=size)
-        confusion = torch.bincount(cells * classes + self.predicted[rows], minlength=size * classes)
-        predicted = confusion.view(number, classes, classes).float()
+        shape = (self.groups, self.classes)
+        predicted = self.confusion.view(*shape, self.classes).float()
         right = predicted.diagonal(dim1=1, dim2=2)
-        values = torch.zeros(size, 3).index_add(0, cells, self.values[rows])
-        values = values.view(number, classes, 3)
-        sums = torch.cat([values[..., :1], right[..., None], values[..., 1:], predicted], -1)
-        return statistics_of(sums, counts.view(number, classes))
+        rows = slice(0, self.filled)
+        losses = torch.zeros(self.counts.numel()).index_add(0, self.cells[rows], self.losses[rows])
+        sums = [losses.view(*shape, 1), right[..., None], self.dense_sums, predicted]
+        return statistics_of(torch.cat(sums, -1), self.counts)
+
+    def _seen(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and the predicted class of every sample, [n] each."""
+        logits = logits.detach().cpu().float()
+        losses = functional.cross_entropy(logits, labels.cpu(), reduction="none")
+        return losses, logits.argmax(1)
+
+    def _settle(self) -> None:
+        """Count anew what changes only with the samples, and their predictions."""
+        rows, size = slice(0, self.filled), self.groups * self.classes
+        cells, shape = self.cells[rows], (self.groups, self.classes, 2)
+        self.counts = torch.bincount(cells, minlength=size).view(shape[:2])
+        self.dense_sums = torch.zeros(size, 2).index_add(0, cells, self.dense[rows]).view(shape)
+        places = cells * self.classes + self.predicted[rows]
+        self.confusion = torch.bincount(places, minlength=size * self.classes)
 
     def state_dict(self) -> dict[str, Any]:
         """All that is kept, as tensors and numbers."""

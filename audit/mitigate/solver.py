@@ -16,11 +16,12 @@ from tqdm import tqdm
 from audit.data.grouped import GroupedData
 from audit.mitigate.bilevel import BilevelSettings
 from audit.mitigate.constraints import Constraint
+from audit.mitigate.harm import harm_notes
 from audit.mitigate.keeping import Candidate, best, front
 from audit.mitigate.lagrangian import Lagrangian, SplitReadings
 from audit.mitigate.pruner import FairPruner, Samples
 from audit.mitigate.solution import Solution, multiplier_samples, upper_samples
-from audit.mitigate.statistics import Reference, group_statistics
+from audit.mitigate.statistics import dense_reference, group_statistics
 from audit.models.augmentation import augmented
 from audit.models.layout import training_layout
 from audit.models.training import (
@@ -71,8 +72,8 @@ class _Solver:
         self.upper, notes = upper_samples(data)
         self.notes = (*training.notes, *notes)
         rows, _ = multiplier_samples(data, settings.multiplier_split, data.indices("train"))
-        logits = evaluated_logits(model, data, self.device)
-        self.dense = Reference.of(logits, data.labels)
+        asked = constraints or training.distillation > 0
+        self.dense = dense_reference(model, data, self.device, None if asked else self.upper)
         self.split = SplitReadings(data, self.dense, rows)
         self.steps = training.steps(len(data.indices("train", "select")))
         self.optimizer = optimizer_of(model, training)
@@ -125,10 +126,10 @@ class _Solver:
             left = self.steps - 1 - step
             if settings.settle_split == "train" and pruner.frozen and left % epoch == 0:
                 self._consider(step)
-        mask = pruner.finish()
+        mask = pruner.end()
         self._keep()
+        notes = (*self.notes, *harm_notes(self.model, mask, self.data, self.upper, self.dense))
         self.model.to("cpu").eval()
-        notes = (*self.notes, *pruner.notes)
         return Solution(mask, self.steps, self.steps, self.readings, tuple(pruner.history), notes)
 
     def _mask_step(self, indices: Tensor, read: Iterator[Tensor]) -> None:

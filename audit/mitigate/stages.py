@@ -19,10 +19,10 @@ from audit.data.grouped import Batch, GroupedData
 from audit.measure.network import class_logits, evaluating
 from audit.mitigate.bilevel import multiplier_share
 from audit.mitigate.constraints import Constraint
-from audit.mitigate.harm import emptied_layers, levelled
+from audit.mitigate.harm import HarmWatch, harm_notes
 from audit.mitigate.lagrangian import Lagrangian, SplitReadings
-from audit.mitigate.solution import Solution, multiplier_samples
-from audit.mitigate.statistics import Reference
+from audit.mitigate.solution import Solution, multiplier_samples, upper_samples
+from audit.mitigate.statistics import dense_reference
 from audit.models.augmentation import augmented
 from audit.models.layout import training_layout
 from audit.models.training import (
@@ -34,7 +34,7 @@ from audit.models.training import (
     shuffled_batches,
     train_mode,
 )
-from audit.prune.distillation import distilled_losses, evaluated_logits
+from audit.prune.distillation import distilled_losses
 from audit.prune.magnitude import magnitudes
 from audit.prune.mask import Mask, check_rate, prunable_weights
 from audit.prune.projection import check_pattern_rate, check_structure, project
@@ -148,7 +148,7 @@ class _Runner:
         self.interval = settings.reading_interval if settings.multiplier_split == "select" else 1
         self.ascent_interval = epoch if settings.once_an_epoch else self.interval
         self.rows = rows
-        self.dense = Reference.of(evaluated_logits(model, data, training.device), data.labels)
+        self.dense = dense_reference(model, data, training.device)
         self.split = SplitReadings(data, self.dense, rows)
         self.lagrangian = Lagrangian(
             self.split.readings,
@@ -157,6 +157,7 @@ class _Runner:
             settings.multiplier_bound,
             settings.multiplier_gain,
         )
+        self.watch = HarmWatch(data.group_names)
         self.mask = whole_mask(model)
         share, rest = divmod(training.steps(len(both)), stages)
         self.shares = [share + (place < rest) for place in range(stages)]
@@ -197,10 +198,10 @@ class _Runner:
 
     def solution(self) -> Solution:
         check_finite(self.model)
+        rows, _ = upper_samples(self.data)
+        found = harm_notes(self.model, self.mask, self.data, rows, self.dense)
         self.model.to("cpu").eval()
-        history, notes = tuple(self.history), (*self.notes, *emptied_layers(self.mask))
-        if self.lagrangian.constraints:
-            notes += levelled(self.split.readings.statistics(), self.data.group_names)
+        history, notes = tuple(self.history), (*self.notes, *found)
         return Solution(self.mask, self.steps, self.passes, self.readings, history, notes)
 
     def _weight_step(self, indices: Tensor, fair: bool, optimizer: torch.optim.SGD) -> None:
@@ -236,6 +237,7 @@ class _Runner:
             self.readings += 1
         if self.steps % self.ascent_interval == 0:
             self.history.append({"step": self.steps, **self.lagrangian.ascend()})
+            self.watch.look(self.steps, self.lagrangian.last_read)
 
     def _prune(self, rate: float) -> None:
         """Remove the weights that are now the smallest; what was removed before stays removed."""

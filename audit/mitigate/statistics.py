@@ -3,39 +3,93 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+
+from audit.data.grouped import GroupedData
+from audit.prune.distillation import evaluated_logits
 
 LOSS, RIGHT, DENSE_LOSS, DENSE_RIGHT = range(4)
 RATES = 4
 """Columns of every table of means; the shares predicted as each class follow the first four."""
 
 
+class Means(NamedTuple):
+    """The means that groups and their true classes have (GroupStatistics)."""
+
+    by_group: Tensor
+    by_class: Tensor
+    overall_by_class: Tensor
+
+
 @dataclass(frozen=True)
 class GroupStatistics:
     """Means over every group and over all samples, of the network and of its dense parent.
 
-    by_group            [G, 4 + C]: loss, share of right predictions, the same of the dense parent,
-                        and the share predicted as each class
-    by_class            [G, C, 4 + C]: the same among a group's samples of each true class
-    overall             [4 + C]: over all samples; overall_by_class [C, 4 + C]
-    class_counts        [G, C]: how many samples each mean of `by_class` is over
-    parameters          the tensors that `loss` can be differentiated by, where it can
+    sums          [G, C, 4 + C]: over a group's samples of each true class, of the loss, of right
+                  predictions, of the same of the dense parent, and of predictions as each class
+    class_counts  [G, C]: how many samples each sum is over
+    parameters    the tensors that `loss` can be differentiated by, where it can
+    known         the means that absent groups and classes have; None: NaN
 
     On a batch the shares are soft (mean probabilities, which can be differentiated), on a split
-    they count predictions. A group, or a true class of a group, without samples is NaN. The columns
-    have names: `loss`, `accuracy` [G], in nats and as a share; `rates` [G, C]; `class_rates`
-    [G, C, C]; `recalls` [G, C]; `dense_loss`, `dense_accuracy`, `dense_recalls`; and `overall_…`.
+    they count predictions. A group, or a true class of a group, without samples is NaN. Means are
+    worked out when they are asked for: `by_group` [G, 4 + C], `by_class` [G, C, 4 + C], `overall`
+    [4 + C] and `overall_by_class` [C, 4 + C]. Their columns have names: `loss`, `accuracy` [G], in
+    nats and as a share; `rates` [G, C]; `class_rates` [G, C, C]; `recalls` [G, C]; `dense_loss`,
+    `dense_accuracy`, `dense_recalls`; and `overall_…`.
     """
 
-    by_group: Tensor
-    by_class: Tensor
-    overall: Tensor
-    overall_by_class: Tensor
+    sums: Tensor
     class_counts: Tensor
     parameters: tuple[Tensor, ...] = ()
+    known: Means | None = None
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every group has samples of every class."""
+        return bool(self.class_counts.all())
+
+    @cached_property
+    def by_group(self) -> Tensor:
+        """[G, 4 + C]: of each group."""
+        found = self._means(self.sums.sum(1), self.counts)
+        return found if self.known is None else _known(found, self.known.by_group, self.counts)
+
+    @cached_property
+    def by_class(self) -> Tensor:
+        """[G, C, 4 + C]: of the samples of each true class of each group."""
+        counts, found = self.class_counts, self._means(self.sums, self.class_counts)
+        return found if self.known is None else _known(found, self.known.by_class, counts)
+
+    @cached_property
+    def overall(self) -> Tensor:
+        """[4 + C]: of all samples."""
+        return self.sums.sum(1).sum(0) / self.class_counts.sum()
+
+    @cached_property
+    def overall_by_class(self) -> Tensor:
+        """[C, 4 + C]: of all samples of each true class."""
+        counts = self.class_counts.sum(0)
+        found = self._means(self.sums.sum(0), counts)
+        return found if self.known is None else _known(found, self.known.overall_by_class, counts)
+
+    @property
+    def means(self) -> Means:
+        """All that absent groups and classes can be filled from, without a graph."""
+        found = (self.by_group, self.by_class, self.overall_by_class)
+        return Means(*(mean.detach() for mean in found))
+
+    def _means(self, sums: Tensor, counts: Tensor) -> Tensor:
+        """Sums [..., k] over counts [...]; NaN, which passes on no gradient, where none counted."""
+        counts = counts[..., None]
+        if self.complete:
+            return sums / counts
+        return (sums / counts.clamp(min=1)).masked_fill(counts == 0, float("nan"))
 
     @property
     def counts(self) -> Tensor:
@@ -144,6 +198,16 @@ class Reference:
         return self.values[:, :2] if soft else self.values[:, ::2]
 
 
+def dense_reference(
+    model: nn.Module, data: GroupedData, device: str, rows: Tensor | None = None
+) -> Reference:
+    """What a dense network makes of all samples, or of those at some rows and zeros elsewhere."""
+    logits = evaluated_logits(model, data, device, rows)
+    if rows is not None:
+        logits = logits.new_zeros(len(data), logits.shape[1]).index_copy(0, rows, logits)
+    return Reference.of(logits, data.labels)
+
+
 def group_statistics(
     logits: Tensor,
     labels: Tensor,
@@ -182,22 +246,8 @@ def group_statistics(
 def statistics_of(
     sums: Tensor, class_counts: Tensor, parameters: tuple[Tensor, ...] = ()
 ) -> GroupStatistics:
-    """The means from the sums [G, C, 4 + C] over the samples of each group and true class."""
-    class_counts = class_counts.to(sums.dtype)
-    by_group, by_class = sums.sum(1), sums.sum(0)
-    return GroupStatistics(
-        by_group=_means(by_group, class_counts.sum(1)),
-        by_class=_means(sums, class_counts),
-        overall=by_group.sum(0) / class_counts.sum(),
-        overall_by_class=_means(by_class, class_counts.sum(0)),
-        class_counts=class_counts,
-        parameters=parameters,
-    )
-
-
-def complete(statistics: GroupStatistics) -> bool:
-    """Whether every group has samples of every class."""
-    return bool(statistics.class_counts.all())
+    """Statistics from the sums [G, C, 4 + C] over the samples of each group and true class."""
+    return GroupStatistics(sums, class_counts.to(sums.dtype), parameters)
 
 
 def fill_absent(statistics: GroupStatistics, last: GroupStatistics) -> GroupStatistics:
@@ -205,27 +255,13 @@ def fill_absent(statistics: GroupStatistics, last: GroupStatistics) -> GroupStat
 
     The running buffer of a group: its last known means, which carry no gradient.
     """
-    if complete(statistics):
-        return statistics
-    counts, class_counts = statistics.counts, statistics.class_counts
-    return replace(
-        statistics,
-        by_group=_known(statistics.by_group, last.by_group, counts),
-        by_class=_known(statistics.by_class, last.by_class, class_counts),
-        overall_by_class=_known(
-            statistics.overall_by_class, last.overall_by_class, class_counts.sum(0)
-        ),
-    )
+    return statistics if statistics.complete else replace(statistics, known=last.means)
 
 
 def detached(statistics: GroupStatistics) -> GroupStatistics:
     """The same numbers, without the graph that they were computed by."""
     return GroupStatistics(
-        statistics.by_group.detach(),
-        statistics.by_class.detach(),
-        statistics.overall.detach(),
-        statistics.overall_by_class.detach(),
-        statistics.class_counts,
+        statistics.sums.detach(), statistics.class_counts, known=statistics.known
     )
 
 
@@ -237,11 +273,3 @@ def _predicted(logits: Tensor, soft: bool) -> Tensor:
     if soft:
         return logits.softmax(1)
     return functional.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)
-
-
-def _means(sums: Tensor, counts: Tensor) -> Tensor:
-    """Sums [..., k] over counts [...]; NaN, which passes on no gradient, where none was counted."""
-    counts = counts[..., None]
-    if bool(counts.all()):
-        return sums / counts
-    return (sums / counts.clamp(min=1)).masked_fill(counts == 0, float("nan"))

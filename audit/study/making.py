@@ -11,7 +11,9 @@ from audit.durations import timed
 from audit.errors import AuditError
 from audit.mitigate.bilevel import BilevelSettings
 from audit.mitigate.constraints import make_constraints
+from audit.mitigate.harm import harm_notes
 from audit.mitigate.methods import MITIGATION_METHODS
+from audit.mitigate.solution import upper_samples
 from audit.mitigate.stages import StageSettings
 from audit.models.admission import admitted
 from audit.models.checkpoint import (
@@ -99,7 +101,8 @@ def prune_model(
     else:
         settings = replace(settings, **method.options)
         pruned = prune(network, taken, method.name, rate, settings)
-        mask, steps, notes = pruned.mask, pruned.steps, pruned.notes
+        mask, steps = pruned.mask, pruned.steps
+        notes = (*pruned.notes, *harm_notes(network, mask, taken, upper_samples(taken)[0]))
         stored = _stored(settings) | {"passes": pruned.passes}
     provenance = Provenance(
         method.name, method.constraint, rate, settings.seed, steps, stored, parent, notes

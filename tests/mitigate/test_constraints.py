@@ -254,9 +254,10 @@ def test_gradient_and_curvature_of_a_quadratic_are_exact():
     curvatures = torch.tensor([[3.0, 1.0], [5.0, 2.0]], dtype=torch.float64)
     found = statistics(True, number=2)
     losses = 0.5 * (curvatures * theta**2).sum(1) + 0.1 * theta[0] ** 4
-    table = torch.cat([losses[:, None], found.by_group[:, 1:].double()], 1)
-    overall = torch.cat([losses.mean()[None], found.overall[1:].double()])
-    found = replace(found, by_group=table, overall=overall, parameters=(theta,))
+    # Two groups of one sample, each of a class of its own.
+    sums = torch.zeros(2, 2, found.sums.shape[2], dtype=torch.float64)
+    sums = sums.index_put((torch.arange(2), torch.arange(2), torch.tensor(0)), losses)
+    found = replace(found, sums=sums, class_counts=torch.eye(2).double(), parameters=(theta,))
     surrogate = GradientCurvature(0.1).surrogate(found)
     gradients = curvatures * theta + torch.stack([0.4 * theta[0] ** 3, torch.zeros(())])
     hessians = curvatures[:, 0] + 1.2 * theta[0] ** 2

@@ -17,9 +17,10 @@ from audit.mitigate.bilevel import BilevelSettings
 from audit.mitigate.constraints import CONSTRAINTS, GroupLoss, make_constraints
 from audit.mitigate.lagrangian import Lagrangian, SplitReadings
 from audit.mitigate.multipliers import Multipliers
+from audit.mitigate.readings import Readings
 from audit.mitigate.solver import solve
 from audit.mitigate.stages import Stage, StageSettings, _Runner, run_stages
-from audit.mitigate.statistics import Reference
+from audit.mitigate.statistics import Reference, group_statistics
 from audit.models import Architecture, TrainingSettings, build_model, train
 from audit.prune.distillation import evaluated_logits
 from audit.prune.mask import measured_mask
@@ -175,7 +176,7 @@ def test_one_logit_is_read_as_two_classes(two_groups):
     opposite = functional.binary_cross_entropy_with_logits(
         -logits[:, 0], batch.labels.float(), reduction="none"
     )
-    torch.testing.assert_close(readings.values[:, 0], opposite.detach())
+    torch.testing.assert_close(readings.losses, opposite.detach())
     solution = mitigate(
         model, two_groups, "bilevel", 0.5, make_constraints("excess-loss"), TRAINING
     )
@@ -345,3 +346,20 @@ def test_the_barrier_of_a_convex_loss_is_none(two_groups):
         loss_on_line(*models, two_groups, 1)
     with pytest.raises(AuditError, match="one architecture"):
         loss_on_line(models[0], torch.nn.Linear(4, 3), two_groups)
+
+
+def test_readings_count_what_was_last_seen_of_every_sample() -> None:
+    """Counted bit by bit as predictions are written, they are what all of them count to at once."""
+    generator = torch.Generator().manual_seed(0)
+    labels, groups = (torch.randint(0, k, (90,), generator=generator) for k in (3, 2))
+    dense = Reference.of(torch.randn(90, 3, generator=generator), labels)
+    readings = Readings(90, 2, 3)
+    readings.append(dense.logits, labels, groups, dense)
+    seen = dense.logits.clone()
+    for _ in range(20):
+        places = torch.randperm(90, generator=generator)[:17]
+        seen[places] = torch.randn(17, 3, generator=generator)
+        readings.write(places, seen[places], labels[places])
+    found, wanted = readings.statistics(), group_statistics(seen, labels, groups, dense, 2, False)
+    torch.testing.assert_close(found.sums, wanted.sums)
+    assert torch.equal(found.class_counts, wanted.class_counts)
