@@ -16,6 +16,7 @@ EXTRAS = {
     "huggingface_hub": "hf",
     "onnx": "onnx",
     "distributed": "dask",
+    "lightning": "lightning",
     "mlflow": "mlflow",
     "wandb": "wandb",
 }

@@ -385,7 +385,7 @@ class FairPruner:
         return channel_groups(self.model, example)
 
 
-_KEPT = ("scores", "lower", "done", "observed", "frozen", "settled", "history", "changed")
+_KEPT = ("scores", "unit", "lower", "done", "observed", "frozen", "settled", "history", "changed")
 
 
 class _Gradients:
