@@ -28,6 +28,9 @@ CLUSTER = 4
 """Samples of one person, which answer alike for that share too."""
 MOST_SAMPLES = 40_000
 """Larger audits are left out: their errors are those of the largest that are simulated."""
+UNHARMED = 4
+"""Times as many audits without harm: the share that must stay below 5 % is known best."""
+ALPHA = 0.05
 
 
 def answers(
@@ -74,8 +77,8 @@ def audits(
     judged, sizes = np.ones(groups, bool), np.full(groups, size)
     row: dict[str, Any] = {"groups": groups, "size": size, "runs": runs, "cluster": cluster}
     for harm in (0.0, *HARMS):
-        found = np.zeros((number, 2), bool)
-        for audit in range(number):
+        found = np.zeros((number * (1 if harm else UNHARMED), 2), bool)
+        for audit in range(len(found)):
             values, codes, people = answers(sizes, harm, runs, cluster, generator)
             known = sums(values, codes, groups, people if cluster > 1 else None)
             new = gap_claims(known, judged).low > 0
@@ -85,6 +88,15 @@ def audits(
         name = "false_claims" if harm == 0 else f"found_{round(100 * harm)}_points"
         row |= {name: float(found[:, 0].mean()), f"{name}_old": float(found[:, 1].mean())}
     return row
+
+
+def beyond(rows: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    """The cases whose false claims are more than 5 % by over two standard errors."""
+    most = ALPHA + 2 * (ALPHA * (1 - ALPHA) / number) ** 0.5
+    kept = ("groups", "size", "runs", "cluster", "networks", "false_claims")
+    return [
+        {key: row[key] for key in kept if key in row} for row in rows if row["false_claims"] > most
+    ]
 
 
 def fairest(networks: int, number: int, seed: int) -> dict[str, Any]:
@@ -115,17 +127,19 @@ def fairest(networks: int, number: int, seed: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--audits", type=int, default=400)
+    parser.add_argument("--audits", type=int, default=120)
     options = parser.parse_args()
     rows = []
     for seed, scenario in enumerate(scenarios()):
         rows.append(audits(*scenario, options.audits, seed))
         print({key: value for key, value in rows[-1].items() if not key.startswith("found")})
-    best = [fairest(number, options.audits, seed) for seed, number in enumerate((2, 5, 17))]
+    unharmed = UNHARMED * options.audits
+    best = [fairest(number, unharmed, seed) for seed, number in enumerate((2, 5, 17))]
     print(*best, sep="\n")
     store("judgement", {
         "command": f"python benchmarks/judgement.py --audits {options.audits}",
-        "audits": options.audits, "rows": rows, "fairest": best,
+        "audits": options.audits, "audits_without_harm": unharmed, "rows": rows, "fairest": best,
+        "beyond_5_percent_by_two_errors": beyond([*rows, *best], unharmed),
         "highest_false_claims": max(row["false_claims"] for row in rows),
         "highest_false_claims_old": max(row["false_claims_old"] for row in rows),
         "versions": versions("scipy"), "hardware": hardware(),

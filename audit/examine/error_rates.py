@@ -15,8 +15,9 @@ from audit.measure.fairness import (
     confusion_counts,
     fairness_differences,
     rate_counts,
+    rate_effects,
 )
-from audit.measure.uncertainty import wilson_interval
+from audit.measure.uncertainty import design_effects, wilson_interval
 
 
 def confusion(subject: Subject) -> NDArray[np.int64]:
@@ -39,25 +40,44 @@ def error_rates(subject: Subject) -> Found:
     if len(subject.data.classes) != 2:
         return Found()
     counted = rate_counts(confusion(subject))
+    effects = _effects(subject)
     return Found(
         rows=tuple(
-            _rate_row(subject, group, rate, int(parts[group, 1]), int(wholes[group, 1]))
+            _rate_row(
+                subject,
+                group,
+                rate,
+                int(parts[group, 1]),
+                int(wholes[group, 1]),
+                float(effects[rate][group, 1]),
+            )
             for rate, (parts, wholes) in counted.items()
             for group in range(len(subject.counts))
         )
     )
 
 
-def _rate_row(subject: Subject, group: int, rate: str, part: int, whole: int) -> Row:
+def _effects(subject: Subject) -> dict[str, NDArray[np.float64]]:
+    label, said = subject.outputs.label.numpy(), subject.outputs.prediction.numpy()
+    shape = len(subject.counts), len(subject.data.classes)
+    return rate_effects(label, said, subject.codes, *shape, subject.units)
+
+
+def _rate_row(subject: Subject, group: int, rate: str, part: int, whole: int, effect: float) -> Row:
     value = part / whole if whole else float("nan")
-    interval = wilson_interval(part, whole)
+    interval = wilson_interval(part, whole, effect)
     return group_row(subject, group, rate.replace(" ", "_"), whole, value, interval)
 
 
 def bias_amplification(subject: Subject) -> Found:
     """The mean bias amplification over classes (M13)."""
     settings = subject.settings
-    value, interval = amplification_interval(confusion(subject), settings.resamples, settings.seed)
+    right = subject.outputs.correct.numpy()
+    everyone = np.zeros(len(right), dtype=np.int64)
+    (effect,) = design_effects(right, everyone, 1, subject.units)
+    value, interval = amplification_interval(
+        confusion(subject), settings.resamples, settings.seed, float(effect)
+    )
     return Found(overall=(overall_row(subject, "bias_amplification", value, interval),))
 
 
@@ -70,7 +90,8 @@ def fairness(subject: Subject) -> Found:
     if len(large) < 2:
         return Found()
     names = [subject.data.group_names[group] for group in large]
-    differences = fairness_differences(confusion(subject)[large], subject.settings.seed)
+    effects = {rate: found[large] for rate, found in _effects(subject).items()}
+    differences = fairness_differences(confusion(subject)[large], subject.settings.seed, effects)
     return Found(overall=tuple(_difference_row(subject, one, names) for one in differences))
 
 

@@ -115,7 +115,10 @@ def mean_found(
     if value is None:
         value = float(values[known].mean()) if known.any() else float("nan")
     settings = subject.settings
-    interval = mean_interval(values[known], settings.resamples, settings.seed)
+    units = subject.units_of(part.rows)
+    interval = mean_interval(
+        values[known], settings.resamples, settings.seed, None if units is None else units[known]
+    )
     row = group_row(subject, part.group, metric, int(known.sum()), value, interval)
     parts = Contribution(metric, part.rows, np.where(known, values, np.nan))
     return Found(rows=(row | dict(more or {}),), contributions=(parts,) if len(values) else ())

@@ -33,17 +33,20 @@ def gaps(subject: Subject) -> Found:
 
 
 def _accuracy_violation(subject: Subject) -> Row:
-    counts = subject.counts[subject.large].astype(float)
+    effects = subject.effects(subject.means.columns["accuracy"])
+    counts = _effective(subject, effects)
     rights = subject.means.values["accuracy"][subject.large] * counts
     return _range(subject, "accuracy_violation", "accuracy", share_floor(rights, counts))
 
 
 def _gaps_of_pruning(subject: Subject) -> list[Row]:
-    means, counts = subject.means, subject.counts[subject.large].astype(float)
+    means = subject.means
     drops, risk = means.columns["accuracy_drop"], means.columns.get("excess_risk")
+    counts = _effective(subject, subject.effects(drops))
     rows = []
     if risk is not None:
-        floor = mean_floor(risk - means.values["excess_risk"][subject.codes], counts)
+        of_risk = _effective(subject, subject.effects(risk))
+        floor = mean_floor(risk - means.values["excess_risk"][subject.codes], of_risk)
         rows.append(_range(subject, "fairness_violation", "excess_risk", floor))
     return [
         *rows,
@@ -55,6 +58,11 @@ def _gaps_of_pruning(subject: Subject) -> list[Row]:
         ),
         _largest_gap(subject, drop_floor(drops, counts, _largest)),
     ]
+
+
+def _effective(subject: Subject, effects: Array) -> Array:
+    """The judged groups' samples, divided by their design effects: what a floor is drawn for."""
+    return np.maximum(1.0, np.round((subject.counts / effects)[subject.large]))
 
 
 def _largest(values: Array) -> Array:

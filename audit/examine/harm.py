@@ -11,6 +11,7 @@ from audit.measure.risk import excess_accuracy_gap
 from audit.measure.uncertainty import (
     Interval,
     combined_interval,
+    design_effects,
     gap_contrasts,
     holm,
     mean_interval,
@@ -81,7 +82,8 @@ def _p_values(subject: Subject, metric: str) -> Array:
     groups = len(subject.counts)
     found = np.full(groups, np.nan)
     if metric in TESTED:
-        tested = rest_p_values(subject.means.columns[metric], subject.codes, groups)
+        column = subject.means.columns[metric]
+        tested = rest_p_values(column, subject.codes, groups, units=subject.units)
         found[subject.large] = holm(tested[subject.large])
     return found
 
@@ -89,9 +91,11 @@ def _p_values(subject: Subject, metric: str) -> Array:
 def _overall(subject: Subject, metric: str) -> Row:
     column, settings = subject.means.columns[metric], subject.settings
     if metric == "accuracy":
-        interval = wilson_interval(round(column.sum()), len(column))
+        everyone = np.zeros(len(column), dtype=np.int64)
+        (effect,) = design_effects(column, everyone, 1, subject.units)
+        interval = wilson_interval(round(column.sum()), len(column), effect)
     else:
-        interval = mean_interval(column, settings.resamples, settings.seed)
+        interval = mean_interval(column, settings.resamples, settings.seed, subject.units)
     return overall_row(subject, metric, float(column.mean()), interval)
 
 
@@ -107,7 +111,8 @@ def _calibration_row(subject: Subject, group: int) -> Row:
     confidence = subject.outputs.confidence.numpy()[own]
     correct = subject.outputs.correct.numpy()[own]
     resamples, seed = subject.settings.resamples // 4, subject.settings.seed
-    interval = calibration_interval(confidence, correct, resamples, seed)
+    units = None if subject.units is None else subject.units[own]
+    interval = calibration_interval(confidence, correct, resamples, seed, units=units)
     floor = calibration_floor(confidence, seed=seed)
     value = calibration_error(confidence, correct)
     row = group_row(subject, group, "expected_calibration_error", int(own.sum()), value, interval)

@@ -12,7 +12,7 @@ import pandas as pd
 from audit.errors import AuditError
 from audit.files import sha256, write_atomically
 
-MEASURES_VERSION = 3
+MEASURES_VERSION = 4
 """Raised where what is measured changes, so that no study keeps measures of earlier code."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from audit.columns import DENSE_COLUMNS, GROUP_COLUMNS, LAYER_COLUMNS, SCORE
@@ -26,7 +27,7 @@ from audit.measure.attribution import one_shot
 from audit.measure.cost import multiply_adds, surviving_multiply_adds
 from audit.measure.faithfulness import divergence
 from audit.measure.predictions import Outputs
-from audit.models.checkpoint import Checkpoint
+from audit.models.checkpoint import Checkpoint, called_pruned
 
 MEASURES = {
     "harm": harm,
@@ -187,6 +188,7 @@ def _record(subject: Subject, found: Found) -> dict[str, Any]:
         "steps": provenance.steps,
         "settings": dict(provenance.settings),
         "notes": [*_remarks(subject), *provenance.notes, *found.notes],
+        "dense": is_its_own(subject),
         "one_shot": subject.dense is not None and one_shot(subject.dense, network),
         "spectra": dict(found.spectra),
         "metrics": [
@@ -211,6 +213,18 @@ def _size(subject: Subject) -> dict[str, int | None]:
     }
     # A network of integers, or one whose outputs alone are known, has none that torch tells.
     return {name: value if parameters else None for name, value in found.items()}
+
+
+def is_its_own(subject: Subject) -> bool:
+    """Whether a network is the dense one that others are held against, whatever it is called.
+
+    Another network is only where all its weights are known, none is zero, and it says the same.
+    """
+    if subject.parent is None or subject.parent is subject.outputs:
+        return subject.parent is not None
+    one, other = subject.outputs.log_probabilities, subject.parent.log_probabilities
+    known = not called_pruned(subject.checkpoint) and subject.mask.sparsity == 0
+    return known and torch.equal(one, other)
 
 
 def _remarks(subject: Subject) -> list[str]:

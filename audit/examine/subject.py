@@ -15,7 +15,13 @@ from audit.examine.settings import MeasureSettings
 from audit.measure.calibration import uncertain
 from audit.measure.predictions import Outputs, predict
 from audit.measure.risk import excess_risk
-from audit.measure.uncertainty import Interval, drop_interval, group_intervals, wilson_interval
+from audit.measure.uncertainty import (
+    Interval,
+    design_effects,
+    drop_interval,
+    group_intervals,
+    wilson_interval,
+)
 from audit.metrics import metric
 from audit.models.abilities import Abilities, abilities
 from audit.models.admission import admitted
@@ -79,6 +85,19 @@ class Subject:
         """The groups that have samples in the split."""
         return np.flatnonzero(self.counts)
 
+    @property
+    def units(self) -> NDArray[np.int64] | None:
+        """The person (or other unit) of each sample of the split, where it was declared: [n]."""
+        return self.units_of(self.rows)
+
+    def units_of(self, rows: Tensor) -> NDArray[np.int64] | None:
+        """The unit of the samples at these positions in the data, where it was declared."""
+        return None if self.data.units is None else self.data.units[rows].numpy()
+
+    def effects(self, values: Array) -> Array:
+        """The design effect of each group's mean of values [n]: 1 without units, float64 [G]."""
+        return design_effects(values, self.codes, len(self.counts), self.units)
+
     def hessian_mask(self) -> Mapping[str, Tensor] | None:
         """The surviving weights, for a pruned network."""
         return self.mask.parts if self.pruned else None
@@ -140,7 +159,13 @@ def make_subject(
         measured_mask(network),
         pruned,
         abilities(network, other),
-        group_means(sample_columns(outputs, parent), codes, len(counts), settings),
+        group_means(
+            sample_columns(outputs, parent),
+            codes,
+            len(counts),
+            settings,
+            None if data.units is None else data.units[rows].numpy(),
+        ),
     )
 
 
@@ -181,23 +206,35 @@ def group_means(
     codes: NDArray[np.int64],
     groups: int,
     settings: MeasureSettings,
+    units: NDArray[np.int64] | None = None,
 ) -> Means:
-    """The mean of every column over every group, with its interval; one resample for them all."""
+    """The mean of every column over every group, with its interval; one resample for them all.
+
+    units   int64 [n], where samples of one unit are not independent of each other
+    """
     intervals: dict[str, list[Interval]] = {}
     # Shares are means of columns of zeros and ones.
     shares = [name for name in columns if metric(name).unit == "share"]
     continuous = [name for name in columns if name not in (*shares, "accuracy_drop")]
     # None at all where only decisions are known.
     matrix = np.array([columns[name] for name in continuous]).reshape(len(continuous), len(codes)).T
-    drawn = group_intervals(matrix, codes, groups, settings.resamples, settings.seed)
+    drawn = group_intervals(matrix, codes, groups, settings.resamples, settings.seed, units)
     for position, name in enumerate(continuous):
         intervals[name] = [own[position] for own in drawn]
     for name, column in columns.items():
+        if name not in shares and name != "accuracy_drop":
+            continue
         own = [column[codes == group] for group in range(groups)]
+        effects = design_effects(column, codes, groups, units)
         if name in shares:
-            intervals[name] = [wilson_interval(round(part.sum()), len(part)) for part in own]
-        elif name == "accuracy_drop":
-            intervals[name] = [drop_interval(part) for part in own]
+            intervals[name] = [
+                wilson_interval(round(part.sum()), len(part), effect)
+                for part, effect in zip(own, effects, strict=True)
+            ]
+        else:
+            intervals[name] = [
+                drop_interval(part, effect) for part, effect in zip(own, effects, strict=True)
+            ]
     counts = np.bincount(codes, minlength=groups)
     with np.errstate(invalid="ignore"):
         values = {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.findings.paired import beside_dense, group_codes, group_flags, group_names
+from audit.findings.paired import beside_dense, group_codes, group_flags, group_names, units_of
 from audit.measure.decomposition import Decomposition, decompose
 from audit.measure.uncertainty import CONFIDENCE
 
@@ -47,13 +47,12 @@ def boundary_table(
     for model, own in beside_dense(samples, groups):
         if own["dense_margin"].isna().any():
             continue
-        unit = own["unit"] if "unit" in own and own["unit"].notna().all() else None
         found = decompose(
             own["dense_margin"].to_numpy(dtype=float),
             _harms(own),
             group_codes(own, names),
             len(names),
-            unit=None if unit is None else pd.factorize(unit)[0].astype(np.int64),
+            unit=units_of(own),
             seed=seed,
             level=level,
         )

@@ -20,8 +20,9 @@ def causes_table(
 ) -> pd.DataFrame:
     """One row per pruned model × cause: rank correlation with excess risk over groups, and shares.
 
-    trained   the samples of each group that the networks were trained on: the group's size. Without
-              them, as where only test samples are at hand, size is no cause that is known.
+    trained   the samples of each group that the networks were trained on: the group's size. A group
+              without any, as where only test samples are at hand, is of a size that is not known;
+              it is never zero. Where that leaves no two sizes, size is no cause that is known.
 
     The columns of a row: model, cause, rho, ci_low, ci_high, p_value, n, share. Gradient norm,
     λ_max and closeness are those of the dense network of the same seed; `share` is what a Taylor
@@ -38,11 +39,20 @@ def causes_table(
         dense = dense_of(model, models)
         before = own.iloc[:, :0] if dense is None else _wide(groups, dense)
         before = before.reindex(own.index)
-        if trained and any(trained.values()):
-            before = before.assign(group_size=[trained.get(str(name), 0) for name in own.index])
+        sizes = [(trained or {}).get(str(name), 0) or np.nan for name in own.index]
+        if np.isfinite(sizes).sum() > 1:
+            before = before.assign(group_size=sizes)
         rows += _model_rows(str(model["name"]), own, before)
     columns = ["model", "cause", "rho", "ci_low", "ci_high", "p_value", "n", "share"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def trained_sizes(record: Mapping[str, Any]) -> dict[str, int]:
+    """The samples of each group that networks were trained on, as results.json has them.
+
+    Zero where none are known, as of data that hold test samples only.
+    """
+    return {str(row["group"]): int(row.get("train", 0)) for row in record["data"]["groups"]}
 
 
 def _wide(groups: pd.DataFrame, model: str) -> pd.DataFrame:

@@ -113,24 +113,25 @@ def gap_measure(evidence: Evidence, outcomes: Outcomes, metric: str) -> Gap | No
         contrasts[:, present] = gap_contrasts(counts[present].astype(float))[
             np.searchsorted(present, judged)
         ]
-        return Gap(np.nan_to_num(outcomes.drops), outcomes.codes, contrasts)
+        return Gap(np.nan_to_num(outcomes.drops), outcomes.codes, contrasts, outcomes.units)
     pairs = np.zeros((len(judged) * (len(judged) - 1), len(counts)))
     pairs[:, judged] = pair_contrasts(len(judged))
     if metric == VIOLATION:
         risk = outcomes.loss - outcomes.loss_before
-        return None if np.isnan(risk).any() else Gap(risk, outcomes.codes, pairs)
+        return None if np.isnan(risk).any() else Gap(risk, outcomes.codes, pairs, outcomes.units)
     if groups_are_classes(evidence) or len(outcomes.classes) != 2:
         return None
     positive = compared_classes(outcomes)[0]
     said = (outcomes.predictions == positive).astype(float)
     if metric == PARITY:
-        return Gap(said, outcomes.codes, pairs)
+        return Gap(said, outcomes.codes, pairs, outcomes.units)
     true = outcomes.labels == positive
     component = outcomes.codes + np.where(true, 0, len(counts))
     rows = np.zeros((2 * len(pairs), 2 * len(counts)))
     rows[: len(pairs), : len(counts)] = pairs
     rows[len(pairs) :, len(counts) :] = pairs
-    return Gap(said, component.astype(np.int64), _without_empty(rows, component, len(counts)))
+    contrasts = _without_empty(rows, component, len(counts))
+    return Gap(said, component.astype(np.int64), contrasts, outcomes.units)
 
 
 def _without_empty(

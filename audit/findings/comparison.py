@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from audit.findings.paired import units_of
 from audit.measure.uncertainty import (
     Interval,
     combined_interval,
+    design_effects,
     drop_interval,
     gap_contrasts,
     mean_interval,
@@ -75,30 +77,42 @@ def _difference_intervals(
     one, other = (side.assign(correct=side["label"] == side["prediction"]) for side in (one, other))
     columns = sorted({column for column in parts.values() if column in one and column in other})
     change = other[columns].astype(float) - one[columns].astype(float)
+    units = units_of(one)
     found = {}
     for group in names:
-        own = change[one["group"] == group]
+        of_group = (one["group"] == group).to_numpy()
         for metric, column in parts.items():
             if column in columns:
-                part = own[column].dropna().to_numpy()
-                changed = drop_interval(part) if metric == "accuracy" else _mean(part)
-                found[group, metric] = changed
-    return found | _gap_intervals(change["correct"].to_numpy(), one["group"].to_numpy(), names)
+                part = change[column].to_numpy()
+                known = of_group & np.isfinite(part)
+                own = None if units is None else units[known]
+                interval = _drop if metric == "accuracy" else _mean
+                found[group, metric] = interval(part[known], own)
+    gained = change["correct"].to_numpy()
+    return found | _gap_intervals(gained, one["group"].to_numpy(), names, units)
 
 
-def _mean(part: np.ndarray) -> Interval:
-    return mean_interval(part, RESAMPLES, seed=0)
+def _mean(part: np.ndarray, units: np.ndarray | None) -> Interval:
+    return mean_interval(part, RESAMPLES, 0, units)
+
+
+def _drop(part: np.ndarray, units: np.ndarray | None) -> Interval:
+    (effect,) = design_effects(part, np.zeros(len(part), dtype=np.int64), 1, units)
+    return drop_interval(part, effect)
 
 
 def _gap_intervals(
-    gained: np.ndarray, groups: np.ndarray, names: list[str]
+    gained: np.ndarray, groups: np.ndarray, names: list[str], units: np.ndarray | None
 ) -> dict[tuple[str, str], Interval]:
     """Intervals of the change in ψ: what a group lost between the models, less what all lost."""
     present = [name for name in names if (groups == name).any()]
     lost = [-gained[groups == name] for name in present]
     contrasts = gap_contrasts(np.array([len(part) for part in lost], dtype=float))
     means = np.array([part.mean() for part in lost])
-    own = [drop_interval(part) for part in lost]
+    own = [
+        _drop(part, None if units is None else units[groups == name])
+        for name, part in zip(present, lost, strict=True)
+    ]
     return {
         (name, "excess_accuracy_gap"): combined_interval(contrast, means, own)
         for name, contrast in zip(present, contrasts, strict=True)

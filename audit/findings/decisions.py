@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import hypergeom, norm, t
 
-from audit.measure.uncertainty import gap_contrasts, holm
+from audit.measure.uncertainty import design_effects, gap_contrasts, holm
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -48,12 +48,14 @@ class Sums:
     total, square   sums [G] over the group's samples of the value and of its square
     count           effective samples [G]: fewer than there are where units have several
     runs            the mean of every run [S, G]
+    size            samples [G]: what a group weighs in the mean over all
     """
 
     total: Array
     square: Array
     count: Array
     runs: Array
+    size: Array
 
     @property
     def mean(self) -> Array:
@@ -85,32 +87,9 @@ def sums(values: Array, codes: Codes, groups: int, units: Codes | None = None) -
     square = np.bincount(codes, weights=mean**2, minlength=groups).astype(float)
     with np.errstate(invalid="ignore"):
         runs = np.stack([np.bincount(codes, weights=v, minlength=groups) for v in values]) / count
-    found = Sums(total, square, count, runs)
-    if units is None:
-        return found
+    found = Sums(total, square, count, runs, count)
     effect = design_effects(mean, codes, groups, units)
     return replace(found, total=total / effect, square=square / effect, count=count / effect)
-
-
-def design_effects(values: Array, codes: Codes, groups: int, units: Codes) -> Array:
-    """How much larger the variance of each group's mean is than that of independent samples: [G].
-
-    Never below 1. Where nothing varies, or one unit is all there is, as if all samples of a unit
-    were alike.
-    """
-    found = np.ones(groups)
-    for group in np.unique(codes):
-        own = codes == group
-        _, unit = np.unique(units[own], return_inverse=True)
-        number, count = int(unit.max()) + 1, int(own.sum())
-        centred = values[own] - values[own].mean()
-        spread = float((centred**2).sum())
-        if number == 1 or spread == 0:
-            found[group] = count / number
-            continue
-        between = float((np.bincount(unit, weights=centred) ** 2).sum())
-        found[group] = max(1.0, between / spread * number / (number - 1))
-    return found
 
 
 # --- J1 and J3: who pays --------------------------------------------------------------------------
@@ -128,8 +107,7 @@ def gap_claims(found: Sums, judged: Flags) -> Claims:
     """
     present = np.flatnonzero(found.count > 0)
     contrasts = np.zeros((len(judged), len(judged)))
-    sizes = np.array([np.inf if c == 0 else c for c in found.count])[present]
-    contrasts[np.ix_(present, present)] = gap_contrasts(sizes)
+    contrasts[np.ix_(present, present)] = gap_contrasts(found.size[present])
     return combined_claims(found, contrasts, judged)
 
 
@@ -197,11 +175,13 @@ def needed_samples(found: Sums, group: int, family: int, tolerance: float) -> in
     """How many samples of a group show a ψ of `tolerance` four times in five, at J1's level.
 
     As if the other groups were known: n = ((z + 0.84)/tolerance)² times the variance of a sample's
-    drop, z the point of 1 − 0.05/2G; the harm itself adds as many events as `tolerance` says.
+    drop, z the point of 1 − 0.05/2G; the harm itself adds as many events as `tolerance` says. Times
+    the design effect, where units have several samples each.
     """
     variance = (found.error[group] ** 2) * (found.count[group] + 2) + tolerance
     reach = float(norm.ppf(1 - ALPHA / family / 2) + norm.ppf(0.8))
-    return int(np.ceil((reach / tolerance) ** 2 * variance))
+    effect = found.size[group] / found.count[group]
+    return int(np.ceil((reach / tolerance) ** 2 * variance * effect))
 
 
 def detectable(found: Sums, contrasts: Array, judged: Flags) -> Array:
@@ -237,7 +217,9 @@ def rate_p_values(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> Array:
     return np.where((wholes > 0) & (wholes < whole), found, np.nan)
 
 
-def rate_run_p_values(values: Array, subsets: Flags, codes: Codes, judged: Flags) -> Array:
+def rate_run_p_values(
+    values: Array, subsets: Flags, codes: Codes, judged: Flags, units: Codes | None = None
+) -> Array:
     """`rate_p_values` for the mean over S runs on the same samples (J3, J5): [R, G].
 
     values [S, R, n]: 1 where a sample counts for a rate; subsets [R, n]: the samples it is of.
@@ -245,13 +227,14 @@ def rate_run_p_values(values: Array, subsets: Flags, codes: Codes, judged: Flags
     found = np.full((subsets.shape[0], len(judged)), np.nan)
     for rate, own in enumerate(subsets):
         kept = own & judged[codes]
-        known = sums(values[:, rate, kept].astype(float), codes[kept], len(judged))
+        own_units = None if units is None else units[kept]
+        known = sums(values[:, rate, kept].astype(float), codes[kept], len(judged), own_units)
         present = np.flatnonzero(known.count)
         if len(present) < 2:
             continue
         contrasts = np.zeros((len(judged), len(judged)))
         for group in present:
-            others = known.count.copy()
+            others = known.size.copy()
             others[group] = 0.0
             contrasts[group] = -others / others.sum()
             contrasts[group, group] = 1.0
@@ -278,11 +261,13 @@ class Gap:
     values      [M, n]: of every network's samples, such as their drop in accuracy
     component   int [n]: which mean a sample is part of, −1 for none
     contrasts   [J, P]: the combinations of the P means, of which the gap is the largest
+    units       int [n], who a sample is of, where samples of one person are several
     """
 
     values: Array
     component: Codes
     contrasts: Array
+    units: Codes | None = None
 
 
 def gap_of(gap: Gap, networks: NDArray[np.intp]) -> float:
@@ -308,6 +293,8 @@ def fairer_p_value(gap: Gap, one: NDArray[np.intp], other: NDArray[np.intp]) -> 
     variance = (
         chosen**2 @ of_theirs + gap.contrasts**2 @ of_ours - 2 * (gap.contrasts * chosen) @ shared
     )
+    if gap.units is not None:
+        variance = np.maximum(variance, _of_units(gap, ours, theirs, chosen, size))
     pairs = min(len(one), len(other))
     freedom = np.full(len(difference), 1e9)
     if pairs > 1:
@@ -344,6 +331,22 @@ def _covariances(
         np.bincount(component, weights=w, minlength=number) for w in (a, b, a * b)
     )
     return np.asarray((product + events - total_a * total_b / (size + 2)) / (size + 2.0) ** 2)
+
+
+def _of_units(gap: Gap, ours: Array, theirs: Array, chosen: Array, size: NDArray[np.intp]) -> Array:
+    """The variance of each difference [J], summed over units: Σ_u (Σ_i influence)²."""
+    known = gap.component >= 0
+    component, number = gap.component[known], gap.contrasts.shape[1]
+    _, unit = np.unique(np.asarray(gap.units)[known], return_inverse=True)
+    units = int(unit.max()) + 1
+    sides = []
+    for values in (ours[known], theirs[known]):
+        mean = np.bincount(component, weights=values, minlength=number) / np.maximum(size, 1)
+        influence = (values - mean[component]) / size[component]
+        flat = np.bincount(unit * number + component, weights=influence, minlength=units * number)
+        sides.append(flat.reshape(units, number))
+    one, other = sides
+    return np.asarray(((other @ chosen)[:, None] - one @ gap.contrasts.T) ** 2).sum(0)
 
 
 def told_apart(gap: Gap, cells: list[NDArray[np.intp]]) -> tuple[int, Array]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from audit.errors import AuditError
-from audit.findings.paired import beside_dense
+from audit.findings.paired import beside_dense, units_of
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -130,9 +130,8 @@ def discovery_table(
     for model, own in beside_dense(samples, groups):
         known = columns.reindex(own["sample"])
         was, stays = (own[one] == own["label"] for one in ("dense_prediction", "prediction"))
-        unit = pd.factorize(own["unit"])[0].astype(np.int64) if "unit" in own else None
         drops: Array = was.to_numpy(dtype=float) - stays.to_numpy(dtype=float)
-        found = discover(known, drops, settings, unit)
+        found = discover(known, drops, settings, units_of(own))
         table = found.proposed
         table.insert(0, "model", model)
         table.insert(1, "candidates", found.candidates)

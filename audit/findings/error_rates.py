@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from audit.findings.networks import shown_models
-from audit.measure.fairness import confusion_counts, rate_counts
+from audit.findings.paired import units_of
+from audit.measure.fairness import confusion_counts, rate_counts, rate_effects
 from audit.measure.uncertainty import wilson_interval
 
 
@@ -49,11 +50,12 @@ def group_rates(
     )
     codes = pd.Index(names).get_indexer(pd.Index(own["group"].astype(str))).astype(np.int64)
     counts = rate_counts(confusion_counts(true, said, codes, len(names), 2))
+    effects = rate_effects(true, said, codes, len(names), 2, units_of(own))
     rows = []
     for rate, (parts, wholes) in counts.items():
         for code, name in enumerate(names):
             part, whole = int(parts[code, 1]), int(wholes[code, 1])
-            known = wilson_interval(part, whole)
+            known = wilson_interval(part, whole, effects[rate][code, 1])
             rows.append(
                 {"group": name, "rate": rate, "value": part / whole if whole else np.nan,
                  "ci_low": known.low, "ci_high": known.high, "part": part, "n": whole,

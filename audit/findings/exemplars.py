@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from audit.findings.outcomes import is_dense
+from audit.findings.paired import units_of
 from audit.findings.words import label
 from audit.measure.forgetting import over_representation, pruning_identified_exemplars
-from audit.measure.uncertainty import wilson_interval
+from audit.measure.uncertainty import design_effects, wilson_interval
 
 
 def exemplar_table(
@@ -26,12 +28,13 @@ def exemplar_table(
     )
     codes = {name: code for code, name in enumerate(sorted(pd.unique(wide.to_numpy().ravel())))}
     predictions = wide.replace(codes).infer_objects().astype(int)
-    known = samples.drop_duplicates("sample").set_index("sample")["group"].reindex(wide.index)
-    groups = pd.Categorical(known, categories=list(names)).codes.astype(np.int64)
-    dense = [str(model["name"]) for model in models if model["method"] == "dense"]
+    known = samples.drop_duplicates("sample").set_index("sample").reindex(wide.index)
+    groups = pd.Categorical(known["group"], categories=list(names)).codes.astype(np.int64)
+    units = units_of(known)
+    dense = [str(model["name"]) for model in models if is_dense(model)]
     populations: dict[tuple[str, float], list[str]] = {}
     for model in models:
-        if model["method"] != "dense":
+        if not is_dense(model):
             key = (label(model), float(model["rate"]))
             populations.setdefault(key, []).append(str(model["name"]))
     rows: list[dict[str, Any]] = []
@@ -39,10 +42,12 @@ def exemplar_table(
         found = pruning_identified_exemplars(
             predictions[dense].to_numpy().T, predictions[pruned].to_numpy().T
         )
+        shown = found.exemplar.astype(float)
+        effects = design_effects(shown, groups, len(names), units)
         over = over_representation(found.exemplar, groups, len(names))
         for code, name in enumerate(names):
             own = found.exemplar[groups == code]
-            interval = wilson_interval(int(own.sum()), len(own))
+            interval = wilson_interval(int(own.sum()), len(own), effects[code])
             rows.append(
                 {
                     "method": method,

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.findings.paired import beside_dense, group_codes, group_flags, group_names
+from audit.findings.paired import beside_dense, group_codes, group_flags, group_names, units_of
 from audit.measure.faithfulness import Faithfulness, faithfulness
-from audit.measure.uncertainty import group_intervals, holm, wilson_interval
+from audit.measure.uncertainty import design_effects, group_intervals, holm, wilson_interval
 
 RESAMPLES = 2000
 COLUMNS = (
@@ -41,7 +41,8 @@ def faithfulness_table(samples: pd.DataFrame, groups: pd.DataFrame, seed: int = 
                  of at least minimum size, NaN for others
     divergence   the mean KL divergence from the dense network's probabilities, nats, with interval
 
-    Empty where the samples do not hold what a dense network said.
+    A column `unit` of the samples says which belong to one unit, and are not independent. Empty
+    where the samples do not hold what a dense network said.
     """
     names = group_names(groups)
     rows: list[dict[str, Any]] = []
@@ -50,25 +51,27 @@ def faithfulness_table(samples: pd.DataFrame, groups: pd.DataFrame, seed: int = 
         label, dense, pruned = (
             own[column].to_numpy() for column in ("label", "dense_prediction", "prediction")
         )
-        found = faithfulness(label, dense, pruned, codes, len(names))
+        units = units_of(own)
+        found = faithfulness(label, dense, pruned, codes, len(names), units)
+        effects = design_effects((dense == pruned).astype(float), codes, len(names), units)
         adjusted = holm(np.where(np.array(flags) == "", found.p_value, np.nan))
         far = own["divergence"].to_numpy(dtype=float)
-        intervals = group_intervals(far[:, None], codes, len(names), RESAMPLES, seed)
+        intervals = group_intervals(far[:, None], codes, len(names), RESAMPLES, seed, units)
         for code, name in enumerate(names):
             mean = float(far[codes == code].mean()) if found.n[code] else np.nan
             (interval,) = intervals[code]
             rows.append(
                 {"model": model, "group": name, "flag": flags[code]}
-                | _row(found, code)
+                | _row(found, code, float(effects[code]))
                 | {"p_adjusted": float(adjusted[code]), "divergence": mean,
                    "divergence_ci_low": interval.low, "divergence_ci_high": interval.high}
             )  # fmt: skip
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _row(found: Faithfulness, code: int) -> dict[str, Any]:
+def _row(found: Faithfulness, code: int, effect: float) -> dict[str, Any]:
     n, agree = int(found.n[code]), int(found.agree[code])
-    interval = wilson_interval(agree, n)
+    interval = wilson_interval(agree, n, effect)
     return {
         "n": n,
         "agreement": agree / n if n else np.nan,

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from audit.findings.paired import units_of
+
 Row = Mapping[str, Any]
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -135,7 +137,7 @@ def make_outcomes(samples: pd.DataFrame, groups: pd.DataFrame, record: Row) -> O
             ]
         ),
         np.array([flags["flag"].get(name, "absent") == "" for name in order]),
-        None if "unit" not in first else pd.factorize(first["unit"])[0].astype(np.int64),
+        units_of(first),
     )
 
 
@@ -165,8 +167,11 @@ def make_cells(record: Row) -> list[Cell]:
 
 
 def is_dense(model: Row) -> bool:
-    """Whether a network was not pruned: by its method and its rate, whatever its title."""
-    return model["method"] == "dense" and not model["rate"]
+    """Whether a network is the dense one that others are held against, whatever its title.
+
+    As measured; of earlier results by its method and its rate.
+    """
+    return bool(model.get("dense", model["method"] == "dense" and not model["rate"]))
 
 
 def cell_label(model: Row) -> str:

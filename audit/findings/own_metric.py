@@ -15,6 +15,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 from audit.columns import SCORE
 from audit.errors import AuditError
+from audit.findings.paired import units_of
 from audit.findings.results import Results
 from audit.imports import imported
 from audit.measure.uncertainty import CONFIDENCE
@@ -111,7 +112,8 @@ def _parts(own: pd.DataFrame, positive: str | None, scores: bool) -> dict[str, _
         label, given = ((column == positive).astype(int) for column in (label, given))
     if scores:
         given = own[f"{SCORE}{positive}"]
-    unit = own["unit"] if "unit" in own else pd.Series(np.arange(len(own)), own.index)
+    units = units_of(own)
+    unit = pd.Series(np.arange(len(own)) if units is None else units, own.index)
     return {
         str(group): _Part(
             label.loc[rows.index].to_numpy(),

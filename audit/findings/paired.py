@@ -14,14 +14,30 @@ from audit.columns import DENSE_COLUMNS
 def beside_dense(samples: pd.DataFrame, groups: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The name and samples of every pruned network that was measured beside a dense one, in order.
 
-    None where the samples do not hold what a dense network said (DENSE_COLUMNS).
+    None where the samples do not hold what a dense network said (DENSE_COLUMNS). A network without
+    a zero among its weights that says of every sample what its dense one says is that one, whatever
+    either is called.
     """
     if not set(DENSE_COLUMNS) <= set(samples):
         return
-    dense = set(groups.loc[groups["method"] == "dense", "model"])
+    sparse = set(groups.loc[groups["sparsity"] > 0, "model"]) if "sparsity" in groups else set()
     for name, own in samples.groupby("model", sort=False, observed=True):
-        if name not in dense and own["dense_prediction"].notna().all():
+        known = own["dense_prediction"].notna().all()
+        if known and (name in sparse or not _is_its_own(own)):
             yield str(name), own
+
+
+def _is_its_own(own: pd.DataFrame) -> bool:
+    """Whether a network's answers are those of its dense one, to the last digit of the loss."""
+    pairs = (("prediction", "dense_prediction"), ("loss", "dense_loss"))
+    return all((own[one] == own[other]).all() for one, other in pairs)
+
+
+def units_of(samples: pd.DataFrame) -> NDArray[np.int64] | None:
+    """The unit of each sample, numbered, where samples of one unit are several; else None."""
+    if "unit" not in samples or samples["unit"].isna().any():
+        return None
+    return np.asarray(pd.factorize(samples["unit"])[0], dtype=np.int64)
 
 
 def group_codes(samples: pd.DataFrame, names: Sequence[str]) -> NDArray[np.int64]:

@@ -43,7 +43,7 @@ def drop_sums(evidence: Evidence, cell: Cell, run: int | None = None) -> Sums | 
     lost, won, size = lost[chosen], won[chosen], count[0]
     return Sums(
         (lost - won).mean(0) * size, (lost + won).mean(0) * size, size,
-        np.where(size > 0, lost - won, np.nan),
+        np.where(size > 0, lost - won, np.nan), size,
     )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def _cell(evidence: Evidence, cell: Cell) -> list[Finding]:
 
 
 def _contrasts(found: Sums) -> np.ndarray:
-    sizes = found.count / found.count.sum()
+    sizes = found.size / found.size.sum()
     return np.asarray(np.eye(len(sizes)) - sizes)
 
 

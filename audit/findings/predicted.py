@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, t
+from scipy.stats import t
 
 from audit.findings.decisions import (
     ALPHA,
@@ -20,6 +20,8 @@ from audit.findings.decisions import (
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding, known
 from audit.findings.outcomes import Cell, Outcomes
+from audit.measure.faithfulness import mcnemar_p_value
+from audit.measure.uncertainty import design_effects
 
 Flags = NDArray[np.bool_]
 SELECTION, TRUE_POSITIVE, FALSE_POSITIVE, TRUE_NEGATIVE = (
@@ -87,10 +89,10 @@ def _beyond(evidence: Evidence, outcomes: Outcomes, cell: Cell, metric: str) -> 
                 for s, v in zip(subsets, values[0], strict=True)
             ]
         )
-        single = rate_p_values(parts, wholes)
+        single = rate_p_values(*_effective(outcomes, parts, wholes, values[0], subsets))
         shares = parts / np.where(wholes > 0, wholes, np.nan)
     else:
-        single = rate_run_p_values(values, subsets, outcomes.codes, evidence.large)
+        single = rate_run_p_values(values, subsets, outcomes.codes, evidence.large, outcomes.units)
         mean = values.mean(0)
         shares = np.stack(
             [
@@ -133,6 +135,30 @@ def _beyond(evidence: Evidence, outcomes: Outcomes, cell: Cell, metric: str) -> 
             "tests": int(np.isfinite(tested).sum()),
         },
     )
+
+
+def _effective(
+    outcomes: Outcomes,
+    parts: NDArray[np.int64],
+    wholes: NDArray[np.int64],
+    values: Flags,
+    subsets: Flags,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Counts [R, G] divided by their design effects, rounded: of independent samples (Rao, Scott).
+
+    At least one of a rate that has any. As they are where no unit has several samples.
+    """
+    if outcomes.units is None:
+        return parts, wholes
+    groups = wholes.shape[1]
+    effects = np.stack(
+        [
+            design_effects(v[s].astype(float), outcomes.codes[s], groups, outcomes.units[s])
+            for s, v in zip(subsets, values, strict=True)
+        ]
+    )
+    fewer = np.maximum(np.minimum(wholes, 1), (wholes / effects).astype(np.int64))
+    return np.round(parts * fewer / np.maximum(wholes, 1)).astype(np.int64), fewer
 
 
 def _lacks(wholes: NDArray[np.int64], group: int) -> bool:
@@ -265,12 +291,13 @@ def _fell(outcomes: Outcomes, cell: Cell, reference: Cell, kept: Flags) -> float
     """
     pairs = min(len(cell.networks), len(reference.networks))
     one, other = (outcomes.right[own.networks[:pairs]][:, kept] for own in (reference, cell))
+    everyone = np.zeros(int(kept.sum()), np.int64)
+    units = None if outcomes.units is None else outcomes.units[kept]
     if pairs == 1:
         lost, won = int((one > other).sum()), int((one < other).sum())
-        if lost + won == 0:
-            return 1.0
-        return float(binomtest(lost, lost + won, alternative="greater").pvalue)
-    found = sums(one - other, np.zeros(int(kept.sum()), np.int64), 1)
+        (effect,) = design_effects((one - other)[0], everyone, 1, units)
+        return mcnemar_p_value(lost, won, float(effect), "greater")
+    found = sums(one - other, everyone, 1, units)
     error, freedom = run_errors(found, np.eye(1))
     return float(t.sf(found.mean[0] / error[0], freedom[0]))
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from scipy.stats import binomtest
 
 from audit.measure.fairness import SELECTION
+from audit.measure.uncertainty import wilson_interval
 
 LEVEL = 0.95
 
@@ -21,7 +21,7 @@ LEVEL = 0.95
 def impact_ratios(rates: pd.DataFrame) -> pd.DataFrame:
     """The selection rate and impact ratio of every group of one network.
 
-    rates   rows as `rates_table` has them, of one network: group, rate, part, n, flag
+    rates   rows as `rates_table` has them, of one network: group, rate, part, n, effect, flag
 
     Columns: group, selected, n, rate, rate_low, rate_high, ratio, ratio_low, ratio_high, flag,
     most.
@@ -41,19 +41,25 @@ def impact_ratios(rates: pd.DataFrame) -> pd.DataFrame:
 
 def _impact(row: Mapping[Any, Any], most: Mapping[Any, Any] | None, level: float) -> dict[str, Any]:
     part, n, flag = int(row["part"]), int(row["n"]), str(row["flag"])
-    low, high = _wilson(part, n, LEVEL)
+    effect = float(row.get("effect", 1.0))
+    own = wilson_interval(part, n, effect)
     ratio = (math.nan, math.nan, math.nan)
     if most is row:
         ratio = (1.0, math.nan, math.nan)
     elif most is not None and flag == "" and n > 0:
-        ratio = ratio_of_shares((part, n), (int(most["part"]), int(most["n"])), level)
+        ratio = ratio_of_shares(
+            (part, n),
+            (int(most["part"]), int(most["n"])),
+            level,
+            (effect, float(most.get("effect", 1.0))),
+        )
     return {
         "group": row["group"],
         "selected": part,
         "n": n,
         "rate": part / n if n else math.nan,
-        "rate_low": low,
-        "rate_high": high,
+        "rate_low": own.low,
+        "rate_high": own.high,
         "ratio": ratio[0],
         "ratio_low": ratio[1],
         "ratio_high": ratio[2],
@@ -63,19 +69,26 @@ def _impact(row: Mapping[Any, Any], most: Mapping[Any, Any] | None, level: float
 
 
 def ratio_of_shares(
-    one: tuple[int, int], other: tuple[int, int], level: float = LEVEL
+    one: tuple[int, int],
+    other: tuple[int, int],
+    level: float = LEVEL,
+    effects: tuple[float, float] = (1.0, 1.0),
 ) -> tuple[float, float, float]:
     """The ratio of two independent shares with its interval: Donner and Zou (2012), MOVER-R.
 
-    Each is (how many, of how many); the second share is above 0.
+    Each is (how many, of how many); the second share is above 0. `effects` are the design effects
+    of both, where units have several samples.
 
     >>> ratio, low, high = ratio_of_shares((20, 100), (40, 100))
     >>> round(ratio, 2), round(low, 2), round(high, 2)
     (0.5, 0.32, 0.78)
     """
     p, q = one[0] / one[1], other[0] / other[1]
-    (low, high), (least, most) = (_wilson(*share, level) for share in (one, other))
-    return p / q, _bound(p, q, low, most, -1), _bound(p, q, high, least, +1)
+    own, against = (
+        wilson_interval(*share, effect, level)
+        for share, effect in zip((one, other), effects, strict=True)
+    )
+    return p / q, _bound(p, q, own.low, against.high, -1), _bound(p, q, own.high, against.low, +1)
 
 
 def _bound(p: float, q: float, own: float, other: float, sign: int) -> float:
@@ -84,10 +97,3 @@ def _bound(p: float, q: float, own: float, other: float, sign: int) -> float:
         return inside / (2 * p * q) if p else 0.0
     root = math.sqrt(max(0.0, (p * q) ** 2 - inside * by))
     return (p * q + sign * root) / by
-
-
-def _wilson(part: int, whole: int, level: float) -> tuple[float, float]:
-    if whole < 1:
-        return math.nan, math.nan
-    found = binomtest(part, whole).proportion_ci(level, method="wilson")
-    return float(found.low), float(found.high)

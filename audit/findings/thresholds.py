@@ -16,6 +16,8 @@ from audit.errors import AuditError
 from audit.escaping import visible, workflow_message
 from audit.findings.actions import TOLERANCE
 from audit.findings.results import Results
+from audit.metrics import metric as told
+from audit.metrics import shown
 
 FORM = re.compile(r"\s*(max|min|any|overall)\s+(\w+)\s*([<>])\s*(-?\d*\.?\d+(?:e-?\d+)?)\s*", re.I)
 NONE = re.compile(r"\s*no\s+(\w+)\s+(above|below)\s+(-?\d*\.?\d+(?:e-?\d+)?)\s*", re.I)
@@ -58,15 +60,20 @@ class Threshold:
     def parse(text: str) -> Threshold:
         """The threshold of a text such as 'max excess_accuracy_gap > 0.02'.
 
+        'no METRIC above' and 'no METRIC below' hold every group to the limit, from the side where
+        the metric is worse, whichever word is written.
+
         >>> str(Threshold.parse("no agreement above 0.98"))
         'any agreement < 0.98'
+        >>> str(Threshold.parse("no excess_risk above 0.1"))
+        'any excess_risk > 0.1'
         """
         claim = CLAIMS.get(" ".join(text.lower().split()))
         if claim is not None:
             return Threshold("claim", claim)
         if none := NONE.fullmatch(text):
-            metric, side, limit = none.groups()
-            return Threshold("any", metric, "<" if side.lower() == "above" else ">", float(limit))
+            name, _, limit = none.groups()
+            return Threshold("any", name, _bad_side(name, text), float(limit))
         found = FORM.fullmatch(text)
         if not found:
             raise AuditError(f"found threshold '{text}'; {WORDS}")
@@ -78,6 +85,17 @@ class Threshold:
         if self.over == "claim":
             return next(text for text, claim in CLAIMS.items() if claim == self.metric)
         return f"{self.over} {self.metric} {self.side} {self.limit:g}"
+
+
+def _bad_side(name: str, text: str) -> str:
+    """Where a metric is worse; AuditError where neither side is, as of a cause."""
+    lower_is_better = told(name).lower_is_better
+    if lower_is_better is None:
+        raise AuditError(
+            f"found threshold '{text}', but neither more nor less of {name} is known to be better; "
+            f"expected 'any {name} > LIMIT' or 'any {name} < LIMIT', whichever is a failure"
+        )
+    return ">" if lower_is_better else "<"
 
 
 @dataclass(frozen=True)
@@ -232,16 +250,25 @@ def _extreme(threshold: Threshold, every: Sequence[Judgement]) -> Judgement:
 def _whole(results: Results, model: str, threshold: Threshold, row: dict[str, Any]) -> Judgement:
     """A number of all samples, or of a gap; a parity difference that says nothing fails."""
     judged = _judgement(threshold, model, row)
-    if threshold.metric not in PARITY:
+    if str(row["metric"]) not in shown("gaps"):
         return judged
-    if threshold.side == ">" and _collapsed(results, model):
+    if row["metric"] in PARITY and threshold.side == ">" and _collapsed(results, model):
         note = "the network has collapsed, so that a small difference says nothing"
         return replace(judged, certain=True, possible=True, note=note)
-    without = [str(name) for name in row.get("without") or ()]
+    without = {str(name): "which has no such samples" for name in row.get("without") or ()}
+    without |= {name: f"which is {flag}" for name, flag in _left_out(results).items()}
     if not without:
         return judged
-    names = ", ".join(without)
-    return replace(judged, possible=True, note=f"without group {names}, which has no such samples")
+    names = ", ".join(f"{name or '(empty)'}, {why}" for name, why in without.items())
+    return replace(judged, possible=True, note=f"without group {names}")
+
+
+def _left_out(results: Results) -> dict[str, str]:
+    """The groups that no maximum, no difference and no claim is of, with their flags."""
+    if results.groups.empty:
+        return {}
+    rows = results.groups[["group", "flag"]].astype(str).drop_duplicates("group")
+    return {row["group"]: row["flag"] for row in rows.to_dict("records") if row["flag"]}
 
 
 def _collapsed(results: Results, model: str) -> bool:
@@ -273,17 +300,17 @@ def _claimed(results: Results, model: str, threshold: Threshold) -> list[Judgeme
         )
         for one in own
     ]
-    flagged = {
-        str(one["group"]): str(one["details"]["flag"])
-        for one in results.record.get("findings", ())
-        if one["claim"] == "left_out"
-    }
-    if threshold.metric == "pays":
+    if threshold.metric in ("pays", "beyond_chance"):
         judged += [
             Judgement(threshold, model, group, nan, nan, nan, False, True, f"it is {flag}")
-            for group, flag in flagged.items()
+            for group, flag in _left_out(results).items()
         ]
-    return judged or [Judgement(threshold, model, "", nan, nan, nan, False, False)]
+    if judged:
+        return judged
+    # Levelling down has a finding only where a gap narrowed, which predictions alone can tell.
+    clear = threshold.metric == "levelling_down" and not results.samples.empty
+    note = "" if clear else "nothing is known of it"
+    return [Judgement(threshold, model, "", nan, nan, nan, False, not clear, note)]
 
 
 def _bounds(one: dict[str, Any]) -> tuple[float, float, float]:
@@ -295,8 +322,14 @@ def _bounds(one: dict[str, Any]) -> tuple[float, float, float]:
 
 
 def _may_pay(one: dict[str, Any]) -> bool:
-    """Whether a group of which harm was not found may pay all the same."""
-    return one["claim"] == "pays" and one["high"] is not None and one["high"] > TOLERANCE
+    """Whether a group of which harm was not found may pay all the same.
+
+    As where its interval holds more than the tolerance, or a single run of several found it to pay.
+    """
+    if one["claim"] != "pays":
+        return False
+    some_run = one.get("runs", 1) > 1 and bool(one["details"].get("runs_paying"))
+    return some_run or one["high"] is None or one["high"] > TOLERANCE
 
 
 def _one(overall: Sequence[dict[str, Any]], metric: str) -> dict[str, Any]:

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.measure.uncertainty import TAIL, UNKNOWN, Interval, NoiseFloor, resample_means
+from audit.measure.uncertainty import (
+    TAIL,
+    UNKNOWN,
+    Interval,
+    NoiseFloor,
+    resample_means,
+    unit_rows,
+)
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -67,17 +74,23 @@ def calibration_floor(confidence: Array, bins: int = BINS, seed: int = 0) -> Noi
 
 
 def calibration_interval(
-    confidence: Array, correct: Array, resamples: int, seed: int, bins: int = BINS
+    confidence: Array,
+    correct: Array,
+    resamples: int,
+    seed: int,
+    bins: int = BINS,
+    units: Codes | None = None,
 ) -> Interval:
     """The interval of the calibration error: the basic bootstrap, 2·value − its quantiles.
 
     A resample adds its own noise to an average of absolute gaps; the reflection takes that noise
-    off again. Unknown for fewer than two samples.
+    off again. With units [n] these are resampled. Unknown for fewer than two of either.
     """
-    if len(confidence) < 2:
-        return UNKNOWN
     gaps = (correct - confidence)[:, None] * np.eye(bins)[_places(confidence, bins)]
-    draws = abs(resample_means(gaps, resamples, np.random.default_rng(seed))).sum(1)
+    rows = unit_rows(gaps, units)
+    if len(rows) < 2:
+        return UNKNOWN
+    draws = abs(resample_means(rows, resamples, np.random.default_rng(seed))).sum(1)
     value = calibration_error(confidence, correct, bins)
     low, high = 2 * value - np.quantile(draws, [1 - TAIL, TAIL])
     return Interval(float(max(0.0, low)), float(max(0.0, high)))
@@ -112,16 +125,17 @@ def bias_amplification(confusion: NDArray[np.int64]) -> Array:
 
 
 def amplification_interval(
-    confusion: NDArray[np.int64], resamples: int, seed: int
+    confusion: NDArray[np.int64], resamples: int, seed: int, effect: float = 1.0
 ) -> tuple[float, Interval]:
     """The mean bias amplification over the classes, with its percentile bootstrap interval.
 
     Classes without labels or predictions are left out; resamples are multinomial draws of the
-    counts [G, C, C].
+    counts [G, C, C], of as many samples as there are, divided by the design effect.
     """
     generator = np.random.default_rng(seed)
     total = int(confusion.sum())
-    draws = generator.multinomial(total, confusion.ravel() / total, resamples)
+    drawn = max(1, round(total / effect))
+    draws = generator.multinomial(drawn, confusion.ravel() / total, resamples)
     draws = draws.reshape(resamples, *confusion.shape)
     known = np.isfinite(bias_amplification(confusion))
     if not known.any():

@@ -7,6 +7,7 @@ an audit to fairlearn.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from audit.measure.uncertainty import (
     DRAWS,
     Interval,
     NoiseFloor,
+    design_effects,
     largest_range_interval,
     wilson_interval,
 )
@@ -106,25 +108,66 @@ def rate_counts(confusion: NDArray[Any]) -> dict[str, tuple[NDArray[Any], NDArra
     return counts | {FALSE_NEGATIVE: (true - hits, true), PRECISION: (hits, predicted)}
 
 
+def rate_effects(
+    labels: Codes, predictions: Codes, groups: Codes, number: int, classes: int, units: Codes | None
+) -> dict[str, Array]:
+    """The design effect of each rate of `rate_counts`, where units have several samples: [G, C].
+
+    labels, predictions, groups, units   int64 [n]; all ones without units.
+    """
+    names = (SELECTION, TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, PRECISION)
+    found = {name: np.ones((number, classes)) for name in names}
+    if units is None:
+        return found
+    for k in range(classes):
+        true, said = labels == k, predictions == k
+        subsets = {
+            SELECTION: (said, np.ones(len(said), bool)),
+            TRUE_POSITIVE: (said, true),
+            FALSE_POSITIVE: (said, ~true),
+            FALSE_NEGATIVE: (~said, true),
+            PRECISION: (true, said),
+        }
+        for name, (counted, of) in subsets.items():
+            values = counted[of].astype(float)
+            found[name][:, k] = design_effects(values, groups[of], number, units[of])
+    return found
+
+
 def fairness_differences(
-    confusion: NDArray[np.int64], seed: int = 0
+    confusion: NDArray[np.int64], seed: int = 0, effects: Mapping[str, Array] | None = None
 ) -> tuple[FairnessDifference, ...]:
     """Demographic parity, equal opportunity and equalised odds difference, in this order (M4).
 
     confusion [G, C, C] of the groups that are compared. For two classes the positive one is the
     second, as fairlearn has it; for more, each is taken against the rest and the worst is named.
     A group without the samples that a rate is of, such as positives, has no such rate; fairlearn
-    counts it as 0.
+    counts it as 0. `effects` [G, C] of each rate, as `rate_effects` gives them, where units have
+    several samples.
     Raises AuditError for fewer than two groups with samples.
     """
     if (confusion.sum((1, 2)) > 0).sum() < 2:
         raise AuditError("found fewer than two groups with samples; a difference needs two")
-    draws = _equal_groups(confusion, np.random.default_rng(seed))
-    return tuple(_difference(metric, confusion, draws[metric]) for metric in METRICS)
+    draws = _equal_groups(_effective(confusion, effects), np.random.default_rng(seed))
+    return tuple(_difference(metric, confusion, draws[metric], effects) for metric in METRICS)
+
+
+def _effective(
+    confusion: NDArray[np.int64], effects: Mapping[str, Array] | None
+) -> NDArray[np.int64]:
+    """The counts divided by each group's largest design effect; whole, and never fewer than one."""
+    if effects is None:
+        return confusion
+    largest = np.max([own.max(1) for own in effects.values()], 0)[:, None, None]
+    shrunk = np.round(confusion / largest).astype(np.int64)
+    return np.maximum(shrunk, np.minimum(confusion, 1))
 
 
 def _difference(
-    metric: str, confusion: NDArray[np.int64], draws: NDArray[np.int64]
+    metric: str,
+    confusion: NDArray[np.int64],
+    draws: NDArray[np.int64],
+    effects: Mapping[str, Array] | None,
 ) -> FairnessDifference:
     found = _chosen(rates(confusion), metric)
     gaps = _gaps(found)
@@ -142,7 +185,7 @@ def _difference(
         int(order[0]) if compared else None,
         int(order[-1]) if compared else None,
         tuple(np.flatnonzero(~np.isfinite(column)).tolist()),
-        _interval(confusion, metric),
+        _interval(confusion, metric, effects),
         _floor(metric, draws) if compared else NoiseFloor(float("nan"), float("nan")),
         int(confusion.sum()),
     )
@@ -173,14 +216,18 @@ def _floor(metric: str, draws: NDArray[np.int64]) -> NoiseFloor:
     return NoiseFloor(float(np.median(gaps)), float(np.quantile(gaps, 0.95)))
 
 
-def _interval(confusion: NDArray[np.int64], metric: str) -> Interval:
+def _interval(
+    confusion: NDArray[np.int64], metric: str, effects: Mapping[str, Array] | None
+) -> Interval:
     """Of the largest range of any class and rate, from Wilson's interval of every group."""
     families = []
     for rate in METRICS[metric]:
         parts, wholes = _fractions(confusion)[rate]
         for index in range(_first(confusion), confusion.shape[-1]):
-            part, whole = (counts[wholes[:, index] > 0, index] for counts in (parts, wholes))
-            own = [wilson_interval(int(a), int(b)) for a, b in zip(part, whole, strict=True)]
+            known = wholes[:, index] > 0
+            part, whole = parts[known, index], wholes[known, index]
+            effect = np.ones(len(part)) if effects is None else effects[rate][known, index]
+            own = [wilson_interval(*counted) for counted in zip(part, whole, effect, strict=True)]
             families.append((part / whole, own))
     return largest_range_interval(families)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from audit.errors import AuditError
+from audit.measure.uncertainty import design_effects
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -40,10 +41,13 @@ def faithfulness(
     pruned: NDArray[np.generic],
     groups: Codes,
     number: int,
+    units: Codes | None = None,
 ) -> Faithfulness:
     """The agreement of a pruned network's predictions with its dense network's (M15; McNemar 1947).
 
     label, dense, pruned   classes [n], as numbers or names; groups int64 [n] in 0..number−1
+    units                  int64 [n], whose samples are not independent: what broke and mended is
+                           divided by the design effect where it is tested
 
     Raises AuditError where their lengths differ.
 
@@ -64,16 +68,29 @@ def faithfulness(
 
     n, broken, mended = count(np.full(len(label), True)), count(was & ~stays), count(~was & stays)
     moved = count(~was & ~stays & (dense != pruned))
-    tested = [_mcnemar(int(b), int(m)) for b, m in zip(broken, mended, strict=True)]
+    change = (was & ~stays).astype(float) - (~was & stays)
+    effects = design_effects(change, groups, number, units)
+    tested = [mcnemar_p_value(*one) for one in zip(broken, mended, effects, strict=True)]
     p_value = np.where(n > 0, tested, np.nan)
     return Faithfulness(n, n - broken - mended - moved, broken, mended, moved, p_value)
 
 
-def _mcnemar(broken: int, mended: int) -> float:
-    """Two-sided: the smaller of the two is binomial of their sum at one half."""
-    if broken + mended == 0:
+def mcnemar_p_value(
+    broken: int, mended: int, effect: float = 1.0, alternative: str = "two-sided"
+) -> float:
+    """McNemar's exact test: of what changed, what broke is binomial at one half.
+
+    effect   the design effect that the number of changes is divided by, rounded down
+    alternative   'two-sided', or 'greater': more broken than mended
+
+    >>> mcnemar_p_value(3, 0), mcnemar_p_value(3, 0, effect=3.0)
+    (0.25, 1.0)
+    """
+    changed = int((broken + mended) / effect)
+    if changed == 0:
         return 1.0
-    return float(binomtest(broken, broken + mended, 0.5).pvalue)
+    lost = round(broken * changed / (broken + mended))
+    return float(binomtest(lost, changed, 0.5, alternative=alternative).pvalue)
 
 
 def divergence(dense: Array, pruned: Array) -> Array:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
+from scipy.stats import norm
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -35,6 +35,55 @@ class Interval:
 
 
 UNKNOWN = Interval(float("nan"), float("nan"))
+
+
+# --- samples of one unit --------------------------------------------------------------------------
+
+
+def design_effects(values: Array, codes: Codes, groups: int, units: Codes | None) -> Array:
+    """How much larger the variance of each group's mean is than that of independent samples: [G].
+
+    values [n]; units int [n], who a sample is of: several of one person are not independent (Rao
+    and Scott 1992). Never below 1, and 1 without units. Where nothing varies, or one unit is all
+    there is, as if all samples of a unit were alike.
+
+    >>> design_effects(np.array([1.0, 1.0, 0.0, 0.0]), np.zeros(4, int), 1, np.array([0, 0, 1, 1]))
+    array([4.])
+    """
+    found = np.ones(groups)
+    for group in np.unique(codes) if units is not None else ():
+        own = codes == group
+        unit = _numbered(np.asarray(units)[own])
+        number, count = int(unit.max()) + 1, int(own.sum())
+        centred = values[own] - values[own].mean()
+        spread = float((centred**2).sum())
+        if number == 1 or spread == 0:
+            found[group] = count / number
+            continue
+        between = float((np.bincount(unit, weights=centred) ** 2).sum())
+        found[group] = max(1.0, between / spread * number / (number - 1))
+    return found
+
+
+def unit_rows(values: Array, units: Codes | None) -> Array:
+    """Values [n, M] as one row a unit [U, M], of the same mean, whose spread is that of the units.
+
+    mean + (U/n)·Σ (value − mean) over the unit's samples: the mean of units of unequal sizes, to
+    first order. Without units the values themselves.
+
+    >>> unit_rows(np.array([[1.0], [1.0], [4.0]]), np.array([7, 7, 9])).ravel().round(3).tolist()
+    [0.667, 3.333]
+    """
+    if units is None or not len(values):
+        return values
+    unit = _numbered(units)
+    number, mean = int(unit.max()) + 1, values.mean(0)
+    sums = np.stack([np.bincount(unit, column, number) for column in (values - mean).T], 1)
+    return np.asarray(mean + sums * (number / len(values)))
+
+
+def _numbered(units: Codes) -> Codes:
+    return np.asarray(np.unique(units, return_inverse=True)[1], dtype=np.int64)
 
 
 # --- means over samples -------------------------------------------------------------------------
@@ -101,49 +150,71 @@ def mean_intervals(values: Array, resamples: int, generator: np.random.Generator
 
 
 def group_intervals(
-    values: Array, groups: Codes, number: int, resamples: int, seed: int
+    values: Array,
+    groups: Codes,
+    number: int,
+    resamples: int,
+    seed: int,
+    units: Codes | None = None,
 ) -> list[list[Interval]]:
     """`mean_intervals` of every group of values [n, M]: one list of M intervals a group.
 
-    Groups are resampled in threads, each from its own stream of the seed.
+    Groups are resampled in threads, each from its own stream of the seed; with units [n], units are
+    resampled in place of samples.
     """
     streams = np.random.default_rng(seed).spawn(number)
 
     def intervals(group: int) -> list[Interval]:
-        return mean_intervals(values[groups == group], resamples, streams[group])
+        own = groups == group
+        rows = unit_rows(values[own], None if units is None else units[own])
+        return mean_intervals(rows, resamples, streams[group])
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(intervals, range(number)))
 
 
-def mean_interval(samples: Array, resamples: int, seed: int) -> Interval:
+def mean_interval(
+    samples: Array, resamples: int, seed: int, units: Codes | None = None
+) -> Interval:
     """The studentised bootstrap interval of the mean of samples [n]; unknown for fewer than two."""
-    (found,) = mean_intervals(samples[:, None], resamples, np.random.default_rng(seed))
+    rows = unit_rows(samples[:, None], units)
+    (found,) = mean_intervals(rows, resamples, np.random.default_rng(seed))
     return found
 
 
 # --- shares and drops ---------------------------------------------------------------------------
 
 
-def wilson_interval(successes: int, n: int) -> Interval:
-    """Wilson's interval of a share: unlike the bootstrap it does not collapse at 0 or 100 %."""
+def wilson_interval(successes: float, n: float, effect: float = 1.0) -> Interval:
+    """Wilson's interval of a share: unlike the bootstrap it does not collapse at 0 or 100 %.
+
+    effect   the design effect (`design_effects`) that n is divided by: n/effect samples count
+
+    >>> found = wilson_interval(0, 30)
+    >>> round(found.low, 3), round(found.high, 3)
+    (0.0, 0.114)
+    """
     if n < 1:
         return UNKNOWN
-    found = binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
-    return Interval(float(found.low), float(found.high))
+    share, size, z = successes / n, n / effect, norm.ppf(1 - TAIL)
+    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
+    reach = np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)) * z / (1 + z**2 / size)
+    # Exactly at an end where nothing else was seen, whatever the rounding.
+    low, high = 0.0 if share == 0 else centre - reach, 1.0 if share == 1 else centre + reach
+    return Interval(float(max(0.0, low)), float(min(1.0, high)))
 
 
-def drop_interval(drops: Array) -> Interval:
+def drop_interval(drops: Array, effect: float = 1.0) -> Interval:
     """The interval of a mean drop in accuracy, of drops [n] in {−1, 0, 1} (M3).
 
     Bonett and Price (2012): one event of each kind is added to those that were seen, so that a
     small group without any does not look certain. Cautious where fewer than about five events are
-    expected: it then covers 98 to 100 %.
+    expected: it then covers 98 to 100 %. Samples and events are divided by the design effect.
     """
     if len(drops) < 1:
         return UNKNOWN
-    count = len(drops) + 2
-    lost, gained = (np.sum(drops == sign) + 1.0 for sign in (1, -1))
+    count = len(drops) / effect + 2
+    lost, gained = (np.sum(drops == sign) / effect + 1.0 for sign in (1, -1))
     value = (lost - gained) / count
     error = np.sqrt((lost + gained - (lost - gained) ** 2 / count) / count**2)
     reach = norm.ppf(1 - TAIL) * error
@@ -352,18 +423,26 @@ def _floor(gaps: Array) -> NoiseFloor:
 # --- p-values -----------------------------------------------------------------------------------
 
 
-def rest_p_values(values: Array, groups: Codes, number: int, seed: int = 0) -> Array:
+def rest_p_values(
+    values: Array, groups: Codes, number: int, seed: int = 0, units: Codes | None = None
+) -> Array:
     """p-values [G] that a group's mean differs from that of all other samples, of values [n].
 
     The share of 2,000 reshuffled groups whose Welch statistic is as large, two-sided (Janssen 1997;
     Chung and Romano 2013), so never below 1/2,001. Exact where group and rest are alike, however
     small the group and heavy the tails, where Welch's own test cries wolf: at 30 samples with a few
-    large losses, a third of the time. NaN where a side has fewer than two samples.
+    large losses, a third of the time. With units [n] these are reshuffled. NaN where a side has
+    fewer than two samples.
     """
     streams = np.random.default_rng(seed).spawn(number)
     found = np.full(number, np.nan)
     for group in range(number):
-        few, many = sorted((values[groups == group], values[groups != group]), key=len)
+        sides = (groups == group, groups != group)
+        rows = [
+            unit_rows(values[side, None], None if units is None else units[side])[:, 0]
+            for side in sides
+        ]
+        few, many = sorted(rows, key=len)
         if len(few) > 1:
             found[group] = _reshuffled_p_value(few, many, streams[group])
     return found

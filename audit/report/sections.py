@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from audit.findings.causes import trained_sizes
 from audit.findings.finding import claimed, findings_of
 from audit.findings.networks import overall_table
+from audit.findings.outcomes import is_dense
 from audit.findings.results import Results
 from audit.findings.words import label, labels, percent
 from audit.measure.spectrum import SpectralDensity
@@ -168,7 +170,8 @@ class _Study:
             "to the decision boundary. A correlation over a few groups is a hint, not a proof."
         )
         drawn = []
-        before = wide(self.named[self.named["method"] == "dense"])
+        dense = [str(model["name"]) for model in self.record["models"] if is_dense(model)]
+        before = wide(self.named[self.named["model"].isin(dense)], trained_sizes(self.record))
         if not before.empty:
             drawn = self._relations(before, known)
         drawn.append(
@@ -184,7 +187,7 @@ class _Study:
         return Section("Why: slope, curvature and closeness to the boundary", lead, drawn)
 
     def _relations(self, before: pd.DataFrame, known: Sequence[str]) -> list[Drawing]:
-        harmed = wide(self._rows(self.baseline))
+        harmed = wide(self._rows(self.baseline), trained_sizes(self.record))
         if "excess_risk" not in harmed:
             return []
         with_harm = before[list(known)].join(harmed["excess_risk"]).reset_index()
@@ -253,7 +256,7 @@ class _Study:
 
     def predictions(self) -> Section:
         """How sure the network is of each group, before and after."""
-        dense = next((m["name"] for m in self.record["models"] if m["method"] == "dense"), None)
+        dense = next((m["name"] for m in self.record["models"] if is_dense(m)), None)
         chosen = self._chosen(self.baseline)
         if dense is None or chosen is None:
             return Section("")

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from audit.findings.finding import Claimed
-from audit.measure.uncertainty import wilson_interval
+from audit.findings.paired import units_of
+from audit.measure.uncertainty import design_effects, wilson_interval
 
 MOST_EMPHASISED = 4
 BINS = 5
 """Bins of confidence: few, since a group may be small."""
 
 
-def wide(rows: pd.DataFrame) -> pd.DataFrame:
-    """Measures of the groups that are large enough, a row a group: means over seeds, and sizes."""
+def wide(rows: pd.DataFrame, trained: Mapping[str, int]) -> pd.DataFrame:
+    """Measures of the groups that are large enough, a row a group: means over seeds, and sizes.
+
+    trained   the samples of each group that the networks were trained on; not known where zero
+    """
     rows = rows[rows["flag"] == ""]
     cells = rows.groupby(["group", "metric"], observed=True)["value"].mean()
     means = pd.DataFrame(cells.unstack("metric"))
-    sizes = rows[rows["metric"] == "accuracy"].groupby("group", observed=True)["n"].max()
-    found: pd.DataFrame = means.assign(group_size=sizes.reindex(means.index))
-    found.index = found.index.astype(str)
-    return found
+    means.index = means.index.astype(str)
+    sizes = [trained.get(name) or np.nan for name in means.index]
+    return means if np.isnan(sizes).all() else means.assign(group_size=sizes)
 
 
 def bins(samples: pd.DataFrame, side: int, group: str | None) -> list[dict[str, Any]]:
@@ -36,9 +39,12 @@ def bins(samples: pd.DataFrame, side: int, group: str | None) -> list[dict[str, 
         return []
     ordered = samples.sort_values("confidence", kind="stable")
     right = (ordered["label"] == ordered["prediction"]).to_numpy()
+    places = np.arange(len(ordered)) * BINS // len(ordered)
+    effects = design_effects(right.astype(float), places, BINS, units_of(ordered))
     rows = []
-    for chosen in np.array_split(np.arange(len(ordered)), BINS):
-        share = wilson_interval(int(right[chosen].sum()), len(chosen))
+    for place in range(BINS):
+        chosen = np.flatnonzero(places == place)
+        share = wilson_interval(int(right[chosen].sum()), len(chosen), effects[place])
         rows.append(
             {"side": side, "group": group, "n": len(chosen), "accuracy": right[chosen].mean(),
              "confidence": ordered["confidence"].to_numpy()[chosen].mean(),

@@ -12,7 +12,7 @@ from audit.data.grouped import GroupedData
 from audit.durations import timed
 from audit.examine.measured import ModelMeasures
 from audit.findings.boundary import boundary_table
-from audit.findings.causes import causes_table
+from audit.findings.causes import causes_table, trained_sizes
 from audit.findings.comparison import comparison_table
 from audit.findings.error_rates import rates_table
 from audit.findings.exemplars import exemplar_table
@@ -59,8 +59,8 @@ def gather(
         "missing": [{"model": name, "reason": reason} for name, reason in missing.items()],
         "tables": {},
     }
-    trained = {row["group"]: row.get("train", 0) for row in record["data"]["groups"]}
-    record["tables"]["causes"] = _records(causes_table(groups, models, trained))
+    causes = causes_table(groups, models, trained_sizes(record))
+    record["tables"]["causes"] = _records(causes)
     if compared is None:
         exemplars = exemplar_table(samples, models, data.group_names)
         record["tables"]["exemplars"] = _records(exemplars)

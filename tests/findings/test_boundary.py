@@ -62,8 +62,19 @@ def test_only_pruned_networks_beside_a_dense_one_are_paired(
 ) -> None:
     assert [name for name, _ in beside_dense(samples, groups)] == ["mild", "harsh"]
     assert list(beside_dense(samples.drop(columns="dense_margin"), groups)) == []
-    twin = samples.assign(model="dense")[samples["model"] == "mild"]
-    assert list(beside_dense(twin, groups)) == []
+
+
+def test_a_dense_network_is_known_by_what_it_says_whatever_it_is_called(
+    samples: pd.DataFrame, groups: pd.DataFrame
+) -> None:
+    titled = samples.assign(model="dense")[samples["model"] == "mild"]
+    assert [name for name, _ in beside_dense(titled, groups)] == ["dense"]
+    itself = samples.assign(model="original")[samples["model"] == "mild"]
+    itself = itself.assign(prediction=itself["dense_prediction"], loss=itself["dense_loss"])
+    known = groups.assign(model="original", method="original", sparsity=0.0)
+    assert list(beside_dense(itself, known)) == []
+    # A pruned network that changes no answer is still one that was pruned.
+    assert [name for name, _ in beside_dense(itself, known.assign(sparsity=0.1))] == ["original"]
 
 
 def test_every_group_has_a_row_a_harm(samples: pd.DataFrame, groups: pd.DataFrame) -> None:

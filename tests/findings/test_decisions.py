@@ -7,7 +7,6 @@ from scipy.stats import fisher_exact, norm
 from audit.findings.decisions import (
     Gap,
     combined_claims,
-    design_effects,
     detectable,
     fairer_p_value,
     gap_claims,
@@ -17,7 +16,12 @@ from audit.findings.decisions import (
     sums,
     told_apart,
 )
-from audit.measure.uncertainty import combined_interval, drop_interval, gap_contrasts
+from audit.measure.uncertainty import (
+    combined_interval,
+    design_effects,
+    drop_interval,
+    gap_contrasts,
+)
 
 
 def drops(sizes, lost, won=0.03, runs=1, seed=0):

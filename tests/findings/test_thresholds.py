@@ -1,5 +1,6 @@
 """Thresholds of a pipeline: read, judged with intervals, told as XML and annotations."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -113,7 +114,7 @@ def finding(claim, decision, group=None, **more):
 
 
 def test_a_collapsed_network_fails_every_parity_whatever_it_is():
-    found = results(findings=[finding("collapse", True)])
+    found = results(rows=ROWS[:2], findings=[finding("collapse", True)])
     row = {"model": "fair", "metric": "equalized_odds_difference", "value": 0.0, "ci_low": 0.0,
            "ci_high": 0.01, "group": "a", "without": []}  # fmt: skip
     found.record["overall"].append(row)
@@ -125,17 +126,60 @@ def test_a_collapsed_network_fails_every_parity_whatever_it_is():
     assert not judged.failed(if_possible=True)
 
 
+def test_a_gap_that_leaves_a_group_out_is_not_passed():
+    (known,) = judge(results(rows=ROWS[:2]), [Threshold.parse("max excess_accuracy_gap > 0.5")])
+    assert not known.failed(if_possible=True)
+    (judged,) = judge(results(), [Threshold.parse("max excess_accuracy_gap > 0.5")])
+    assert (judged.failed(), judged.failed(if_possible=True)) == (False, True)
+    assert "few, which is small, none, which is absent" in judged.sentence()
+
+
+def test_a_claim_of_which_nothing_is_known_is_not_passed():
+    (judged,) = judge(results(rows=ROWS[:2]), [Threshold.parse("levelling down")])
+    assert judged.failed(if_possible=True)
+    assert "nothing is known of it" in judged.sentence()
+    (judged,) = judge(results(rows=ROWS[:2]), [Threshold.parse("any rate beyond chance")])
+    assert judged.failed(if_possible=True)
+
+
+def test_a_group_that_pays_in_one_run_of_three_is_not_passed():
+    once = finding("pays", False, "a", low=-0.01, high=0.01, runs=3, details={"runs_paying": 1})
+    (judged,) = judge(results(rows=ROWS[:2], findings=[once]), [Threshold.parse("any group pays")])
+    assert (judged.failed(), judged.failed(if_possible=True)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("no agreement above 0.98", "any agreement < 0.98"),
+        ("no agreement below 0.98", "any agreement < 0.98"),
+        ("no excess_risk above 0.1", "any excess_risk > 0.1"),
+        ("no false_positive_rate above 0.2", "any false_positive_rate > 0.2"),
+        ("no accuracy below 0.6", "any accuracy < 0.6"),
+    ],
+)
+def test_a_limit_in_words_fails_on_the_side_where_the_metric_is_worse(text, meant):
+    assert str(Threshold.parse(text)) == meant
+
+
+def test_a_limit_in_words_of_a_metric_without_a_worse_side_is_refused():
+    with pytest.raises(AuditError, match=r"any selection_rate > LIMIT"):
+        Threshold.parse("no selection_rate above 0.5")
+
+
 def test_findings_are_thresholds():
     paying = [finding("pays", True, "a"), finding("pays", False, "b", low=-0.02, high=0.03),
               finding("pays", False, "c", low=-0.02, high=0.01)]  # fmt: skip
-    every = judge(results(findings=paying), [Threshold.parse("any group pays")])
+    few = results(rows=ROWS[:2], findings=paying)
+    every = judge(few, [Threshold.parse("any group pays")])
     assert [(one.group, one.certain, one.possible) for one in every] == [
         ("a", True, True),
         ("b", False, True),
         ("c", False, False),
     ]
     assert every[0].sentence() == "fair: any group pays: found (group a)"
-    (none,) = judge(results(findings=paying), [Threshold.parse("Levelling  Down")])
+    known = replace(few, samples=pd.DataFrame({"sample": ["1"]}))
+    (none,) = judge(known, [Threshold.parse("Levelling  Down")])
     assert not none.failed(if_possible=True)
     with pytest.raises(AuditError, match="was not pruned"):
         judge(results(), [Threshold.parse("any group pays")])
