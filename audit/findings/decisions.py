@@ -346,7 +346,8 @@ def _of_units(gap: Gap, ours: Array, theirs: Array, chosen: Array, size: NDArray
         flat = np.bincount(unit * number + component, weights=influence, minlength=units * number)
         sides.append(flat.reshape(units, number))
     one, other = sides
-    return np.asarray(((other @ chosen)[:, None] - one @ gap.contrasts.T) ** 2).sum(0)
+    influences = (other @ chosen)[:, None] - one @ gap.contrasts.T
+    return np.asarray((influences**2).sum(0))
 
 
 def told_apart(gap: Gap, cells: list[NDArray[np.intp]]) -> tuple[int, Array]:

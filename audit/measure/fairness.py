@@ -160,7 +160,7 @@ def _effective(
         return confusion
     largest = np.max([own.max(1) for own in effects.values()], 0)[:, None, None]
     shrunk = np.round(confusion / largest).astype(np.int64)
-    return np.maximum(shrunk, np.minimum(confusion, 1))
+    return np.asarray(np.maximum(shrunk, np.minimum(confusion, 1)))
 
 
 def _difference(
