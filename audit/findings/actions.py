@@ -11,35 +11,14 @@ from audit.findings.changes import GAP as LARGEST
 from audit.findings.decisions import needed_samples
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding
+from audit.findings.missing import left_out
 from audit.findings.outcomes import Cell
 from audit.findings.pays import GAP, drop_sums
+from audit.findings.words import MOST_LOST
 
 TOLERANCE = 0.02
 """Points of accuracy beyond the average that an audit should be able to see."""
-MOST_LOST = 0.015
-"""A network that loses more accuracy, plain or balanced, than this is not proposed (J4)."""
 BROAD = ("magnitude", "none")
-
-
-def left_out(evidence: Evidence) -> list[Finding]:
-    """The groups too small for a verdict, and those absent from what was measured."""
-    flags = evidence.groups.loc[evidence.groups["flag"] != "", ["group", "flag"]]
-    return [
-        Finding(
-            "left_out",
-            True,
-            attribute=evidence.attribute,
-            group=str(row["group"]),
-            n=_size(evidence, str(row["group"])),
-            details={"flag": str(row["flag"])},
-        )
-        for row in flags.drop_duplicates("group").to_dict("records")
-    ]
-
-
-def _size(evidence: Evidence, group: str) -> int:
-    rows = evidence.groups[evidence.groups["group"].astype(str) == group]
-    return int(rows.loc[rows["metric"] == "accuracy", "n"].max())
 
 
 def power(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
@@ -82,9 +61,9 @@ def power(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
 
 
 def _spoken_of(evidence: Evidence, found: Sequence[Finding]) -> list[Cell]:
-    """The last network compared, or the baseline at the rate where its harm is largest."""
+    """The pruned networks compared, or the baseline at the rate where its harm is largest."""
     if evidence.compared:
-        return [cell for cell in evidence.cells if cell.label == evidence.compared[-1]]
+        return [cell for cell in evidence.pruned if cell.label in evidence.compared]
     rates = judged_rates(evidence, found)
     return [c for c in evidence.pruned if c.label == evidence.baseline and c.rate in rates[:1]]
 
@@ -104,17 +83,20 @@ def actions(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
     take          a network under which nobody was found to pay, and nothing was levelled down
     prune_less    the highest rate at which nobody was found to pay
     mitigate      somebody pays, and no network here is better
-    collect       nobody was found to pay, but the samples are too few to have seen it
+    repeat        nobody was found to pay over all runs, but somebody was in single ones
+    collect       nobody was found to pay, but samples are too few to have seen it, or a group is
+                  not judged at all
     keep          nobody was found to pay more than the tolerance, and the samples would show it
+    unknown       it is not known who pays
     """
     if not evidence.pruned:
         return []
-    if not [one for one in found if one.claim == "pays" and one.decision is not None]:
-        return [Finding("action", None, attribute=evidence.attribute, details={"do": "unknown"})]
     chosen = _spoken_of(evidence, found)
-    start = [cell for cell in evidence.pruned if cell.label == evidence.baseline] or chosen
+    start = [cell for cell in evidence.pruned if cell.label == evidence.baseline] or chosen[-1:]
     rate = judged_rates(evidence, found)[0] if not evidence.compared else start[0].rate
     at_rate = [cell for cell in start if evidence.compared or cell.rate == rate]
+    if not _is_judged(found, at_rate[0]):
+        return [Finding("action", None, attribute=evidence.attribute, details={"do": "unknown"})]
     harmed = any(_harms(found, cell) for cell in at_rate)
     if harmed or _faults(found, at_rate[0]):
         return [_mend(evidence, found, at_rate[0])]
@@ -126,6 +108,28 @@ def actions(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
 def _harms(found: Sequence[Finding], cell: Cell) -> bool:
     """Whether somebody pays, and not surely less than the tolerance."""
     return any(one.high is None or one.high > TOLERANCE for one in _payers(found, cell))
+
+
+def _is_judged(found: Sequence[Finding], cell: Cell) -> bool:
+    """Whether it is known of any group if it pays."""
+    own = [one for one in found if one.claim == "pays" and one.networks == cell.names]
+    return bool(own) and all(one.decision is not None for one in own)
+
+
+def _in_single_runs(found: Sequence[Finding], cell: Cell) -> list[Finding]:
+    """What single runs found and the mean over all of them did not."""
+    own = [one for one in found if one.claim == "pays" and one.networks == cell.names]
+    return [f for f in own if f.runs > 1 and not f.decision and f.details.get("runs_paying")]
+
+
+def _is_sound(found: Sequence[Finding], cell: Cell) -> bool:
+    """Whether nobody was found to pay under it, in all runs and in each, and it has no fault."""
+    return (
+        _is_judged(found, cell)
+        and not _harms(found, cell)
+        and not _in_single_runs(found, cell)
+        and not _faults(found, cell)
+    )
 
 
 def _payers(found: Sequence[Finding], cell: Cell) -> list[Finding]:
@@ -157,8 +161,7 @@ def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
     sound = [
         other
         for other in rivals
-        if not _harms(found, other)
-        and not _faults(found, other)
+        if _is_sound(found, other)
         and _affordable(evidence, other, cell)
         and _estimate(found, other) < _estimate(found, cell)
     ]
@@ -171,11 +174,10 @@ def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
         if not evidence.compared
         and other.label == cell.label
         and other.rate < cell.rate
-        and not _harms(found, other)
-        and not _faults(found, other)
+        and _is_sound(found, other)
     ]
-    below = [o for o in lower if not any(
-        _harms(found, x) and x.rate < o.rate for x in evidence.pruned if x.label == cell.label
+    below = [o for o in lower if all(
+        _is_sound(found, x) for x in evidence.pruned if x.label == cell.label and x.rate < o.rate
     )]  # fmt: skip
     if below:
         return _action(
@@ -187,10 +189,24 @@ def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
 def _kept(
     evidence: Evidence, found: Sequence[Finding], cell: Cell, harming: Sequence[str]
 ) -> Finding:
-    seen = next((one for one in found if one.claim == "detectable"), None)
-    do = "keep" if seen is not None and seen.decision else "collect"
-    small = [[str(one.group), one.high] for one in _payers(found, cell)]
-    return _action(evidence, cell, do, cell, found, {"not": list(harming), "small_harm": small})
+    seen = _seen(found, cell)
+    sure = seen is not None and seen.decision and not _unjudged(evidence)
+    single = [[str(f.group), f.details["runs_paying"]] for f in _in_single_runs(found, cell)]
+    do = "repeat" if single else "keep" if sure else "collect"
+    more = {"not": list(harming), "in_single_runs": single}
+    return _action(evidence, cell, do, cell, found, more)
+
+
+def _seen(found: Sequence[Finding], cell: Cell) -> Finding | None:
+    """What the samples would have shown under a network, or under the one that is told."""
+    every = [one for one in found if one.claim == "detectable"]
+    own = [one for one in every if one.networks == cell.names]
+    return next(iter(own or every), None)
+
+
+def _unjudged(evidence: Evidence) -> list[list[str]]:
+    """The groups of which nothing is known, with their flags."""
+    return [[str(one.group), str(one.details["flag"])] for one in left_out(evidence)]
 
 
 def _action(
@@ -202,7 +218,7 @@ def _action(
     more: Mapping[str, Any] | None = None,
 ) -> Finding:
     files = {str(m["name"]): m.get("file") for m in evidence.record["models"]}
-    seen = next((one for one in found if one.claim == "detectable"), None)
+    seen = _seen(found, cell)
     details: dict[str, Any] = {
         "do": do,
         "instead_of": instead.label,
@@ -212,13 +228,15 @@ def _action(
         "largest_gap": _estimate(found, cell),
         "faults": _faults(found, instead),
         "tolerance": TOLERANCE,
+        "small_harm": [[str(one.group), one.high] for one in _payers(found, cell)],
+        "unjudged": _unjudged(evidence),
     }
     if evidence.outcomes is not None:
         balanced = evidence.outcomes.balanced_accuracy
         details["balanced_change"] = balanced(cell.networks) - balanced(instead.networks)
     if seen is not None:
         details |= {"needed": seen.details["needed"], "needed_group": seen.group,
-                    "has": seen.n}  # fmt: skip
+                    "has": seen.n, "seen": seen.decision}  # fmt: skip
     return Finding("action", True, **evidence.of(cell), metric=LARGEST,
                    details=details | dict(more or {}))  # fmt: skip
 

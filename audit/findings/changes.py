@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from audit.findings.decisions import ALPHA, Gap, combined_claims, gap_of, sums, 
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding, known
 from audit.findings.outcomes import Cell, Outcomes
-from audit.findings.predicted import PARTS, TRUE_POSITIVE, compared_classes, groups_are_classes
+from audit.findings.predicted import compared_classes, groups_are_classes
 from audit.measure.uncertainty import gap_contrasts, pair_contrasts
 
 GAP, ODDS, PARITY, VIOLATION = (
@@ -69,23 +70,27 @@ def _changed(
     ]
 
 
-def fairest(evidence: Evidence) -> list[Finding]:
+def fairest(evidence: Evidence, found: Sequence[Finding] = ()) -> list[Finding]:
     """Which of several networks is fairest, by what the constraints hold (J4), a finding a metric.
 
     Of a study, the methods at the first one's highest rate. True where one differs from every
-    other; else the networks that cannot be told apart are named.
+    other; else the networks that cannot be told apart are named. A network that was found to have
+    collapsed is no rival: its differences are small because it says nothing.
     """
     outcomes = evidence.outcomes
-    chosen = rivals(evidence)
+    fallen = {one.networks: one.label for one in found if one.claim == "collapse" and one.decision}
+    collapsed = [fallen[cell.names] for cell in rivals(evidence) if cell.names in fallen]
+    chosen = [cell for cell in rivals(evidence) if cell.names not in fallen]
     if outcomes is None or len(chosen) < 2 or evidence.large.sum() < 2:
         return []
     metrics = dict.fromkeys(_held(cell.constraint) for cell in chosen if cell.constraint != "none")
-    found = []
+    made = []
     for metric in metrics or {GAP: None}:
         gap = gap_measure(evidence, outcomes, metric)
         if gap is not None and all(outcomes.knows(cell) for cell in chosen):
-            found.append(_fairest(evidence, outcomes, chosen, metric, gap))
-    return found
+            one = _fairest(evidence, outcomes, chosen, metric, gap)
+            made.append(replace(one, details={**one.details, "collapsed": collapsed}))
+    return made
 
 
 def rivals(evidence: Evidence) -> list[Cell]:
@@ -169,8 +174,22 @@ def _fairest(
                 own.label: known(outcomes.balanced_accuracy(own.networks)) for own in chosen
             },
             "baseline": evidence.baseline,
+            "lost": _lost(evidence, outcomes, chosen, cell),
         },
     )
 
 
-__all__ = ["GAP", "PARTS", "TRUE_POSITIVE", "changes", "fairest", "gap_measure", "rivals"]
+def _lost(
+    evidence: Evidence, outcomes: Outcomes, chosen: Sequence[Cell], cell: Cell
+) -> float | None:
+    """What it loses of accuracy, plain or balanced, against the baseline; None without one."""
+    baseline = next((own for own in chosen if own.label == evidence.baseline), None)
+    if baseline is None or baseline.names == cell.names:
+        return None
+    balanced = outcomes.balanced_accuracy
+    return known(
+        max(
+            evidence.accuracy(baseline) - evidence.accuracy(cell),
+            balanced(baseline.networks) - balanced(cell.networks),
+        )
+    )

@@ -14,6 +14,7 @@ from scipy.stats import t as student
 
 from audit.errors import AuditError
 from audit.findings.paired import beside_dense, units_of
+from audit.findings.words import MISSING
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -24,7 +25,6 @@ MOST_PROPOSED = 20
 FALSE_DISCOVERIES = 0.05
 FEW_VALUES = 10
 """Numbers of more different values than this are binned."""
-MISSING = "(missing)"
 COLUMNS = (
     "group",
     "n",

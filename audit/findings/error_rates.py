@@ -38,7 +38,8 @@ def group_rates(
     """One row per group × rate of one class against the rest: value, interval, part, n, flag.
 
     n counts the samples that the rate is a share of, such as the true positives and false negatives
-    for the true positive rate; part those that count.
+    for the true positive rate; part those that count; effect the design effect that n is divided by
+    where units have several samples.
     """
     own = samples[samples["model"] == model]
     names = [str(name) for name in groups["group"].cat.categories]
@@ -59,7 +60,7 @@ def group_rates(
             rows.append(
                 {"group": name, "rate": rate, "value": part / whole if whole else np.nan,
                  "ci_low": known.low, "ci_high": known.high, "part": part, "n": whole,
-                 "flag": flag.get(name, "")}
+                 "effect": float(effects[rate][code, 1]), "flag": flag.get(name, "")}
             )  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -66,6 +66,11 @@ class Evidence:
         flags = self.groups.astype({"group": str}).drop_duplicates("group").set_index("group")
         return np.array([flags["flag"].get(name, "absent") == "" for name in self.names])
 
+    def size(self, group: str) -> int:
+        """The samples of a group that were measured."""
+        rows = self.groups[self.groups["group"].astype(str) == group]
+        return int(rows.loc[rows["metric"] == "accuracy", "n"].max())
+
     def of(self, cell: Cell) -> dict[str, Any]:
         """What every finding about a cell says of it."""
         return {

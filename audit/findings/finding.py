@@ -23,6 +23,8 @@ CLAIMS = (
     "layer",
     "detectable",
     "left_out",
+    "without_value",
+    "missing",
     "discovered",
     "action",
 )

@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from audit.findings.actions import actions, left_out, power
+from audit.findings.actions import actions, power
 from audit.findings.changes import changes, fairest
 from audit.findings.evidence import Evidence, make_evidence
 from audit.findings.finding import Finding
+from audit.findings.missing import left_out, missing_networks, without_value
 from audit.findings.pays import onsets, who_pays
 from audit.findings.predicted import beyond_chance, collapses, levelling_down
 from audit.findings.reasons import boundaries, causes, faithful, layers
@@ -51,12 +52,14 @@ def _all(evidence: Evidence) -> list[Finding]:
     found += levelling_down(evidence)
     found += collapses(evidence)
     found += changes(evidence)
-    found += fairest(evidence)
+    found += fairest(evidence, found)
     found += boundaries(evidence, found)
     found += faithful(evidence)
     found += causes(evidence, found)
     found += layers(evidence, found)
     found += power(evidence, found)
     found += left_out(evidence)
+    found += without_value(evidence)
+    found += missing_networks(evidence)
     found += actions(evidence, found)
     return found

@@ -1,11 +1,64 @@
-"""What a study lacks, said wherever it says anything."""
+"""What is not known: groups that are not judged, samples without a group, networks not made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from audit.findings.evidence import Evidence
+from audit.findings.finding import Finding
+from audit.findings.words import MISSING
+
 MOST_NAMED = 5
+
+
+def left_out(evidence: Evidence) -> list[Finding]:
+    """The groups too small for a verdict, and those absent from what was measured."""
+    flags = evidence.groups.loc[evidence.groups["flag"] != "", ["group", "flag"]]
+    return [
+        Finding(
+            "left_out",
+            True,
+            attribute=evidence.attribute,
+            group=str(row["group"]),
+            n=evidence.size(str(row["group"])),
+            details={"flag": str(row["flag"])},
+        )
+        for row in flags.drop_duplicates("group").to_dict("records")
+    ]
+
+
+def without_value(evidence: Evidence) -> list[Finding]:
+    """The groups of samples whose attribute, or a part of it, is not known.
+
+    Whoever is harmed may be among them: what is said of the other groups is not said of these.
+    """
+    return [
+        Finding(
+            "without_value",
+            True,
+            attribute=evidence.attribute,
+            group=name,
+            n=evidence.size(name),
+        )
+        for name in evidence.names
+        if MISSING in name.split(" × ") and evidence.size(name)
+    ]
+
+
+def missing_networks(evidence: Evidence) -> list[Finding]:
+    """The networks of a study that could not be made, each with its reason; nothing is known."""
+    return [
+        Finding(
+            "missing",
+            None,
+            label=str(row["model"]),
+            networks=(str(row["model"]),),
+            attribute=evidence.attribute,
+            details={"reason": str(row["reason"])},
+        )
+        for row in evidence.record.get("missing") or ()
+    ]
 
 
 def with_missing(
@@ -19,6 +72,7 @@ def with_missing(
         return dict(verdict)
     networks = "network is" if planned == 1 else "networks are"
     count = f"{len(missing)} of {planned} {networks} missing"
+    action = str(verdict.get("action", ""))
     return {
         **verdict,
         "headline": f"{verdict['headline']} Incomplete: {count}.",
@@ -26,6 +80,7 @@ def with_missing(
             f"{count}, and nothing here is said of them: {_named(missing)}.",
             *verdict["sentences"],
         ],
+        "action": f"{action} Incomplete: {count}, and may change this." if action else "",
     }
 
 

@@ -84,7 +84,7 @@ def _cell(evidence: Evidence, cell: Cell) -> list[Finding]:
             high=known(claims.high[group]),
             interval="seeds" if several else "simultaneous",
             p_adjusted=known(claims.p_adjusted[group]),
-            n=_size(evidence, int(group)),
+            n=evidence.size(evidence.names[group]),
             details={
                 "groups_judged": int(judged.sum()),
                 "runs_paying": _paying(alone, int(group)),
@@ -102,11 +102,6 @@ def _contrasts(found: Sums) -> np.ndarray:
 
 def _paying(alone: Sequence[Claims], group: int) -> int:
     return sum(bool(claims.low[group] > 0) for claims in alone)
-
-
-def _size(evidence: Evidence, group: int) -> int:
-    rows = evidence.groups[evidence.groups["group"].astype(str) == evidence.names[group]]
-    return int(rows.loc[rows["metric"] == "accuracy", "n"].max())
 
 
 def onsets(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:

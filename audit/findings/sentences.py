@@ -7,11 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.findings.finding import Finding
-from audit.findings.words import count, group, interval, listed, number, percent, points
+from audit.findings.words import (
+    MISSING,
+    MOST_LOST,
+    count,
+    group,
+    interval,
+    listed,
+    number,
+    percent,
+    points,
+)
 
 MOST_TOLD = 3
 """Of more groups that pay under one method, those that pay most are told, and how many others."""
 LARGEST = "excess_accuracy_gap"
+FLAGGED = {"small": ", which is too small", "absent": ", which is absent"}
+"""Why a group is not judged."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +128,32 @@ def _headline(told: _Told) -> Said:
     return _compared(told) if told.compared else _studied(told)
 
 
+def _not_known(told: _Told, found: Iterable[Finding]) -> str:
+    """Of which networks it is not known who pays, and why; empty where it is of all."""
+    unknown = [one for one in found if one.decision is None]
+    if not unknown:
+        return ""
+    where = listed(list(dict.fromkeys(told.where(one) for one in unknown)))
+    return f"who pays under {where} is not known ({unknown[0].details['why']})"
+
+
+def _unjudged(told: _Told) -> str:
+    """The groups of which a clear verdict says nothing; empty where there are none."""
+    left = told.all("left_out")
+    if not left:
+        return ""
+    named = [f"{group(one.group)}{FLAGGED[one.details['flag']]}" for one in left[:MOST_TOLD]]
+    more = f" and {len(left) - MOST_TOLD} more" if len(left) > MOST_TOLD else ""
+    return f"; nothing is known of {listed(named)}{more}"
+
+
 def _studied(told: _Told) -> Said:
     harmed = told.harmed(told.baseline)
     own = [one for one in told.all("pays") if one.label == told.baseline]
+    known = [one for one in own if one.decision is not None]
+    unknown = _not_known(told, own)
+    if not known:
+        return told.said(f"{_first_upper(unknown)}.", own)
     if harmed:
         worst = max(harmed, key=lambda one: one.estimate or 0.0)
         rate = [one for one in harmed if one.rate == worst.rate]
@@ -130,7 +165,8 @@ def _studied(told: _Told) -> Said:
             rate,
         )
     onset = next((f for f in told.all("onset") if f.label == told.baseline), None)
-    rates = listed([percent(rate) for rate in sorted({one.rate for one in own})])
+    rates = listed([percent(rate) for rate in sorted({one.rate for one in known})])
+    single = [one for one in known if one.runs > 1 and one.details["runs_paying"]]
     if onset is not None and onset.decision is None:
         some = listed([percent(rate) for rate in onset.details["in_some_runs"]])
         return told.said(
@@ -138,10 +174,13 @@ def _studied(told: _Told) -> Said:
             f"but in single runs one was, at {some}: the runs do not agree.",
             [*own, onset],
         )
+    beside = f"; {unknown}" if unknown else ""
+    if single:
+        beside += f"; in single runs {group(single[0].group)} was"
     return told.said(
         f"At {rates} pruning by {told.baseline}, no group was found to pay more than the others"
-        f"{_unseen(told)}.",
-        [*own, *([onset] if onset else []), *told.all("detectable")],
+        f"{_unseen(told)}{_unjudged(told)}{beside}.",
+        [*own, *([onset] if onset else []), *told.all("detectable"), *told.all("left_out")],
     )
 
 
@@ -156,7 +195,7 @@ def _unseen(told: _Told) -> str:
 
 
 def _compared(told: _Told) -> Said:
-    parts, used = [], []
+    parts, used, clear = [], [], False
     for name in told.compared:
         own = [one for one in told.all("pays") if one.label == name]
         if not own:
@@ -167,12 +206,16 @@ def _compared(told: _Told) -> Said:
             worst = max(harmed, key=lambda one: one.estimate or 0.0)
             more = f" and {len(harmed) - 1} more" if len(harmed) > 1 else ""
             parts.append(f"under {name}, {group(worst.group)}{more} pays {_amount(worst)}")
+        elif unknown := _not_known(told, own):
+            parts.append(unknown)
         else:
+            clear = True
             parts.append(f"under {name}, no group was found to pay")
-    text = "; ".join(parts)
+    text = _first_upper("; ".join(parts))
+    unjudged = _unjudged(told) if clear else ""
     return told.said(
-        f"{_first_upper(text)}; points of accuracy beyond the average, against the dense network.",
-        used,
+        f"{text}; points of accuracy beyond the average, against the dense network{unjudged}.",
+        [*used, *(told.all("left_out") if unjudged else ())],
     )
 
 
@@ -185,7 +228,13 @@ def _who(told: _Told) -> Iterator[Said]:
         harmed = sorted(told.harmed(label), key=lambda one: (one.rate, -(one.estimate or 0.0)))
         if harmed:
             yield told.said(f"{label}: {_payers(told, harmed)}.", harmed)
-    clear = [label for label in told.labels() if not told.harmed(label)]
+    unknown = [one for one in told.all("pays") if one.decision is None]
+    if unknown:
+        yield told.said(f"{_first_upper(_not_known(told, unknown))}.", unknown)
+    open_labels = {one.label for one in unknown}
+    clear = [
+        label for label in told.labels() if label not in open_labels and not told.harmed(label)
+    ]
     own = [one for one in told.all("pays") if one.label in clear and one.decision is False]
     single = [one for one in own if one.runs > 1 and one.details["runs_paying"]]
     if single:
@@ -301,12 +350,17 @@ def _rates(told: _Told) -> Iterator[Said]:
             text = f"{name} differs beyond chance: {listed(parts)}"
         within = [f"{told.where(one)} ({points(one.estimate or 0.0)})" for one in own
                   if not one.decision]  # fmt: skip
-        text += f"; not under {listed(within)}" if within else ""
+        text += f"; not found beyond chance under {listed(within)}" if within else ""
         found = worst.details
+        lacking = sorted({str(name) for one in own for name in one.details["without"]})
+        without = ""
+        if lacking:
+            names = listed([group(name) for name in lacking])
+            without = f" Nothing is known of a rate of which {names} has no sample."
         text += (
             f". Under {told.where(worst)}, the {found['rate_of']} of {group(worst.group)} is "
             f"{number(found['rate_of_group'], 'accuracy')}, that of all others "
-            f"{number(found['rate_of_others'], 'accuracy')} (class {found['class']})."
+            f"{number(found['rate_of_others'], 'accuracy')} (class {found['class']}).{without}"
         )
         yield told.said(text, own)
 
@@ -328,7 +382,7 @@ def _how(told: _Told) -> Iterator[Said]:
     """Gaps that narrowed: by lowering somebody, or by raising the worst-off beyond chance (J6)."""
     for one in told.all("levelling_down"):
         found = one.details
-        if not _spoken_of(told, one) or not (one.decision or found["rose"]):
+        if not _spoken_of(told, one) or (one.decision is False and not found["rose"]):
             continue
         before, after = (number(v, "accuracy") for v in found["rates"][one.group])
         balanced = " to ".join(
@@ -341,6 +395,11 @@ def _how(told: _Told) -> Iterator[Said]:
         if one.decision:
             how = f"by levelling down: {group(one.group)}, the worst off, goes from {before} to"
             text = f"{closed} {how} {after}; balanced accuracy goes from {balanced}."
+        elif one.decision is None:
+            text = (
+                f"{closed}, and {group(one.group)}, the worst off, did not gain by it ({before} to "
+                f"{after}): too few samples to say whether this is levelling down."
+            )
         else:
             text = (
                 f"{closed}, with {group(one.group)}, the worst off, raised from {before} to "
@@ -384,11 +443,13 @@ def _fairest(told: _Told) -> Iterator[Said]:
         size = number(one.estimate, unit)
         size += " nats" if unit == "fairness_violation" else " points"
         at = "" if told.compared else f" at {percent(one.rate)}"
-        price = _price(told, one)
+        price = f"{_price(told, one)}{_not_proposed(one)}"
+        fallen = found["collapsed"]
+        collapsed = f" Left out: {listed(fallen)}, collapsed." if fallen else ""
         if one.decision:
             yield told.said(
                 f"By {held}{at}, {one.label} is the fairest of {found['of']} networks ({size}), "
-                f"significantly so against every other; {price}.",
+                f"significantly so against every other; {price}.{collapsed}",
                 [one],
             )
             continue
@@ -398,7 +459,15 @@ def _fairest(told: _Told) -> Iterator[Said]:
         names = listed(alike) if len(alike) <= MOST_TOLD else f"{len(alike)} networks"
         text += f" It cannot be told apart from {names}"
         text += f"; {others} others are significantly less fair." if others else "."
-        yield told.said(text, [one])
+        yield told.said(text + collapsed, [one])
+
+
+def _not_proposed(one: Finding) -> str:
+    """That it loses more accuracy than it may (J4), where it does."""
+    lost = one.details.get("lost")
+    if lost is None or lost <= MOST_LOST:
+        return ""
+    return f"; at {points(lost)} points of accuracy lost, plain or balanced, it is not proposed"
 
 
 def _price(told: _Told, one: Finding) -> str:
@@ -513,7 +582,8 @@ def _layer(told: _Told) -> Iterator[Said]:
 
 
 def _power(told: _Told) -> Iterator[Said]:
-    for one in told.all("detectable"):
+    """Of several networks, the one under which least would have been seen."""
+    for one in sorted(told.all("detectable"), key=lambda one: -(one.estimate or 0.0))[:1]:
         found = one.details
         text = (
             f"This many samples show, four times in five, that a group pays "
@@ -534,9 +604,14 @@ def _left_out(told: _Told) -> Iterator[Said]:
     for flag, text in texts.items():
         own = [one for one in told.all("left_out") if one.details["flag"] == flag]
         if own:
-            yield told.said(
-                f"{listed([group(one.group) for one in own]).capitalize()}: {text}.", own
-            )
+            named = _first_upper(listed([group(one.group) for one in own]))
+            yield told.said(f"{named}: {text}.", own)
+    for one in told.all("without_value"):
+        yield told.said(
+            f"{_first_upper(group(one.group))} are {count(one.n)} samples whose {one.attribute} is "
+            "not known; whoever is harmed may be among them.",
+            [one],
+        )
 
 
 def _first_upper(text: str) -> str:
@@ -558,24 +633,40 @@ def _take(told: _Told, one: Finding) -> str:
     found = one.details
     files = f" ({found['files'][0]})" if len(found["files"]) == 1 else ""
     text = (
-        f"Take {told.where(one)}{files} instead of {found['instead_of']}: under it no group was "
-        f"found to pay (the largest gap is {points(found['largest_gap'])} points), and accuracy "
+        f"Take {told.where(one)}{files} instead of {found['instead_of']}: under it "
+        f"{_paid(found)} (the largest gap is {points(found['largest_gap'])} points), and accuracy "
         f"changes by {points(found['accuracy_change'], '+')} points."
     )
-    if not found.get("needed"):
-        return text
+    if not found.get("needed") or found.get("seen"):
+        return text + _caveat(one)
     return (
         f"{text} To see {points(found['tolerance'])} points of harm four times in five, "
         f"{group(found['needed_group'])} would need about {count(found['needed'])} samples; it has "
-        f"{count(found['has'])}."
+        f"{count(found['has'])}.{_caveat(one)}"
     )
+
+
+def _paid(found: Mapping[str, Any]) -> str:
+    """That nobody was found to pay, or only less than the tolerance."""
+    paid = [f"{group(name)} at most {points(high)}" for name, high in found["small_harm"]]
+    if not paid:
+        return "no group was found to pay"
+    return f"what is paid is less than {points(found['tolerance'])} points ({listed(paid)})"
+
+
+def _caveat(one: Finding) -> str:
+    """What a clear verdict is not about: groups that were not judged, and other attributes."""
+    left = [f"{group(name)}{FLAGGED[flag]}" for name, flag in one.details["unjudged"]]
+    shown = left[:MOST_TOLD] + ([f"{len(left) - MOST_TOLD} more"] if len(left) > MOST_TOLD else [])
+    unjudged = f" Nothing is known of {listed(shown)}." if left else ""
+    return f"{unjudged} Groups by anything but {one.attribute} were not looked at."
 
 
 def _prune_less(told: _Told, one: Finding) -> str:
     return (
-        f"Prune less: {percent(one.rate)} is the highest rate at which, as at all below it, no "
-        f"group was found to pay under {one.label}; or prune again under a fairness constraint "
-        "(audit mitigate)."
+        f"Prune less: {percent(one.rate)} is the highest rate measured at which, as at all below "
+        f"it, {_paid(one.details)} under {one.label}; or prune again under a fairness constraint "
+        f"(audit mitigate).{_caveat(one)}"
     )
 
 
@@ -588,28 +679,43 @@ def _mitigate(told: _Told, one: Finding) -> str:
     )
 
 
+def _repeat(told: _Told, one: Finding) -> str:
+    named = [f"{group(name)} (in {runs} of {one.runs})" for name, runs in
+             one.details["in_single_runs"][:MOST_TOLD]]  # fmt: skip
+    return (
+        f"Train more runs before you rely on {told.where(one)}: over all {one.runs} no group was "
+        f"found to pay, but in single ones {listed(named)} was.{_caveat(one)}"
+    )
+
+
 def _collect(told: _Told, one: Finding) -> str:
     found = one.details
     needed = found.get("needed")
+    if found.get("seen"):
+        text = "Collect samples before you rely on this: nobody was found to pay, but not all were"
+        return f"{text} judged.{_caveat(one)}"
     if not needed:
-        return "Collect more samples: nobody was found to pay, but too little is known to rely on."
+        text = "Collect more samples: nobody was found to pay, but too little is known to rely on."
+        return text + _caveat(one)
+    whose = "needs"
+    if MISSING in str(found["needed_group"]).split(" × "):
+        whose = f"({one.attribute} not known: record it) needs"
     return (
         f"Collect samples before you rely on this: nobody was found to pay, but to see "
         f"{points(found['tolerance'])} points four times in five {group(found['needed_group'])} "
-        f"needs about {count(needed)} samples and has {count(found['has'])}."
+        f"{whose} about {count(needed)} samples and has {count(found['has'])}.{_caveat(one)}"
     )
 
 
 def _keep(told: _Told, one: Finding) -> str:
     tolerance = points(one.details["tolerance"])
-    paid = [f"{group(name)} at most {points(high)}" for name, high in one.details["small_harm"]]
-    found = f"what is paid is less ({listed(paid)} points)" if paid else "no group was found to pay"
     text = (
-        f"Keep {told.where(one)}: {found}, and these samples would have shown {tolerance} points "
-        "of harm four times in five."
+        f"Keep {told.where(one)}: {_paid(one.details)}, and these samples would have shown "
+        f"{tolerance} points of harm four times in five."
     )
     worse = one.details.get("not") or []
-    return f"{text} Not {listed(worse)}: somebody pays there." if worse else text
+    text = f"{text} Not {listed(worse)}: somebody pays there." if worse else text
+    return text + _caveat(one)
 
 
 def _unknown(told: _Told, one: Finding) -> str:
@@ -620,6 +726,7 @@ ACTIONS: dict[str, Callable[[_Told, Finding], str]] = {
     "take": _take,
     "prune_less": _prune_less,
     "mitigate": _mitigate,
+    "repeat": _repeat,
     "collect": _collect,
     "keep": _keep,
     "unknown": _unknown,

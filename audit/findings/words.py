@@ -13,6 +13,10 @@ from audit.metrics import unit_of
 Row = Mapping[str, Any]
 DASH = "–"
 """In place of a number that is not known."""
+MOST_LOST = 0.015
+"""A network that loses more accuracy, plain or balanced, than this is not proposed (J4)."""
+MISSING = "(missing)"
+"""The group of the samples whose attribute has no value."""
 EMPTY = "(empty)"
 """In place of a name that is no text at all."""
 

@@ -185,7 +185,9 @@ def mean_interval(
 # --- shares and drops ---------------------------------------------------------------------------
 
 
-def wilson_interval(successes: float, n: float, effect: float = 1.0) -> Interval:
+def wilson_interval(
+    successes: float, n: float, effect: float = 1.0, level: float = CONFIDENCE
+) -> Interval:
     """Wilson's interval of a share: unlike the bootstrap it does not collapse at 0 or 100 %.
 
     effect   the design effect (`design_effects`) that n is divided by: n/effect samples count
@@ -196,7 +198,7 @@ def wilson_interval(successes: float, n: float, effect: float = 1.0) -> Interval
     """
     if n < 1:
         return UNKNOWN
-    share, size, z = successes / n, n / effect, norm.ppf(1 - TAIL)
+    share, size, z = successes / n, n / effect, norm.ppf((1 + level) / 2)
     centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     reach = np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)) * z / (1 + z**2 / size)
     # Exactly at an end where nothing else was seen, whatever the rounding.

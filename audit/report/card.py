@@ -118,10 +118,16 @@ def _of_those_shown(record: Mapping[str, Any], model: Mapping[str, Any]) -> str:
         paid = [f"group {named(one.group)} {_amount(one)}" for one in harmed]
         return f"Found to pay, in accuracy beyond the average loss: {listed(paid)}."
     most = max(own, key=lambda one: one.estimate or 0.0)
-    return (
+    text = (
         f"No group was found to pay more than the others; the largest gap is {_amount(most)}, that "
         f"of group {named(most.group)}."
     )
+    single = [one for one in own if one.runs > 1 and one.details.get("runs_paying")]
+    if single:
+        names = listed([f"group {named(one.group)}" for one in single])
+        text += f" In single runs {names} was found to pay."
+    left = [f"group {named(o.group)}" for o in findings_of(record) if o.claim == "left_out"]
+    return f"{text} Nothing is known of {listed(left)}." if left else text
 
 
 def _amount(one: Finding) -> str:

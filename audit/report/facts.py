@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from audit.findings.finding import Finding, findings_of
 from audit.findings.results import Results
-from audit.findings.words import interval, listed, named, percent, points
+from audit.findings.words import MOST_LOST, interval, listed, named, percent, points
 
 GAP = "excess_accuracy_gap"
 
@@ -45,20 +45,38 @@ def _not_shown(results: Results) -> list[Fact]:
 
 def _studied(found: Sequence[Finding]) -> list[Fact]:
     every = [one for one in found if one.claim == "pays"]
-    if not every or every[0].decision is None:
+    if not every:
         return []
     baseline = every[0].label
-    own = [one for one in every if one.label == baseline]
+    whole = [one for one in every if one.label == baseline]
+    own = [one for one in whole if one.decision is not None]
+    if not own:
+        return [Fact("Who pays", "Not known", str(whole[0].details["why"]))]
     harmed = [one for one in own if one.decision]
     most = max(harmed or own, key=lambda one: one.estimate or 0.0)
     where = f"{baseline}, {percent(most.rate)} removed"
     who = (
         Fact("Who pays most", f"Group {named(most.group)}", f"under {where}", harm=True)
         if harmed
-        else Fact("Who pays", "Nobody found", f"under {baseline} at any rate measured")
+        else Fact("Who pays", "Nobody found", _clear(found, whole))
     )
     much = Fact("How much", f"{points(most.estimate or 0.0)} points", _extent(most), bool(harmed))
     return [who, much, *_onset(found, baseline), *_fairest(found)]
+
+
+def _clear(found: Sequence[Finding], whole: Sequence[Finding]) -> str:
+    """What a clear verdict is about, and what it is not."""
+    known = sorted({one.rate for one in whole if one.decision is not None})
+    unknown = sorted({one.rate for one in whole if one.decision is None})
+    parts = [f"under {whole[0].label} at {listed([percent(rate) for rate in known])}"]
+    if unknown:
+        parts.append(f"not known at {listed([percent(rate) for rate in unknown])}")
+    if any(one.runs > 1 and one.details.get("runs_paying") for one in whole):
+        parts.append("single runs differ")
+    left = sum(one.claim == "left_out" for one in found)
+    if left:
+        parts.append(f"{left} group{'s' if left > 1 else ''} not judged")
+    return "; ".join(parts)
 
 
 def _extent(one: Finding) -> str:
@@ -89,6 +107,9 @@ def _fairest(found: Sequence[Finding]) -> list[Fact]:
     if own is None:
         return []
     alike = own.details["not_told_apart"]
+    if (own.details.get("lost") or 0.0) > MOST_LOST:
+        lost = points(own.details["lost"])
+        return [Fact("Fairest", "None to propose", f"{own.label} loses {lost} points of accuracy")]
     detail = f"{own.label}: {points(own.estimate or 0.0)} points, accuracy " + (
         f"{100 * own.details['accuracy'][own.label]:.1f} %"
     )
@@ -136,10 +157,8 @@ DO: dict[str, Callable[[Finding], tuple[str, str]]] = {
         "the highest rate at which nobody was found to pay",
     ),
     "mitigate": lambda one: ("Do not ship it", "prune again under a fairness constraint"),
-    "collect": lambda one: (
-        "Collect samples",
-        f"of group {named(one.details.get('needed_group', ''))}: too few to see small harm",
-    ),
+    "repeat": lambda one: ("Train more runs", "single runs found somebody to pay"),
+    "collect": lambda one: ("Collect samples", _too_few(one)),
     "keep": lambda one: (
         "Keep it",
         f"harm of {points(one.details['tolerance'])} points would have shown four times in five",
@@ -147,3 +166,9 @@ DO: dict[str, Callable[[Finding], tuple[str, str]]] = {
     "unknown": lambda one: ("Measure the dense network", "without it nobody can say who pays"),
 }
 """The action in a few words, by its `do`."""
+
+
+def _too_few(one: Finding) -> str:
+    if one.details.get("seen") and one.details.get("unjudged"):
+        return f"nothing is known of group {named(one.details['unjudged'][0][0])}"
+    return f"of group {named(one.details.get('needed_group', ''))}: too few to see small harm"

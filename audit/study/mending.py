@@ -75,10 +75,11 @@ def plan(results: Results, name: str) -> Plan:
                 f"the groups' rates differ by {100 * finding['estimate']:.1f} points, beyond what "
                 "chance shows",
             )
-    if not [one for one in (*pays, *odds) if one["decision"] is not None]:
+    if not [one for one in pays if one["decision"] is not None]:
         return Plan("none", "too few samples are known of the groups to say who pays")
     return Plan(
-        "none", "no group pays for the pruning, and no rates differ, beyond what chance shows"
+        "none",
+        "no group was found to pay for the pruning, nor rates to differ, beyond what chance shows",
     )
 
 
