@@ -223,8 +223,8 @@ def is_its_own(subject: Subject) -> bool:
     if subject.parent is None or subject.parent is subject.outputs:
         return subject.parent is not None
     one, other = subject.outputs.log_probabilities, subject.parent.log_probabilities
-    known = not called_pruned(subject.checkpoint) and subject.mask.sparsity == 0
-    return known and torch.equal(one, other)
+    is_whole = not called_pruned(subject.checkpoint) and subject.mask.sparsity == 0
+    return is_whole and torch.equal(one, other)
 
 
 def _remarks(subject: Subject) -> list[str]:

@@ -191,7 +191,10 @@ def _kept(
 ) -> Finding:
     seen = _seen(found, cell)
     sure = seen is not None and seen.decision and not _unjudged(evidence)
-    single = [[str(f.group), f.details["runs_paying"]] for f in _in_single_runs(found, cell)]
+    single = [
+        {"group": str(f.group), "runs": f.details["runs_paying"]}
+        for f in _in_single_runs(found, cell)
+    ]
     do = "repeat" if single else "keep" if sure else "collect"
     more = {"not": list(harming), "in_single_runs": single}
     return _action(evidence, cell, do, cell, found, more)
@@ -204,9 +207,11 @@ def _seen(found: Sequence[Finding], cell: Cell) -> Finding | None:
     return next(iter(own or every), None)
 
 
-def _unjudged(evidence: Evidence) -> list[list[str]]:
+def _unjudged(evidence: Evidence) -> list[dict[str, str]]:
     """The groups of which nothing is known, with their flags."""
-    return [[str(one.group), str(one.details["flag"])] for one in left_out(evidence)]
+    return [
+        {"group": str(one.group), "flag": str(one.details["flag"])} for one in left_out(evidence)
+    ]
 
 
 def _action(
@@ -228,7 +233,7 @@ def _action(
         "largest_gap": _estimate(found, cell),
         "faults": _faults(found, instead),
         "tolerance": TOLERANCE,
-        "small_harm": [[str(one.group), one.high] for one in _payers(found, cell)],
+        "small_harm": [{"group": str(one.group), "high": one.high} for one in _payers(found, cell)],
         "unjudged": _unjudged(evidence),
     }
     if evidence.outcomes is not None:

@@ -648,7 +648,7 @@ def _take(told: _Told, one: Finding) -> str:
 
 def _paid(found: Mapping[str, Any]) -> str:
     """That nobody was found to pay, or only less than the tolerance."""
-    paid = [f"{group(name)} at most {points(high)}" for name, high in found["small_harm"]]
+    paid = [f"{group(one['group'])} at most {points(one['high'])}" for one in found["small_harm"]]
     if not paid:
         return "no group was found to pay"
     return f"what is paid is less than {points(found['tolerance'])} points ({listed(paid)})"
@@ -656,7 +656,7 @@ def _paid(found: Mapping[str, Any]) -> str:
 
 def _caveat(one: Finding) -> str:
     """What a clear verdict is not about: groups that were not judged, and other attributes."""
-    left = [f"{group(name)}{FLAGGED[flag]}" for name, flag in one.details["unjudged"]]
+    left = [f"{group(own['group'])}{FLAGGED[own['flag']]}" for own in one.details["unjudged"]]
     shown = left[:MOST_TOLD] + ([f"{len(left) - MOST_TOLD} more"] if len(left) > MOST_TOLD else [])
     unjudged = f" Nothing is known of {listed(shown)}." if left else ""
     return f"{unjudged} Groups by anything but {one.attribute} were not looked at."
@@ -680,8 +680,10 @@ def _mitigate(told: _Told, one: Finding) -> str:
 
 
 def _repeat(told: _Told, one: Finding) -> str:
-    named = [f"{group(name)} (in {runs} of {one.runs})" for name, runs in
-             one.details["in_single_runs"][:MOST_TOLD]]  # fmt: skip
+    named = [
+        f"{group(own['group'])} (in {own['runs']} of {one.runs})"
+        for own in one.details["in_single_runs"][:MOST_TOLD]
+    ]
     return (
         f"Train more runs before you rely on {told.where(one)}: over all {one.runs} no group was "
         f"found to pay, but in single ones {listed(named)} was.{_caveat(one)}"

@@ -170,5 +170,5 @@ DO: dict[str, Callable[[Finding], tuple[str, str]]] = {
 
 def _too_few(one: Finding) -> str:
     if one.details.get("seen") and one.details.get("unjudged"):
-        return f"nothing is known of group {named(one.details['unjudged'][0][0])}"
+        return f"nothing is known of group {named(one.details['unjudged'][0]['group'])}"
     return f"of group {named(one.details.get('needed_group', ''))}: too few to see small harm"
