@@ -11,7 +11,7 @@ TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-oldest test-newest fuzz peers lint lock clean
+.PHONY: help setup demo test test-oldest test-newest test-wheel fuzz peers docs lint lock release clean
 .DEFAULT_GOAL := help
 
 help: ## show these targets
@@ -38,6 +38,18 @@ test-oldest: ## the demo, measures and commands with the oldest versions that py
 
 test-newest: ## the same with the newest versions
 	@PYTHON=$(PYTHON) .ci/versions newest
+
+docs: $(STAMP) ## build the documentation's site into site/; it opens from disk
+	@[ -x $(VENV)/docs/bin/mkdocs ] || { $(PYTHON) -m venv $(VENV)/docs; \
+		$(VENV)/docs/bin/pip install -q -r docs/requirements.txt; }
+	@NO_MKDOCS_2_WARNING=1 AUDIT_PYTHON=$(BIN)/python $(VENV)/docs/bin/mkdocs build -q --clean
+	@echo "docs: open site/index.html"
+
+test-wheel: $(STAMP) ## build the wheel, install it in an empty environment, and put it to work
+	@.ci/wheel $(PYTHON)
+
+release: $(STAMP) ## make VERSION=0.2.0 release: version, changelog, tag, wheel, sdist, checksums
+	@.ci/release $(VERSION)
 
 lint: $(STAMP) ## style, format and types
 	@$(BIN)/ruff check
@@ -87,5 +99,5 @@ lock: ## write requirements.lock and the versions in environment.yml anew
 	echo "lock: $$(grep -c == requirements.lock) packages in requirements.lock"
 
 clean: ## remove .venv and what tools leave behind; reports stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,6 @@ EXTRAS = {
     "transformers": "hf",
     "datasets": "hf",
     "huggingface_hub": "hf",
-    "onnx": "onnx",
     "distributed": "dask",
     "lightning": "lightning",
     "mlflow": "mlflow",

@@ -10,6 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from audit.extras import EXTRAS
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
@@ -74,3 +76,28 @@ def test_conda_environment_names_the_declared_packages_at_the_locked_versions() 
     versions = locked()
     expected = {name: str(versions[name]) for name in declared()}
     assert conda_packages() == expected
+
+
+def test_the_core_brings_neither_notebooks_nor_browser_nor_pdf_nor_trackers() -> None:
+    core = {
+        canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]
+    }
+    assert not core & {
+        "jupyter",
+        "ipykernel",
+        "playwright",
+        "weasyprint",
+        "mlflow",
+        "wandb",
+        "pytest",
+    }
+
+
+def test_every_extra_is_in_all_and_every_optional_package_in_its_extra() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    (whole,) = extras["all"]
+    assert Requirement(whole).extras == set(extras) - {"all", "dev"}
+    for package, extra in EXTRAS.items():
+        names = {canonicalize_name(Requirement(line).name) for line in extras[extra]}
+        wanted = canonicalize_name(package)
+        assert names & {wanted, f"{wanted}-skinny"}, (package, extra)

@@ -6,6 +6,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 from audit.extras import EXTRAS, command_for
 
@@ -52,7 +53,8 @@ def _browser() -> str:
 
 def _extras() -> Iterator[str]:
     for name in EXTRAS:
-        found = _version(name)
+        # A client such as mlflow-skinny has another name than what is imported.
+        found = _version(name) or ("is installed" if find_spec(name) else "")
         yield f"{name}: {found or f'is missing; {command_for(name)}'}"
 
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from audit.durations import timed
 from audit.errors import AuditError
 from audit.escaping import visible_lines
+from audit.extras import command_for
 from audit.files import replacing, write_atomically
 from audit.findings.results import Results
 from audit.metrics import DEFINITIONS
@@ -65,6 +66,10 @@ def check_pdf() -> None:
             # That the library HarfBuzz-subset is missing; fontTools does its work today.
             warnings.filterwarnings("ignore", "HarfBuzz-Subset", DeprecationWarning)
             import weasyprint  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise AuditError(
+            f"a PDF needs the package weasyprint; install it with: {command_for('weasyprint')}"
+        ) from error
     except OSError as error:
         raise AuditError(
             "a PDF needs the library Pango, which was not found; install it "

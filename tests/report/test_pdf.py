@@ -4,6 +4,7 @@ import builtins
 import io
 import os
 import re
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -214,6 +215,12 @@ def test_no_page_is_almost_empty_and_no_heading_ends_one(study):
             if line and " / " not in line and line != "digits, groups by class"
         ]
         assert body[-1] not in headings, f"page {place + 1}"
+
+
+def test_without_the_extra_one_line_says_what_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+    with pytest.raises(AuditError, match=r"pip install 'pruning-audit\[pdf\]'"):
+        check_pdf()
 
 
 def test_without_pango_one_line_says_so_and_the_page_is_written(fake, tmp_path, monkeypatch):
