@@ -6,6 +6,7 @@ import runpy
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import typer
@@ -28,7 +29,7 @@ Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, tag, no
 SITE = yaml.load((ROOT / "mkdocs.yml").read_text("utf-8"), Loader)
 
 
-def navigated(entry: object) -> list[str]:
+def navigated(entry: Any) -> list[str]:
     if isinstance(entry, str):
         return [entry]
     parts = entry.values() if isinstance(entry, dict) else entry
@@ -73,7 +74,7 @@ def test_python_in_the_pages_is_python(page):
 
 @pytest.mark.parametrize("page", [*PAGES, "../README.md"])
 def test_commands_in_the_pages_have_the_options_that_they_name(page):
-    whole = typer.main.get_command(app)
+    whole: Any = typer.main.get_command(app)
     for line in "\n".join(blocks(page, "sh", "yaml")).replace("\\\n", " ").splitlines():
         for part in re.split(r" && |; ", line):
             command = re.search(
