@@ -16,6 +16,7 @@ EXTRAS = {
     "huggingface_hub": "hf",
     "distributed": "dask",
     "lightning": "lightning",
+    "lightning": "lightning",
     "mlflow": "mlflow",
     "wandb": "wandb",
 }
