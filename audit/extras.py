@@ -16,7 +16,6 @@ EXTRAS = {
     "huggingface_hub": "hf",
     "distributed": "dask",
     "lightning": "lightning",
-    "lightning": "lightning",
     "mlflow": "mlflow",
     "wandb": "wandb",
 }
