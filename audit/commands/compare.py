@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +31,6 @@ from audit.commands.options import (
     Log,
     Measures,
     Metric,
-    Model,
     OfScores,
     Pdf,
     Positive,
@@ -70,7 +69,14 @@ def compare(
     deepfool: DeepFool = False,
     measures: Measures = None,
     data: Data = None,
-    model: Model = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]FUNCTION",
+            help="What builds the networks: package.module:function, torchvision:NAME, timm:NAME "
+            "or hf:FOLDER; where they differ, one for the file of each NAME (dense.pth: dense).",
+        ),
+    ] = None,
     outputs: Annotated[
         str | None,
         typer.Option(help="Of other tools' weights: logits, log-probabilities or probabilities."),
@@ -115,7 +121,7 @@ def compare(
     """Compare pruned models group by group: which harms whom, by how much, and why."""
     paths = [baseline, *fair]
     check_readable(*paths, *([] if dense is None else [dense]))
-    check_own_model(model)
+    factories = _factories(model or ())
     given = known_outputs(outputs)
     _check_options(predictions, group, classes, [data, model, outputs, gallery or None])
     specs = dict.fromkeys(attributes_of(group or "")) if predictions else by_attribute(data, group)
@@ -162,7 +168,7 @@ def compare(
                 )
             else:
                 results = compare_files(
-                    baseline, fair, dense, spec, model, settings, command_line(), gallery, given
+                    baseline, fair, dense, spec, factories, settings, command_line(), gallery, given
                 )
             results, unmeasured = own.added(results)
         codes.append(_delivered(results, to, checks[name]))
@@ -170,6 +176,23 @@ def compare(
             raise unmeasured
     if any(codes):
         raise typer.Exit(THRESHOLD_FAILED)
+
+
+def _factories(texts: Sequence[str]) -> dict[str, str] | None:
+    """What builds the network of each name; under '' that of all others. None where nothing does.
+
+    Raises AuditError where one cannot be such a function, or a name has two.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, function = text.partition("=")
+        if not equals or ":" in name:
+            name, function = "", text
+        if name in found:
+            raise AuditError(f"found --model {text} beside {found[name]}; expected one a network")
+        check_own_model(function)
+        found[name] = function
+    return found or None
 
 
 def _check_options(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.errors import AuditError
-from audit.measure.network import Batches, class_logits, evaluating, pairs
+from audit.measure.network import Batches, Inputs, class_logits, evaluating, pairs
 
 
 def input_distance(model: nn.Module, batches: Batches) -> Tensor:
@@ -63,7 +63,9 @@ def _slope(gap: Tensor, inputs: Tensor, keep: bool) -> Tensor:
     return slope
 
 
-def _check_real(inputs: Tensor) -> None:
+def _check_real(inputs: Inputs) -> None:
+    if not isinstance(inputs, Tensor):
+        raise AuditError("found inputs of several parts; an input distance needs real numbers")
     if not inputs.is_floating_point():
         raise AuditError(
             f"found inputs of type {inputs.dtype}; an input distance needs real numbers"

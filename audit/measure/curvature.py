@@ -24,13 +24,16 @@ from audit.measure.lanczos import Space
 from audit.measure.layout import in_layout
 from audit.measure.network import (
     Batches,
+    Inputs,
     Parameters,
+    as_batch,
     class_logits,
     differentiating,
     directional_derivative,
     evaluating,
     inner,
     pairs,
+    rows_of,
     sample_losses,
     trainable,
 )
@@ -377,8 +380,8 @@ def _curvatures_by_sample(model: nn.Module, batches: Batches, direction: Paramet
     parameters = trainable(model)
     at_once = max(1, NUMBERS_AT_ONCE // sum(value.numel() for value in parameters.values()))
 
-    def curvature(one: Tensor, label: Tensor) -> Tensor:
-        losses = sample_losses(model, one[None], label[None])
+    def curvature(one: Inputs, label: Tensor) -> Tensor:
+        losses = sample_losses(model, as_batch(one), label[None])
         gradient = grad(lambda at: losses(at).sum())
         second = grad(lambda at: inner(gradient(at), direction))(parameters)
         return inner(second, direction)
@@ -391,7 +394,8 @@ def _curvatures_by_sample(model: nn.Module, batches: Batches, direction: Paramet
                 values = vmap(curvature, chunk_size=at_once)(inputs, labels)
             except RuntimeError:
                 # Some layers, such as an LSTM, cannot be batched over samples.
-                values = torch.stack([curvature(x, y) for x, y in zip(inputs, labels, strict=True)])
+                rows = range(len(labels))
+                values = torch.stack([curvature(rows_of(inputs, row), labels[row]) for row in rows])
             found.append(values.detach().cpu())
     return torch.cat(found)
 

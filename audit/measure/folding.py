@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from audit.measure.convolution import Geometry, convolve
 from audit.measure.layout import image_layout, in_layout
+from audit.measure.network import Inputs, rows_of
 
 AGREEMENT = 1e-4
 """Largest difference of the outputs, relative to their size, that counts as the same network."""
@@ -27,7 +28,7 @@ Kind = TypeVar("Kind", bound=nn.Module)
 
 @contextmanager
 def folded(
-    model: nn.Module, inputs: Tensor, reverse: bool = False
+    model: nn.Module, inputs: Inputs, reverse: bool = False
 ) -> Iterator[torch.memory_format]:
     """The model with its batch norms folded; yields the layout that its tensors are best in.
 
@@ -37,10 +38,10 @@ def folded(
     convolution goes to others than its norm, or where a layer needs contiguous memory, the model
     is left as it is.
     """
-    sample = inputs[:2]
+    sample = rows_of(inputs, slice(2))
     forwards: dict[nn.Module, Forward] = {}
     layout = torch.contiguous_format
-    if sample.dim() == 4 and _plain(model, nn.Conv2d):
+    if isinstance(sample, Tensor) and sample.dim() == 4 and _plain(model, nn.Conv2d):
         with torch.no_grad():
             expected = model(sample.clone())
             forwards = _forwards(model, sample.clone(), reverse)

@@ -17,10 +17,12 @@ from audit.measure.folding import folded
 from audit.measure.layout import in_layout
 from audit.measure.network import (
     Batches,
+    Inputs,
     Parameters,
     differentiating,
     explaining,
     pairs,
+    rows_of,
     sample_losses,
     scaled,
     trainable,
@@ -180,13 +182,13 @@ def second_order(
             yield layout
 
 
-def chosen(batches: Batches, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
+def chosen(batches: Batches, positions: Tensor) -> list[tuple[Inputs, Tensor]]:
     """The samples at these positions, ascending, of all the batches together."""
     found, start = [], 0
     for inputs, labels in pairs(batches):
         own = positions[(positions >= start) & (positions < start + len(labels))] - start
         if len(own):
-            found.append((inputs[own], labels[own]))
+            found.append((rows_of(inputs, own), labels[own]))
         start += len(labels)
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -41,9 +43,12 @@ def _unfilled(weight: Tensor) -> bool:
     return len(shape) == 4 and shape[2:] == (1, 1) and any(size % LANES for size in shape[:2])
 
 
-def in_layout(value: Tensor, layout: torch.memory_format) -> Tensor:
-    """The tensor in that layout; only images and the weights of convolutions have one."""
-    if value.dim() != 4:
+def in_layout(value: Any, layout: torch.memory_format) -> Any:
+    """The tensor in that layout; only images and the weights of convolutions have one.
+
+    What is no tensor, as inputs of several parts, stays as it is.
+    """
+    if not isinstance(value, Tensor) or value.dim() != 4:
         return value
     if layout is torch.contiguous_format and value.is_contiguous(memory_format=torch.channels_last):
         # It may be in both layouts, as a 1×1 kernel is: only its strides tell them apart, and

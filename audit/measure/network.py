@@ -5,18 +5,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map_only
 
 from audit.errors import AuditError
 
 Parameters = dict[str, Tensor]
-Batches = Iterable[tuple[Tensor, Tensor]]
+Inputs = Any
+"""A tensor [n, …], or a dict of such tensors."""
+
+Batches = Iterable[tuple[Inputs, Tensor]]
 """(inputs, labels) pairs that can be read more than once; the last may be smaller."""
 
 Point = TypeVar("Point", Tensor, Parameters)
@@ -70,7 +74,27 @@ def explaining() -> Iterator[None]:
         ) from error
 
 
-def pairs(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+def copied(inputs: Inputs) -> Inputs:
+    """A copy, since a first layer may work in place.
+
+    Images that come with their channels last would choose that layout (`image_layout`).
+    """
+    return tree_map_only(
+        Tensor, lambda one: one.clone(memory_format=torch.contiguous_format), inputs
+    )
+
+
+def rows_of(inputs: Inputs, rows: Tensor | slice | int) -> Inputs:
+    """Some samples of a batch."""
+    return tree_map_only(Tensor, lambda one: one[rows], inputs)
+
+
+def as_batch(one: Inputs) -> Inputs:
+    """A sample as a batch of one."""
+    return tree_map_only(Tensor, lambda part: part[None], one)
+
+
+def pairs(batches: Batches) -> Iterator[tuple[Inputs, Tensor]]:
     """The batches that hold samples; raises AuditError where there are none."""
     if isinstance(batches, Iterator):
         raise AuditError(
@@ -81,8 +105,7 @@ def pairs(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
         if len(labels):
             found = True
             # A network may normalise its inputs in place; the next reading needs them as they were.
-            # Images that come with their channels last would choose that layout (`image_layout`).
-            yield inputs.clone(memory_format=torch.contiguous_format), labels
+            yield copied(inputs), labels
     if not found:
         raise AuditError(
             "found no samples to measure; expected at least one batch of (inputs, labels)"
@@ -140,14 +163,14 @@ def fixed(model: nn.Module, free: Container[str]) -> Parameters:
 
 
 def sample_losses(
-    model: nn.Module, inputs: Tensor, labels: Tensor
+    model: nn.Module, inputs: Inputs, labels: Tensor
 ) -> Callable[[Parameters], Tensor]:
     """The cross entropy [n] of each sample as a function of the trainable parameters."""
     held = fixed(model, trainable(model))
 
     def losses(parameters: Parameters) -> Tensor:
         # A copy made within the transform, which a first layer that works in place may write on.
-        logits = class_logits(functional_call(model, held | parameters, (inputs.clone(),)))
+        logits = class_logits(functional_call(model, held | parameters, (copied(inputs),)))
         return functional.cross_entropy(logits, labels, reduction="none")
 
     return losses

@@ -11,11 +11,14 @@ from torch.func import functional_call, jacrev, vmap
 
 from audit.measure.network import (
     Batches,
+    Inputs,
     Parameters,
+    as_batch,
     class_logits,
     differentiating,
     fixed,
     pairs,
+    rows_of,
     trainable,
 )
 
@@ -49,10 +52,10 @@ def logit_slopes(model: nn.Module, batches: Batches) -> LogitSlopes:
     size = sum(value.numel() for value in parameters.values())
     parts = []
 
-    def logits(at: Parameters, one: Tensor) -> Tensor:
-        return class_logits(functional_call(model, held | at, (one[None],)))[0]
+    def logits(at: Parameters, one: Inputs) -> Tensor:
+        return class_logits(functional_call(model, held | at, (as_batch(one),)))[0]
 
-    def gram(one: Tensor) -> Tensor:
+    def gram(one: Inputs) -> Tensor:
         slopes = jacrev(logits)(parameters, one)
         flat = torch.cat([part.flatten(1) for part in slopes.values()], 1).double()
         return flat @ flat.T
@@ -66,7 +69,7 @@ def logit_slopes(model: nn.Module, batches: Batches) -> LogitSlopes:
                 products = vmap(gram, chunk_size=at_once)(inputs)
             except RuntimeError:
                 # Some layers, such as an LSTM, cannot be batched over samples.
-                products = torch.stack([gram(one) for one in inputs])
+                products = torch.stack([gram(rows_of(inputs, row)) for row in range(len(labels))])
             parts.append(_slopes(products.detach().cpu(), outputs.softmax(1), labels.cpu()))
     return LogitSlopes(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
-from audit.measure.network import class_logits, evaluating
+from audit.measure.network import Inputs, class_logits, copied, evaluating, rows_of
 from audit.models.outputs import declared_outputs
 
 SAMPLES = 64
@@ -41,7 +42,10 @@ def admitted(
     rows = data.indices(split)
     rows = rows[torch.linspace(0, len(rows) - 1, min(SAMPLES, len(rows))).round().long()]
     inputs = data.batch(rows).inputs
-    if not inputs.is_floating_point() and not _takes(model, inputs[:2]):
+    if isinstance(inputs, Mapping):
+        # What the parts are, codes or numbers, is told by their own types.
+        pass
+    elif not inputs.is_floating_point() and not _takes(model, inputs[:2]):
         data, inputs = replace(data, inputs=data.inputs.float()), inputs.float()
     if checked:
         check_network(model, inputs, trained)
@@ -49,7 +53,7 @@ def admitted(
 
 
 @torch.no_grad()
-def check_network(model: nn.Module, inputs: Tensor, trained: bool = True) -> None:
+def check_network(model: nn.Module, inputs: Inputs, trained: bool = True) -> None:
     """Raise AuditError unless the network is a function from each of these samples to logits.
 
     The same samples go through it again in reverse, in batches of another size: where dropout stays
@@ -62,7 +66,8 @@ def check_network(model: nn.Module, inputs: Tensor, trained: bool = True) -> Non
     with evaluating(model):
         first = _logits(model, inputs)
         _check_kind(first, declared_outputs(model), trained)
-        reverse = [_logits(model, part) for part in inputs.flip(0).split(BATCH)]
+        order = torch.arange(len(first)).flip(0).split(BATCH)
+        reverse = [_logits(model, rows_of(inputs, rows)) for rows in order]
         difference = _apart(torch.cat(reverse).flip(0), first)
         if difference <= _tolerance(first):
             return
@@ -89,18 +94,17 @@ def _takes(model: nn.Module, inputs: Tensor) -> bool:
     return True
 
 
-def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
+def _logits(model: nn.Module, inputs: Inputs) -> Tensor:
     """The logits of a copy of the inputs, since a first layer may work in place."""
     try:
-        found = class_logits(model(inputs.clone()))
+        found = class_logits(model(copied(inputs)))
     except AuditError:
         raise
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise AuditError(
-            f"the network cannot read {len(inputs)} samples of shape {tuple(inputs.shape[1:])} and "
-            f"type {inputs.dtype} at once: {reason}"
-        ) from error
+        if "more than 1 value per channel" in reason:
+            reason = "its batch norm without running statistics needs others beside a sample"
+        raise AuditError(f"the network cannot read {_told(inputs)} at once: {reason}") from error
     broken = int((~torch.isfinite(found)).any(1).sum())
     if broken:
         raise AuditError(
@@ -108,6 +112,17 @@ def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
             "infinity); were the weights trained without diverging?"
         )
     return found
+
+
+def _told(inputs: Inputs) -> str:
+    """How many samples of what these are."""
+    parts = dict(inputs) if isinstance(inputs, Mapping) else {"": inputs}
+    number = len(next(iter(parts.values())))
+    each = [
+        f"{name} of shape {tuple(one.shape[1:])} and type {one.dtype}".lstrip()
+        for name, one in parts.items()
+    ]
+    return f"{number} samples {', '.join(each)}"
 
 
 def _apart(one: Tensor, other: Tensor) -> float:

@@ -248,8 +248,7 @@ def read_file(path: Path) -> Any:
     if not path.is_file():
         raise AuditError(f"there is no file '{path}'")
     program = AuditError(
-        f"'{path}' is a program and no file of weights; load it by its own library and give the "
-        "module to audit.compare in Python"
+        f"'{path}' is a program and no file of weights; 'audit compare' measures it by its outputs"
     )
     if path.suffix in PROGRAMS:
         raise program

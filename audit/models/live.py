@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch.utils._pytree import tree_map_only
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.measure.layout import in_layout
+from audit.measure.network import Inputs, rows_of
 from audit.models.checkpoint import Checkpoint, Provenance
 from audit.models.outputs import read_outputs
 from audit.models.outputs_only import OutputsOnly
@@ -59,6 +62,9 @@ def live(
     provenance = provenance or Provenance("dense")
     notes = [*provenance.notes, *permanence_note(made)]
     plain = _ordinary(plain.cpu())
+    example = data.batch(data.indices("test")[:1]).inputs
+    if isinstance(example, Mapping) and _takes_names(plain, example):
+        plain = _ByName(plain)
     if _quantised_by_batch(plain):
         plain = _OneByOne(plain)
         notes.append(
@@ -109,6 +115,26 @@ def _quantised_by_batch(model: nn.Module) -> bool:
     return any("quantized.dynamic" in type(module).__module__ for module in model.modules())
 
 
+def _takes_names(model: nn.Module, inputs: Mapping[str, Tensor]) -> bool:
+    """Whether a network takes the parts of its inputs by their names, and not all in one."""
+    known = signature(model.forward).parameters
+    if any(one.kind is Parameter.VAR_KEYWORD for one in known.values()):
+        return True
+    return set(inputs) <= set(known)
+
+
+class _ByName(nn.Module):
+    """A network that takes the parts of its inputs by their names, as transformers do."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Any:
+        """What the network itself gives."""
+        return self.network(**inputs)
+
+
 class _OneByOne(nn.Module):
     """A network that reads a batch sample by sample."""
 
@@ -116,6 +142,8 @@ class _OneByOne(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """The outputs of all samples, one after another."""
-        return torch.cat([self.network(one[None]) for one in inputs])
+        number = len(next(iter(inputs.values())) if isinstance(inputs, Mapping) else inputs)
+        rows = torch.arange(number).split(1)
+        return torch.cat([self.network(rows_of(inputs, row)) for row in rows])

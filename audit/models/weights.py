@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from audit.errors import AuditError
 from audit.models.checkpoint import FORMAT, read_file
+from audit.models.programs import program_kind
 
 PLACES = ("state_dict", "model_state_dict", "ema", "model")
 """Where tools put a state dict among what else they keep, such as the optimiser's state."""
@@ -33,7 +34,7 @@ class Weights:
 
 def is_checkpoint(path: Path) -> bool:
     """Whether the file is a checkpoint of this toolkit; one that cannot be read is none."""
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or program_kind(path) is not None:
         return False
     content = read_file(path)
     return isinstance(content, dict) and content.get("format") == FORMAT
@@ -70,7 +71,7 @@ def load_weights(model: nn.Module, weights: Weights, path: Path) -> tuple[str, .
     state, prefix = _without_prefix(dict(weights.state), set(expected))
     if prefix:
         notes.append(f"the prefix '{prefix}' was taken off its names")
-    state, masked = _masked(state)
+    state, masked = _masked(_with_shared(state, expected))
     if masked:
         notes.append(f"the live pruning masks of {masked} of its weights were applied")
     _check_fit(state, expected, path)
@@ -112,6 +113,17 @@ def _without_prefix(state: dict[str, Tensor], expected: set[str]) -> tuple[dict[
         state = {name.removeprefix(prefix): value for name, value in state.items()}
         taken += prefix
     return state, taken
+
+
+def _with_shared(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state with every name of a tensor that layers share: safetensors keeps one of them."""
+    places = {expected[name].data_ptr(): name for name in state if name in expected}
+    shared = {
+        name: state[places[own.data_ptr()]]
+        for name, own in expected.items()
+        if name not in state and own.numel() and own.data_ptr() in places
+    }
+    return state | shared
 
 
 def _masked(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from audit.errors import AuditError
 from audit.imports import imported
+from audit.models.libraries import library_builder
 from audit.models.outputs import check_declared, read_outputs
 from audit.names import known_name
 
@@ -19,6 +20,8 @@ from audit.names import known_name
 @dataclass(frozen=True)
 class Architecture:
     """What builds a network: a name of the zoo or `package.module:function`, and its arguments.
+
+    Or `torchvision:NAME`, `timm:NAME` or `hf:FOLDER` (audit.models.libraries).
 
     A function of your own is called as `function(input_shape, classes, **arguments)` and returns
     a `torch.nn.Module`. `outputs` declares what that gives: logits [n, classes], or [n, 1] for two
@@ -50,7 +53,9 @@ def build_model(architecture: Architecture, seed: int = 0) -> nn.Module:
     unknown, the input shape does not fit, or the function raises or gives no module.
     """
     name = architecture.name
-    builder = _zoo(name) if architecture.in_zoo else imported(name, "model")
+    builder = (
+        _zoo(name) if architecture.in_zoo else library_builder(name) or imported(name, "model")
+    )
     shape, classes = architecture.input_shape, architecture.classes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -81,7 +81,7 @@ def compare_files(
     candidates: Path | Sequence[Path],
     dense: Path | None = None,
     data: str | Mapping[str, Any] | None = None,
-    factory: str | None = None,
+    factory: str | Mapping[str, str] | None = None,
     settings: MeasureSettings | None = None,
     command: str = "",
     gallery: bool = False,
@@ -108,6 +108,10 @@ def compare_files(
         if gallery:
             check_images(samples)
         return compare_weights(files, factory, samples, settings, first, outputs, command, gallery)
+    if isinstance(factory, Mapping):
+        if set(factory) - {""}:
+            raise AuditError("checkpoints of one study share a --model; expected it without a name")
+        factory = factory.get("")
     one = load_checkpoint(baseline)
     parent = dense
     for candidate in others:

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
+from audit.data.datasets import from_dataset
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.examine.measuring import measure_model
@@ -22,6 +24,7 @@ from audit.models.live import live
 from audit.models.outputs import unread_outputs
 from audit.models.outputs_only import OutputsOnly
 from audit.models.permanent import make_permanent, permanent_copy
+from audit.models.programs import load_program, program_kind
 from audit.models.training import TrainingSettings
 from audit.models.weights import is_checkpoint, load_weights, read_weights
 from audit.models.zoo import Architecture, build_model
@@ -33,7 +36,7 @@ from audit.study.settings import Method
 
 def compare(
     models: Mapping[str, nn.Module],
-    data: GroupedData,
+    data: Any,
     settings: MeasureSettings | None = None,
     dense: str | None = None,
     outputs: str | None = None,
@@ -42,6 +45,9 @@ def compare(
 
     models    by name: pruned, quantised, in half precision, or of another architecture; they are
               left as they are
+    data      GroupedData; or a map-style dataset, a DataLoader or a Hugging Face Dataset, as
+              `from_dataset` takes it, whose items are (input, label, group), or dicts with these
+              keys: all of it are test samples
     dense     the name of the network that the others came from; by default 'dense', or the first
     outputs   what all of them give, where that is no logits: log-probabilities or probabilities
 
@@ -50,6 +56,7 @@ def compare(
     one is pruned, or a network cannot be measured at all.
     """
     settings = settings or MeasureSettings()
+    data = as_grouped(data)
     name, *others = dense_first(models, dense)
     parent = live(models[name], data, outputs=outputs)
     subjects: dict[str, Checkpoint] = {name: parent}
@@ -63,7 +70,7 @@ def compare(
 
 def compare_weights(
     files: Mapping[str, Path],
-    factory: str | None,
+    factory: str | Mapping[str, str] | None,
     data: GroupedData,
     settings: MeasureSettings | None = None,
     dense: str | None = None,
@@ -73,8 +80,10 @@ def compare_weights(
 ) -> Results:
     """`compare` for files of weights as other tools leave them, and checkpoints among them.
 
-    files     by name: a state dict (`audit.models.weights`), or a checkpoint of this toolkit
-    factory   `package.module:function`, which builds the network that the weights are put into
+    files     by name: a state dict (`audit.models.weights`), a program (`audit.models.programs`),
+              or a checkpoint of this toolkit
+    factory   `package.module:function`, which builds the network that the weights are put into;
+              where networks differ, those by the files' names, and under '' that of all others
 
     Raises AuditError as `compare` does, where no factory is given, or weights are not those of its
     network.
@@ -83,7 +92,10 @@ def compare_weights(
     names = dense_first(files, dense)
     name = names[0]
     subjects = {
-        own: _from_file(own, files[own], factory, data, outputs, own == name) for own in names
+        own: _from_file(
+            own, files[own], _factory_of(own, factory, files), data, outputs, own == name
+        )
+        for own in names
     }
     measures = [
         measure_model(subject, subjects[name], data, settings, own).with_file(
@@ -104,7 +116,11 @@ def _from_file(
     dense: bool,
 ) -> Checkpoint:
     """The network of a file, on this data."""
-    if is_checkpoint(path):
+    model: nn.Module
+    notes: tuple[str, ...] = ()
+    if program_kind(path) is not None:
+        model = load_program(path)
+    elif is_checkpoint(path):
         checkpoint = load_checkpoint(path)
         model, notes = checkpoint.model(factory), checkpoint.provenance.notes
         outputs = checkpoint.architecture.outputs or outputs
@@ -120,9 +136,40 @@ def _from_file(
         make_permanent(model)
         unread_outputs(model)
         notes = load_weights(model, read_weights(path), path)
-    if dense:
-        return live(model, data, Provenance("dense", notes=notes), outputs)
-    return _candidate(name, model, data, outputs, notes)
+    if not dense:
+        return _candidate(name, model, data, outputs, notes)
+    if math.isnan(measured_sparsity(model)):
+        notes = (of_unknown_weights(model), *notes)
+    return live(model, data, Provenance("dense", notes=notes), outputs)
+
+
+def _factory_of(
+    name: str, factory: str | Mapping[str, str] | None, files: Mapping[str, Any]
+) -> str | None:
+    """What builds the network of that name; AuditError where one is named that is not there."""
+    if not isinstance(factory, Mapping):
+        return factory
+    unknown = [own for own in factory if own and own not in files]
+    if unknown:
+        raise AuditError(
+            f"found --model {unknown[0]}=…; expected the name of one of {', '.join(files)}"
+        )
+    return factory.get(name, factory.get(""))
+
+
+def as_grouped(data: Any) -> GroupedData:
+    """Samples as they are asked for; of a dataset whose items are dicts, by their keys."""
+    if isinstance(data, GroupedData):
+        return data
+    own = next(iter(data.values())) if isinstance(data, Mapping) and data else data
+    own = own.dataset if isinstance(own, DataLoader) else own
+    first = own[0] if hasattr(own, "__getitem__") and hasattr(own, "__len__") and len(own) else None
+    if not isinstance(first, Mapping):
+        return from_dataset(data)
+    roles = {"label", "labels", "group"}
+    keys = [key for key in first if key not in roles]
+    label = "label" if "label" in first else "labels"
+    return from_dataset(data, input=keys[0] if len(keys) == 1 else keys, label=label, group="group")
 
 
 def dense_first(models: Mapping[str, Any], dense: str | None) -> list[str]:

@@ -17,6 +17,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from audit.cli import app
+from audit.data import load_data
 from audit.errors import AuditError
 from audit.models import TrainingSettings
 from audit.prune.magnitude import magnitude_mask
@@ -77,7 +78,8 @@ def test_the_examples_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert known["fair"].mask.sparsity == pytest.approx(0.9, abs=0.02)
 
 
-def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_commands(place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
     table = pd.DataFrame(generator.normal(size=(300, 3)), columns=["age", "hours", "years"])
@@ -88,18 +90,21 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "from torch import nn\n"
         "def build(input_shape, classes):\n"
         "    return nn.Sequential(nn.Linear(*input_shape, 8), nn.ReLU(), nn.Linear(8, classes))\n"
+        "def small(input_shape, classes):\n    return nn.Linear(*input_shape, classes)\n"
     )
-    command = blocks("sh")[0]
+    command = blocks("sh")[place]
     arguments = [*shlex.split(command)[1:], "--curvature", "none", "--out", "found"]
     # The table's own columns, and what is made of them, decide how wide its inputs are.
-    from audit.data import load_data
-
-    model = network(load_data(arguments[arguments.index("--data") + 1]).input_shape[0])
+    features = load_data(arguments[arguments.index("--data") + 1].replace(";age", "")).input_shape
+    model = network(features[0])
     torch.save({"state_dict": model.state_dict()}, "dense.pth")
+    torch.save(nn.Linear(features[0], 2).state_dict(), "student.pth")
     save_file(dict(removed(model).state_dict()), "pruned.safetensors")
+    for name, one in (("dense", model), ("pruned", removed(model))):
+        torch.export.save(torch.export.export(one, (torch.zeros(2, *features),)), f"{name}.pt2")
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert Path("found/report.html").is_file()
+    assert len(list(Path("found").rglob("report.html"))) == (2 if ";" in command else 1)
 
 
 def test_the_command_for_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +112,7 @@ def test_the_command_for_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyP
     predictions().to_parquet("dense.parquet")
     predictions().iloc[::-1].to_csv("pruned.csv", index=False)
     predictions().drop(columns="score").assign(prediction="yes").to_csv("int8.csv", index=False)
-    arguments = [*shlex.split(blocks("sh")[1])[1:], "--out", "found"]
+    arguments = [*shlex.split(blocks("sh")[3])[1:], "--out", "found"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     found = {path.parent.name for path in Path("found").glob("*/report.html")}
