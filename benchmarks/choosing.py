@@ -3,6 +3,8 @@
 The train split of the study is divided again into train and select, and its select split stands
 for test; its test split takes no part. Run, from the folder that the study's data lies in:
 python benchmarks/choosing.py STUDY.toml --rate 0.98 'mask_share=0.6' 'multiplier_step=3'
+For the digits, whose pool is divided anew by every seed:
+python benchmarks/choosing.py digits --rate 0.98 'multiplier_share=0.9'
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import argparse
 import shlex
 import statistics
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,7 @@ from audit.measure.fairness import METRICS, confusion_counts, fairness_differenc
 from audit.measure.predictions import predict
 from audit.models.checkpoint import Checkpoint
 from audit.study.making import prune_model, train_model
-from audit.study.settings import Method, StudySettings, load_settings
+from audit.study.settings import Method, StudySettings, load_settings, parse_options
 
 
 def inner(data: GroupedData, share: float = 0.2) -> GroupedData:
@@ -113,9 +116,19 @@ def dense_model(settings: StudySettings, data: GroupedData, seed: int) -> Checkp
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """'mask_share=0.6,weight_steps=2' as options."""
-    pairs = (part.split("=", 1) for part in text.split(",") if part)
-    return {key: float(value) if "." in value else int(value) for key, value in pairs}
+    """'mask_share=0.6,multiplier_split=train' as options."""
+    return parse_options([part for part in text.split(",") if part])
+
+
+def divided(study: str, seeds: Sequence[int]) -> tuple[StudySettings, dict[int, GroupedData]]:
+    """A study's settings, and for every seed its data without the test split."""
+    if study == "digits":
+        from steps import DIGITS  # which imports this file
+
+        return DIGITS, {seed: digits_pool(seed) for seed in seeds}
+    settings = load_settings(study)
+    data = inner(load_data(settings.data))
+    return settings, dict.fromkeys(seeds, data)
 
 
 def shortened(argument: str) -> str:
@@ -125,26 +138,25 @@ def shortened(argument: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", help="TOML file of the study")
+    parser.add_argument("study", help="TOML file of the study, or digits")
     parser.add_argument("options", nargs="*", help="settings of the solver to try")
     parser.add_argument("--rate", type=float, action="append", required=True)
     parser.add_argument("--seed", type=int, action="append")
     parser.add_argument("--constraint", default="excess-accuracy")
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--name", default="choosing", help="of the file of results")
     arguments = parser.parse_intermixed_args()
-    settings = load_settings(arguments.study)
-    data = inner(load_data(settings.data))
     seeds = arguments.seed or [0, 1]
-    pool = Parallel(n_jobs=2)
-    dense = dict(
-        zip(seeds, pool(delayed(dense_model)(settings, data, s) for s in seeds), strict=True)
-    )
+    settings, data = divided(arguments.study, seeds)
+    pool = Parallel(n_jobs=arguments.jobs)
+    made = pool(delayed(dense_model)(settings, data[seed], seed) for seed in seeds)
+    dense = dict(zip(seeds, made, strict=True))
     methods = [Method("magnitude"), Method("bilevel", arguments.constraint)]
     methods += [
         Method("bilevel", arguments.constraint, options=parsed(text)) for text in arguments.options
     ]
     rows = pool(
-        delayed(trial)(settings, data, dense[seed], seed, rate, method)
+        delayed(trial)(settings, data[seed], dense[seed], seed, rate, method)
         for rate in arguments.rate
         for method in methods
         for seed in seeds

@@ -37,6 +37,7 @@ METHODS = (
     Method("bilevel", "demographic-parity"),
     Method("bilevel", "equalised-odds+no-harm=none"),
     Method("bilevel", "equalised-odds"),
+    Method("bilevel", "equalised-odds+no-harm=0"),
 )
 
 
