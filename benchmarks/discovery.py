@@ -108,7 +108,8 @@ def main() -> None:
             f"n {n:>5}  {plant:<14} {points:.2f}  units of {units}  "
             f"false {false:.3f}  found {found:.3f}"
         )
-    record = {"command": "python benchmarks/discovery.py", "rows": rows}
+    command = f"python benchmarks/discovery.py --audits {options.audits}"
+    record = {"command": command, "rows": rows}
     store("discovery", record | {"versions": versions("scipy", "pandas"), "hardware": hardware()})
 
 

@@ -21,6 +21,7 @@ from audit.commands.options import (
     Data,
     DeepFool,
     Density,
+    Discover,
     FailIf,
     FailIfPossible,
     Gallery,
@@ -86,6 +87,7 @@ def compare(
     scores: OfScores = False,
     reference: Reference = None,
     control: Control = None,
+    discover: Discover = None,
     fail_if: FailIf = None,
     fail_if_possible: FailIfPossible = False,
     junit: JUnit = None,
@@ -156,6 +158,7 @@ def compare(
         deepfool=deepfool,
         scores=scores,
         measures=tuple(measures or ()),
+        discover=tuple(listed(discover or "")),
     )
     codes = []
     for name, spec in specs.items():

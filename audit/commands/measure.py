@@ -18,6 +18,7 @@ from audit.commands.options import (
     Data,
     DeepFool,
     Density,
+    Discover,
     FailIf,
     FailIfPossible,
     Gallery,
@@ -66,6 +67,7 @@ def measure(
     scores: OfScores = False,
     reference: Reference = None,
     control: Control = None,
+    discover: Discover = None,
     fail_if: FailIf = None,
     fail_if_possible: FailIfPossible = False,
     junit: JUnit = None,
@@ -86,6 +88,7 @@ def measure(
     checks = make_checks(fail_if, fail_if_possible, junit, github)
     own = OwnMetric(metric, positive, scores, reference, control)
     own.check()
+    from audit.data.asked import listed
     from audit.examine.settings import MeasureSettings
     from audit.study.checkpoints import measure_files
 
@@ -100,6 +103,7 @@ def measure(
         deepfool=deepfool,
         scores=scores,
         measures=tuple(measures or ()),
+        discover=tuple(listed(discover or "")),
     )
     with keeping(f"nothing was written to '{to.folder}'"):
         results = measure_files(model_file, dense, data, model, settings, command_line(), gallery)

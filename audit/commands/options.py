@@ -194,6 +194,15 @@ Control = Annotated[
     ),
 ]
 
+Discover = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMNS",
+        help="Seek groups that nobody named among crossings of these columns of the data, such as "
+        "age,region,device; found in one half of the samples, confirmed in the other.",
+    ),
+]
+
 FailIf = Annotated[
     list[str] | None,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,16 @@ import typer
 from audit.commands.delivery import Delivery, deliver
 from audit.commands.early import check_device, check_study
 from audit.commands.exits import command_line, keeping
-from audit.commands.options import Device, EngineName, Gallery, Json, Log, Pdf, Redact
+from audit.commands.options import (
+    Device,
+    Discover,
+    EngineName,
+    Gallery,
+    Json,
+    Log,
+    Pdf,
+    Redact,
+)
 from audit.files import check_folder
 from audit.names import known_name
 
@@ -41,6 +51,7 @@ def run(
         bool, typer.Option("--retry-failed", help="Try cells again that failed before.")
     ] = False,
     device: Device = None,
+    discover: Discover = None,
     gallery: Gallery = False,
     json: Json = False,
     pdf: Pdf = False,
@@ -57,10 +68,14 @@ def run(
     check_device(device)
     to = Delivery(out or Path("reports") / config.stem, json, gallery, pdf, log=log, redact=redact)
     to.check()
+    from audit.data.asked import listed
     from audit.models.training import checked_device
     from audit.study.settings import load_settings, on_device
 
     settings = on_device(load_settings(config), checked_device(device))
+    if discover:
+        measure = replace(settings.measure, discover=tuple(listed(discover)))
+        settings = replace(settings, measure=measure)
     run_and_deliver(settings, to, workers, threads, engine, address, retry_failed)
 
 

@@ -89,6 +89,7 @@ def load_adult(
             "The column fnlwgt, a survey weight, and education, which repeats education-num, were "
             "left out; a missing value is a category of its own.",
         ),
+        further=table.drop(columns="income"),
     )
 
 

@@ -42,6 +42,7 @@ def from_arrays(
     splits: Mapping[str, Any] | None = None,
     contents: np.ndarray | None = None,
     notes: Sequence[str] = (),
+    further: Any = None,
 ) -> GroupedData:
     """Data from arrays: inputs [n, ...], and labels and groups [n] as numbers or text.
 
@@ -58,6 +59,7 @@ def from_arrays(
     splits   the positions (or a mask) of train, select and test where they are fixed; those that
              are left out are empty. Otherwise `split` says how to divide.
     contents a digest of each input, uint8 [n, 16], where it is known already
+    further  columns that groups nobody named are sought in (M16), by name: a data frame, or arrays
 
     Raises AuditError where a label is missing, a value is not among the declared names, or the
     arrays do not fit together.
@@ -103,6 +105,7 @@ def from_arrays(
             contents=contents,
             scaling=rule,
             units=None if numbers is None else torch.from_numpy(numbers),
+            further=_columns(further),
         )
     )
 
@@ -136,6 +139,15 @@ def _unscaled(inputs: Tensor | Inputs, scaling: Scaling | None) -> tuple[str, ..
         "declared so: the network is fed their 0 to 255 as they are; scaling='image' makes them "
         "[-1, 1].",
     )
+
+
+def _columns(further: Any) -> pd.DataFrame | None:
+    if further is None:
+        return None
+    try:
+        return pd.DataFrame(further).reset_index(drop=True).rename(columns=str)
+    except (TypeError, ValueError) as error:
+        raise AuditError(f"found further columns that are no table: {error}") from error
 
 
 def _ids(samples: Sequence[str] | None, number: int) -> np.ndarray:

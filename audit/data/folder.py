@@ -82,6 +82,7 @@ def load_images(
             notes=(*read.notes, f"Labels as '{labels}' has them."),
             units=units_of(table, asked),
             splits=given_splits(table["split"]) if asked.split else None,
+            further=table,
         ),
         split,
         settings,
@@ -122,6 +123,7 @@ def load_fairface(
                 "said of themselves. Its published validation part is the test split.",
             ),
             test=np.arange(len(table)) >= len(parts[0]),
+            further=table.drop(columns="file"),
         ),
         split,
         settings,
@@ -134,6 +136,7 @@ class Labelled:
 
     test    bool [n], where the owner of the images has published the test part
     splits  where all three are fixed, as positions
+    further columns that groups nobody named are sought in
     """
 
     name: str
@@ -145,6 +148,7 @@ class Labelled:
     units: np.ndarray | None = None
     test: np.ndarray | None = None
     splits: Mapping[str, Tensor] | None = None
+    further: pd.DataFrame | None = None
 
 
 def load_labelled(own: Labelled, split: SplitSettings, settings: dict[str, Any]) -> GroupedData:
@@ -182,6 +186,7 @@ def load_labelled(own: Labelled, split: SplitSettings, settings: dict[str, Any])
         scaling=scaling,
         units=None if units is None else torch.from_numpy(units),
         contents=images.contents,
+        further=None if own.further is None else own.further.iloc[rows].reset_index(drop=True),
     )
 
 

@@ -51,6 +51,7 @@ class GroupedData:
     units    int64 [n], the person (or other unit) of each sample, where it has several
     contents uint8 [n, 16], a digest of each sample's source, where inputs depend on other samples
     columns  what was made of each column of a table; `preparation` makes inputs of them again
+    further  columns of the samples, a row each, that groups nobody named are sought in (M16)
 
     Only the test split must have samples: train and select are not asked of one who only measures.
     Raises AuditError where the parts do not fit together.
@@ -72,6 +73,7 @@ class GroupedData:
     contents: np.ndarray | None = None
     columns: tuple[Column, ...] = ()
     preparation: tuple[Prepared, ...] = ()
+    further: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         _check_lengths(self)
@@ -163,7 +165,24 @@ class GroupedData:
             splits={name: own[own >= 0].sort().values for name, own in places.items()},
             units=None if self.units is None else self.units[rows],
             contents=None if self.contents is None else self.contents[rows.numpy()],
+            further=None if self.further is None else self.further.iloc[rows.numpy()],
         )
+
+    def columns_of(self, names: Sequence[str]) -> pd.DataFrame:
+        """Columns that were kept beside the groups, by the samples' ids.
+
+        Raises AuditError where one of them was not.
+        """
+        known = [] if self.further is None else [str(name) for name in self.further]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise AuditError(
+                f"found discover '{unknown[0]}'; expected one of the columns that {self.name} "
+                f"keeps beside its groups: {', '.join(known) or 'it keeps none'}"
+            )
+        assert self.further is not None or not names
+        found = pd.DataFrame(index=pd.Index(self.samples)) if self.further is None else self.further
+        return found.set_axis(pd.Index(self.samples)).loc[:, list(names)]
 
     def split_ids(self) -> dict[str, list[str]]:
         """The splits as sample ids, as a checkpoint stores them."""
@@ -237,7 +256,8 @@ def _check_lengths(data: GroupedData) -> None:
         "groups": len(data.groups),
         "samples": len(data.samples),
     }
-    for name, optional in {"units": data.units, "contents": data.contents}.items():
+    beside = {"units": data.units, "contents": data.contents, "further rows": data.further}
+    for name, optional in beside.items():
         if optional is not None:
             lengths[name] = len(optional)
     if len(set(lengths.values())) != 1:

@@ -154,6 +154,7 @@ def from_frame(
         contents=_contents(inputs, prepared),
         columns=tuple(_described(table, asked, inputs, prepared)),
         preparation=tuple(prepared),
+        further=table.reset_index(drop=True),
     )
     return replace(data, notes=(*data.notes, *_notes(data, inputs, asked, marks)))
 

@@ -44,6 +44,8 @@ class MeasureSettings:
     scores               every class's probability of every sample too, in `samples`
     without              measures that are left out, by name (OPTIONAL_MEASURES)
     measures             further measures of your own, as package.module:name (docs/extending.md)
+    discover             columns kept beside the groups, in whose crossings groups that nobody named
+                         are sought (M16)
 
     Raises AuditError where a value is of another type or out of its range.
     """
@@ -66,6 +68,7 @@ class MeasureSettings:
         tuple[Annotated[str, one_of(*OPTIONAL_MEASURES)], ...], Field(strict=False)
     ] = ()
     measures: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    discover: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
     def __post_init__(self) -> None:
         if self.measures:

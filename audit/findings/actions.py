@@ -133,7 +133,9 @@ def _is_sound(found: Sequence[Finding], cell: Cell) -> bool:
 
 
 def _payers(found: Sequence[Finding], cell: Cell) -> list[Finding]:
-    return [f for f in found if f.claim == "pays" and f.networks == cell.names and f.decision]
+    own = [f for f in found if f.claim == "pays" and f.networks == cell.names]
+    crossed = [f for f in found if f.claim == "discovered" and set(f.networks) <= set(cell.names)]
+    return [f for f in own + crossed if f.decision and f.group is not None]
 
 
 def _faults(found: Sequence[Finding], cell: Cell) -> list[str]:

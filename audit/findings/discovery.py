@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 DEPTH = 3
+CROSSED = " × "
 BINS = 4
 MOST_PROPOSED = 20
 FALSE_DISCOVERIES = 0.05
@@ -105,13 +106,53 @@ def discover(
     settings = settings or DiscoverySettings()
     _check(columns, drops)
     who = np.arange(len(drops)) if unit is None else np.unique(unit, return_inverse=True)[1]
-    number = int(who.max()) + 1
-    second = (np.random.default_rng(settings.seed).permutation(number) < number // 2)[who]
+    second = confirming_half(len(drops), settings.seed, unit)
     coded = {str(name): _coded(columns[name], settings.bins) for name in columns}
     found = list(_candidates(coded, drops, second, settings))
     chosen = sorted((one for one in found if one.score > 0), key=lambda one: -one.score)
     rows = [_tested(one, coded, drops, second, who) for one in chosen[: settings.most]]
     return Discovery(len(found), _adjusted(rows))
+
+
+def confirming_half(n: int, seed: int, unit: Codes | None = None) -> NDArray[np.bool_]:
+    """Which samples confirm, bool [n], by lot; those of one unit stay together."""
+    who = np.arange(n) if unit is None else np.unique(unit, return_inverse=True)[1]
+    number = int(who.max()) + 1
+    return np.asarray((np.random.default_rng(seed).permutation(number) < number // 2)[who])
+
+
+def members(columns: pd.DataFrame, group: str, bins: int = BINS) -> NDArray[np.bool_]:
+    """Which samples a group that was discovered among these columns has: bool [n]."""
+    coded = {str(name): _coded(columns[name], bins) for name in columns}
+    values = {f"{name} {value}": (name, code) for name, own in coded.items()
+              for code, value in enumerate(own.values)}  # fmt: skip
+    found = np.full(len(columns), True)
+    for rule in _rules(group, values):
+        name, code = values[rule]
+        found &= coded[name].codes == code
+    return found
+
+
+def _rules(group: str, known: Collection[str]) -> list[str]:
+    """The parts of a crossing; a value may hold the sign of crossing itself."""
+    found: list[str] = []
+    rest = group.split(CROSSED)
+    while rest:
+        for end in range(len(rest), 0, -1):
+            part = CROSSED.join(rest[:end])
+            if part in known:
+                found.append(part)
+                rest = rest[end:]
+                break
+        else:
+            raise AuditError(f"found group '{group}'; expected a crossing of these columns")
+    return found
+
+
+def drops_of(own: pd.DataFrame) -> Array:
+    """Right before less right after, of samples beside their dense network: float [n]."""
+    was, stays = (own[one] == own["label"] for one in ("dense_prediction", "prediction"))
+    return np.asarray(was.to_numpy(dtype=float) - stays.to_numpy(dtype=float))
 
 
 def discovery_table(
@@ -129,9 +170,7 @@ def discovery_table(
     parts = []
     for model, own in beside_dense(samples, groups):
         known = columns.reindex(own["sample"])
-        was, stays = (own[one] == own["label"] for one in ("dense_prediction", "prediction"))
-        drops: Array = was.to_numpy(dtype=float) - stays.to_numpy(dtype=float)
-        found = discover(known, drops, settings, units_of(own))
+        found = discover(known, drops_of(own), settings, units_of(own))
         table = found.proposed
         table.insert(0, "model", model)
         table.insert(1, "candidates", found.candidates)
@@ -225,7 +264,7 @@ def _tested(
     share = 1 - inside.mean()
     freedom = len(np.unique(unit[inside])) - 1
     return {
-        "group": " × ".join(told),
+        "group": CROSSED.join(told),
         "n": int(inside.sum()),
         "gap": float(lost[inside].mean() - lost.mean()),
         "centre": share * difference,

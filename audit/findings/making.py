@@ -9,6 +9,7 @@ import pandas as pd
 
 from audit.findings.actions import actions, power
 from audit.findings.changes import changes, fairest
+from audit.findings.discovered import discovered
 from audit.findings.evidence import Evidence, make_evidence
 from audit.findings.finding import Finding
 from audit.findings.missing import left_out, missing_networks, without_value
@@ -58,6 +59,7 @@ def _all(evidence: Evidence) -> list[Finding]:
     found += causes(evidence, found)
     found += layers(evidence, found)
     found += power(evidence, found)
+    found += discovered(evidence)
     found += left_out(evidence)
     found += without_value(evidence)
     found += missing_networks(evidence)

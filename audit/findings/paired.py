@@ -20,10 +20,10 @@ def beside_dense(samples: pd.DataFrame, groups: pd.DataFrame) -> Iterator[tuple[
     """
     if not set(DENSE_COLUMNS) <= set(samples):
         return
-    sparse = set(groups.loc[groups["sparsity"] > 0, "model"]) if "sparsity" in groups else set()
+    others = set(groups.loc[groups["sparsity"] != 0, "model"]) if "sparsity" in groups else set()
     for name, own in samples.groupby("model", sort=False, observed=True):
         known = own["dense_prediction"].notna().all()
-        if known and (name in sparse or not _is_its_own(own)):
+        if known and (name in others or not _is_its_own(own)):
             yield str(name), own
 
 

@@ -36,7 +36,7 @@ class Hidden:
 
     under     they have fewer samples than that
     names     in declared order; one alone could be reckoned from the rest, so that the next
-              smallest then stands beside it
+              smallest then stands beside it; then those that were discovered (M16)
     paying    how many of them were found to pay under some network
     networks  the networks under which one of them was
     """
@@ -75,8 +75,12 @@ def hidden_groups(results: Results, under: int) -> Hidden:
             f"{len(small)} of {len(order)} groups have fewer than {under} samples, or stand beside "
             "the only one that has; fewer than two would be left to show: merge groups, or lower N"
         )
-    names = tuple(name for name in order if name in small)
-    paying = [one for one in findings_of(results.record) if pays(one) and one.group in names]
+    rows_found = results.record["tables"].get("discovered") or ()
+    crossed = [str(row["group"]) for row in rows_found if row["n"] < under]
+    names = (*(name for name in order if name in small), *dict.fromkeys(crossed))
+    found = findings_of(results.record)
+    crossing = [one for one in found if one.claim == "discovered" and one.decision]
+    paying = [one for one in (*filter(pays, found), *crossing) if one.group in names]
     networks = dict.fromkeys(network for one in paying for network in one.networks)
     return Hidden(under, names, len({one.group for one in paying}), tuple(networks))
 
@@ -96,7 +100,8 @@ def redacted(results: Results, under: int) -> Results:
     record |= _concluded(results, record, hidden)
     kept = _Kept(hidden.names)
     groups = kept.rows(results.groups)
-    groups["group"] = groups["group"].cat.remove_categories(list(hidden.names))
+    order = groups["group"].cat.categories
+    groups["group"] = groups["group"].cat.set_categories(order.difference(hidden.names, sort=False))
     return Results(
         groups,
         kept.rows(results.samples),

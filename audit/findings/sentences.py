@@ -68,7 +68,7 @@ def make_verdict(findings: Sequence[Finding], baseline: str, compared: Sequence[
     """
     told = _Told(tuple(findings), baseline, tuple(compared))
     sentences = [*_who(told), *_onset(told), *_changes(told), *_rates(told), *_how(told)]
-    sentences += [*_collapse(told), *_fairest(told), *_left_out(told)]
+    sentences += [*_collapse(told), *_fairest(told), *_discovered(told), *_left_out(told)]
     because = [*_boundary(told), *_faithful(told), *_causes(told), *_layer(told), *_power(told)]
     return Verdict(_headline(told), tuple(sentences), tuple(because), _action(told))
 
@@ -147,6 +147,21 @@ def _unjudged(told: _Told) -> str:
     return f"; nothing is known of {listed(named)}{more}"
 
 
+def _crossed(told: _Told, labels: Sequence[str]) -> list[Finding]:
+    """The groups that nobody named and that were found to pay under one of these."""
+    own = [one for one in told.all("discovered") if one.label in labels and one.group is not None]
+    return [one for one in own if one.decision]
+
+
+def _but_crossed(told: _Told, labels: Sequence[str]) -> str:
+    """What a clear verdict about the named groups must not pass over."""
+    crossed = _crossed(told, labels)
+    if not crossed:
+        return ""
+    worst = max(crossed, key=lambda one: one.estimate or 0.0)
+    return f"; but {group(worst.group)}, a crossing that nobody named, pays {_amount(worst)}"
+
+
 def _studied(told: _Told) -> Said:
     harmed = told.harmed(told.baseline)
     own = [one for one in told.all("pays") if one.label == told.baseline]
@@ -179,8 +194,14 @@ def _studied(told: _Told) -> Said:
         beside += f"; in single runs {group(single[0].group)} was"
     return told.said(
         f"At {rates} pruning by {told.baseline}, no group was found to pay more than the others"
-        f"{_unseen(told)}{_unjudged(told)}{beside}.",
-        [*own, *([onset] if onset else []), *told.all("detectable"), *told.all("left_out")],
+        f"{_unseen(told)}{_unjudged(told)}{beside}{_but_crossed(told, [told.baseline])}.",
+        [
+            *own,
+            *([onset] if onset else []),
+            *told.all("detectable"),
+            *told.all("left_out"),
+            *_crossed(told, [told.baseline]),
+        ],
     )
 
 
@@ -212,10 +233,10 @@ def _compared(told: _Told) -> Said:
             clear = True
             parts.append(f"under {name}, no group was found to pay")
     text = _first_upper("; ".join(parts))
-    unjudged = _unjudged(told) if clear else ""
+    beside = f"{_unjudged(told)}{_but_crossed(told, told.compared)}" if clear else ""
     return told.said(
-        f"{text}; points of accuracy beyond the average, against the dense network{unjudged}.",
-        [*used, *(told.all("left_out") if unjudged else ())],
+        f"{text}; points of accuracy beyond the average, against the dense network{beside}.",
+        [*used, *((*told.all("left_out"), *_crossed(told, told.compared)) if beside else ())],
     )
 
 
@@ -594,6 +615,40 @@ def _power(told: _Told) -> Iterator[Said]:
         if one.runs == 1:
             text += ". Another training run may differ"
         yield told.said(f"{text}.", [one])
+
+
+def _discovered(told: _Told) -> Iterator[Said]:
+    """Which crossings pay that nobody named; where none was confirmed, how many were looked at."""
+    every = told.all("discovered")
+    quiet = []
+    for whole in (one for one in every if one.group is None):
+        own = [o for o in every if o.networks == whole.networks and o.group and o.decision]
+        if not own and not whole.decision:
+            quiet.append(whole)
+            continue
+        if not own:
+            yield told.said(
+                f"Of the crossings that nobody named, {count(whole.details['confirmed'])} that are "
+                f"not shown were confirmed to pay under {whole.networks[0]}.",
+                [whole],
+            )
+            continue
+        own.sort(key=lambda one: -(one.estimate or 0.0))
+        parts = listed([f"{group(one.group)} pays {_amount(one)}" for one in own[:MOST_TOLD]])
+        more = f" and {len(own) - MOST_TOLD} more pay" if len(own) > MOST_TOLD else ""
+        yield told.said(
+            f"Among crossings that nobody named, under {whole.networks[0]}: {parts}{more}; found "
+            "in one half of the samples and confirmed in the other.",
+            [whole, *own],
+        )
+    if quiet:
+        seen = max(int(one.details["candidates"]) for one in quiet)
+        crossed = listed([str(name) for name in quiet[0].details["columns"]])
+        text = f"No crossing of {crossed} was confirmed to pay that nobody named"
+        if len(quiet) < sum(one.group is None for one in every):
+            text += f" under {listed([one.networks[0] for one in quiet])}"
+        few = "; none has enough samples in both halves to be looked at" if not seen else ""
+        yield told.said(f"{text}{few or f' (at most {count(seen)} were looked at)'}.", quiet)
 
 
 def _left_out(told: _Told) -> Iterator[Said]:

@@ -300,6 +300,13 @@ def _claimed(results: Results, model: str, threshold: Threshold) -> list[Judgeme
         )
         for one in own
     ]
+    if threshold.metric == "pays":
+        judged += [
+            Judgement(threshold, model, str(one["group"]), *_bounds(one), True, True, "discovered")
+            for one in results.record.get("findings", ())
+            if one["claim"] == "discovered" and one["group"] and one["decision"]
+            and model in one["networks"]
+        ]  # fmt: skip
     if threshold.metric in ("pays", "beyond_chance"):
         judged += [
             Judgement(threshold, model, group, nan, nan, nan, False, True, f"it is {flag}")

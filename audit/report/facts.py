@@ -73,6 +73,8 @@ def _clear(found: Sequence[Finding], whole: Sequence[Finding]) -> str:
         parts.append(f"not known at {listed([percent(rate) for rate in unknown])}")
     if any(one.runs > 1 and one.details.get("runs_paying") for one in whole):
         parts.append("single runs differ")
+    if any(one.claim == "discovered" and one.group and one.decision for one in found):
+        parts.append("a crossing that nobody named pays")
     left = sum(one.claim == "left_out" for one in found)
     if left:
         parts.append(f"{left} group{'s' if left > 1 else ''} not judged")

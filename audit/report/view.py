@@ -12,6 +12,7 @@ from audit.findings.results import Results
 from audit.metrics import Metric, definition_of, of_record
 from audit.report.beside_dense import faithfulness_table, margin_table
 from audit.report.deciders import Decision, decision
+from audit.report.discovered import discovered_table
 from audit.report.evidence import (
     attribution_table,
     cause_table,
@@ -170,6 +171,7 @@ def _evidence(results: Results) -> Section:
     tables += [
         margin_table(record["tables"].get("boundary", ())),
         faithfulness_table(record["tables"].get("faithfulness", ())),
+        discovered_table(record["tables"]),
         *prediction_tables(results),
     ]
     tables += [

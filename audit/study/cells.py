@@ -64,8 +64,10 @@ class Task:
 
     @property
     def measured_key(self) -> str:
-        """Changes with all that shapes the network or its measures."""
-        return key_of([self.key, MEASURES_VERSION, asdict(self.settings.measure)])
+        """Changes with all that shapes the network or its measures, whatever is sought in them."""
+        measure = asdict(self.settings.measure)
+        measure.pop("discover")
+        return key_of([self.key, MEASURES_VERSION, measure])
 
 
 def cells_of(settings: StudySettings) -> tuple[list[Cell], list[Cell]]:

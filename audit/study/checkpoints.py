@@ -70,6 +70,7 @@ def measure_files(
     files = {"dense": parent} if parent is not None else {}
     files[model.stem if model.stem != "dense" else "model"] = model
     samples = data_of(checkpoint, model, data)
+    samples.columns_of(settings.discover)
     if gallery:
         check_images(samples)
     measures = _measure_all(files, parent, samples, settings, factory)
@@ -105,6 +106,7 @@ def compare_files(
         files = dict(zip(file_names(paths[0], paths[1:]), paths, strict=True))
         first = next(iter(files))
         samples = load_data(data)
+        samples.columns_of(settings.discover)
         if gallery:
             check_images(samples)
         return compare_weights(files, factory, samples, settings, first, outputs, command, gallery)
@@ -119,6 +121,7 @@ def compare_files(
         _check_pair(one, other, baseline, candidate)
         parent = dense or _shared_parent(one, other, baseline, candidate, factory)
     samples = data_of(one, baseline, data)
+    samples.columns_of(settings.discover)
     if gallery:
         check_images(samples)
     compared = dict(zip(file_names(baseline, others), (baseline, *others), strict=True))

@@ -14,6 +14,7 @@ from audit.examine.measured import ModelMeasures
 from audit.findings.boundary import boundary_table
 from audit.findings.causes import causes_table, trained_sizes
 from audit.findings.comparison import comparison_table
+from audit.findings.discovered import discovered_tables
 from audit.findings.error_rates import rates_table
 from audit.findings.exemplars import exemplar_table
 from audit.findings.faithfulness import faithfulness_table
@@ -73,6 +74,10 @@ def gather(
         record["tables"] |= {"compared": list(compared), "comparison": _records(table)}
     record["tables"]["boundary"] = _records(boundary_table(samples, groups))
     record["tables"]["faithfulness"] = _records(faithfulness_table(samples, groups))
+    sought = [str(name) for name in _plain(settings).get("measure", {}).get("discover", ())]
+    if sought:
+        tables = discovered_tables(samples, groups, data.columns_of(sought))
+        record["tables"] |= dict(zip(("discovery", "discovered"), map(_known, tables), strict=True))
     record["tables"]["rates"] = _records(rates_table(samples, groups, record))
     record |= conclude(groups, samples, layers, record)
     if compared is None:
@@ -105,6 +110,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _known(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return _records(pd.DataFrame(rows)) if rows else []
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

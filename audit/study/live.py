@@ -57,6 +57,7 @@ def compare(
     """
     settings = settings or MeasureSettings()
     data = as_grouped(data)
+    data.columns_of(settings.discover)
     name, *others = dense_first(models, dense)
     parent = live(models[name], data, outputs=outputs)
     subjects: dict[str, Checkpoint] = {name: parent}

@@ -54,6 +54,7 @@ def run_study(
     """
     folder = Path(folder).resolve()
     data = load_data(settings.data)
+    data.columns_of(settings.measure.discover)
     if gallery:
         check_images(data)
     # Cells are of these very samples: with others, or in another order, they are made anew.
