@@ -108,7 +108,8 @@ def _of_network(
     rows: Sequence[Mapping[str, Any]],
 ) -> list[Finding]:
     crossed = " × ".join(sought["columns"])
-    common = {"label": cell.label, "rate": cell.rate, "networks": (name,), "attribute": crossed}
+    common: dict[str, Any] = {"label": cell.label, "rate": cell.rate, "networks": (name,),
+                              "attribute": crossed}  # fmt: skip
     details = {key: sought[key] for key in ("columns", "candidates", "proposed", "confirmed")}
     decision = None if not sought["candidates"] else bool(sought["confirmed"])
     found = [Finding("discovered", decision, **common, metric=GAP, details=details)]

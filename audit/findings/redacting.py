@@ -101,7 +101,9 @@ def redacted(results: Results, under: int) -> Results:
     kept = _Kept(hidden.names)
     groups = kept.rows(results.groups)
     order = groups["group"].cat.categories
-    groups["group"] = groups["group"].cat.set_categories(order.difference(hidden.names, sort=False))
+    groups["group"] = groups["group"].cat.set_categories(
+        order.difference(list(hidden.names), sort=False)
+    )
     return Results(
         groups,
         kept.rows(results.samples),
