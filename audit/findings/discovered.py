@@ -41,7 +41,8 @@ def discovered_tables(
     accuracy under the network and the dense one, with Wilson's intervals, and its agreement.
     """
     settings = settings or DiscoverySettings()
-    sought, proposed = [], []
+    sought: list[dict[str, Any]] = []
+    proposed: list[dict[str, Any]] = []
     for model, own in beside_dense(samples, groups):
         known = columns.reindex(own["sample"])
         units = units_of(own)
@@ -51,7 +52,8 @@ def discovered_tables(
         for row in found.proposed.to_dict("records"):
             chosen = members(known, str(row["group"]), settings.bins) & second
             part = own[chosen]
-            proposed.append({"model": model} | row | _measured(part, units_of(part)))
+            found_row = {str(key): value for key, value in row.items()}
+            proposed.append({"model": model} | found_row | _measured(part, units_of(part)))
     return sought, proposed
 
 
@@ -75,7 +77,7 @@ def _measured(part: pd.DataFrame, units: np.ndarray | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     everyone = np.zeros(len(part), dtype=np.int64)
     for name, column in shares.items():
-        values = column.to_numpy(dtype=float)
+        values = np.asarray(column, dtype=np.float64)
         (effect,) = design_effects(values, everyone, 1, units)
         interval = wilson_interval(values.sum(), len(values), effect)
         found |= {name: float(values.mean()), f"{name}_ci_low": interval.low,
