@@ -14,10 +14,16 @@ from audit.measure.fairness import (
     FairnessDifference,
     confusion_counts,
     fairness_differences,
+    one_class_each,
     rate_counts,
     rate_effects,
 )
 from audit.measure.uncertainty import design_effects, wilson_interval
+
+GROUPS_ARE_CLASSES = (
+    "the groups are the classes: demographic parity and equalised odds compare the same class "
+    "across groups, so they are not defined"
+)
 
 
 def confusion(subject: Subject) -> NDArray[np.int64]:
@@ -84,11 +90,13 @@ def bias_amplification(subject: Subject) -> Found:
 def fairness(subject: Subject) -> Found:
     """Demographic parity, equal opportunity and equalised odds (M4).
 
-    Nothing where fewer than two groups have the minimum size.
+    Nothing where fewer than two groups have the minimum size, or where the groups are the classes.
     """
     large = subject.large
     if len(large) < 2:
         return Found()
+    if one_class_each(subject.outputs.label.numpy(), subject.codes):
+        return Found(notes=(GROUPS_ARE_CLASSES,))
     names = [subject.data.group_names[group] for group in large]
     effects = {rate: found[large] for rate, found in _effects(subject).items()}
     differences = fairness_differences(confusion(subject)[large], subject.settings.seed, effects)

@@ -182,6 +182,11 @@ def _record(subject: Subject, found: Found) -> dict[str, Any]:
         "sha256": None,
         **_size(subject),
         "layer_sparsity": mask.layer_sparsity(),
+        "layer_kinds": {
+            name: type(module).__name__
+            for name, module in network.named_modules()
+            if module._parameters
+        },
         "architecture": architecture.name,
         "arguments": dict(architecture.arguments),
         "input_shape": list(subject.data.input_shape),

@@ -144,6 +144,8 @@ def make_subject(
         parent = outputs_of(other, replace(batches, data=taken))
     codes = data.groups[rows].numpy()
     counts = np.bincount(codes, minlength=len(data.group_names))
+    units = None if data.units is None else data.units[rows].numpy()
+    means = group_means(sample_columns(outputs, parent), codes, len(counts), settings, units)
     return Subject(
         name,
         checkpoint,
@@ -159,13 +161,7 @@ def make_subject(
         measured_mask(network),
         pruned,
         abilities(network, other),
-        group_means(
-            sample_columns(outputs, parent),
-            codes,
-            len(counts),
-            settings,
-            None if data.units is None else data.units[rows].numpy(),
-        ),
+        means_of_its_own_parent(means) if parent is outputs else means,
     )
 
 
@@ -242,6 +238,24 @@ def group_means(
             for name, column in columns.items()
         }
     return Means(columns, values, intervals)
+
+
+AGAINST_PARENT = ("accuracy_drop", "broken", "mended")
+"""Shares of what a network says otherwise than its dense parent, and their difference."""
+
+
+def means_of_its_own_parent(means: Means) -> Means:
+    """Of a dense network: it differs from itself nowhere, by definition and not by chance."""
+    none = {
+        name: [
+            Interval(0.0, 0.0) if known else own
+            for own, known in zip(
+                means.intervals[name], np.isfinite(means.values[name]), strict=True
+            )
+        ]
+        for name in AGAINST_PARENT
+    }
+    return replace(means, intervals={**means.intervals, **none})
 
 
 def part_of(subject: Subject, group: int) -> Part:

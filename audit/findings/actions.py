@@ -101,8 +101,13 @@ def actions(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
     if harmed or _faults(found, at_rate[0]):
         return [_mend(evidence, found, at_rate[0])]
     others = [cell for cell in evidence.pruned if cell.label in evidence.compared[1:]]
-    harming = [cell.label for cell in others if _harms(found, cell) or _faults(found, cell)]
-    return [_kept(evidence, found, at_rate[0], harming)]
+    harming = [cell for cell in others if _harms(found, cell) or _faults(found, cell)]
+    if harming:
+        worst = max(harming, key=lambda cell: _estimate(found, cell))
+        better = _mend(evidence, found, worst)
+        if better.details["do"] == "take":
+            return [better]
+    return [_kept(evidence, found, at_rate[0], [cell.label for cell in harming])]
 
 
 def _harms(found: Sequence[Finding], cell: Cell) -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from audit.findings.networks import shown_models
 from audit.findings.paired import units_of
-from audit.measure.fairness import confusion_counts, rate_counts, rate_effects
+from audit.measure.fairness import confusion_counts, one_class_each, rate_counts, rate_effects
 from audit.measure.uncertainty import wilson_interval
 
 
@@ -20,8 +20,11 @@ def rates_table(
     """The rates of every group under the networks compared, one class against the rest.
 
     Columns: model, class, then those of `group_rates`. The class is the second of two; of more,
-    the one with the largest equalised odds difference.
+    the one with the largest equalised odds difference. Empty where the groups are the classes.
     """
+    label, group = (pd.factorize(samples[column].astype(str))[0] for column in ("label", "group"))
+    if one_class_each(label, group):
+        return pd.DataFrame()
     parts = []
     for model in shown_models(record):
         positive = _positive(record, model)

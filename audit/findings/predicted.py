@@ -20,6 +20,7 @@ from audit.findings.decisions import (
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding, known
 from audit.findings.outcomes import Cell, Outcomes
+from audit.measure.fairness import one_class_each
 from audit.measure.faithfulness import mcnemar_p_value
 from audit.measure.uncertainty import design_effects
 
@@ -65,14 +66,12 @@ def beyond_chance(evidence: Evidence) -> list[Finding]:
 
 
 def groups_are_classes(evidence: Evidence) -> bool:
-    """Whether a group is a class, so that its rates say nothing of fairness between people."""
+    """Whether groups are classes, or all samples of one: rates then say nothing of people."""
     outcomes = evidence.outcomes
     if outcomes is None:
         return tuple(evidence.names) == tuple(map(str, evidence.record["data"]["classes"]))
-    return all(
-        len(np.unique(outcomes.labels[outcomes.codes == group])) <= 1
-        for group in np.unique(outcomes.codes)
-    )
+    alike = len(np.unique(outcomes.labels)) < 2
+    return alike or one_class_each(outcomes.labels, outcomes.codes)
 
 
 def _beyond(evidence: Evidence, outcomes: Outcomes, cell: Cell, metric: str) -> Finding | None:

@@ -750,18 +750,25 @@ def _collect(told: _Told, one: Finding) -> str:
     needed = found.get("needed")
     if found.get("seen"):
         text = "Collect samples before you rely on this: nobody was found to pay, but not all were"
-        return f"{text} judged.{_caveat(one)}"
+        return f"{text} judged.{_not(found)}{_caveat(one)}"
     if not needed:
-        text = "Collect more samples: nobody was found to pay, but too little is known to rely on."
-        return text + _caveat(one)
+        text = f"Collect more samples: under {told.where(one)} nobody was found to pay, but too"
+        return f"{text} little is known to rely on.{_not(found)}{_caveat(one)}"
     whose = "needs"
     if MISSING in str(found["needed_group"]).split(" × "):
         whose = f"({one.attribute} not known: record it) needs"
     return (
-        f"Collect samples before you rely on this: nobody was found to pay, but to see "
-        f"{points(found['tolerance'])} points four times in five {group(found['needed_group'])} "
-        f"{whose} about {count(needed)} samples and has {count(found['has'])}.{_caveat(one)}"
+        f"Collect samples before you rely on {told.where(one)}: nobody was found to pay under it, "
+        f"but to see {points(found['tolerance'])} points four times in five "
+        f"{group(found['needed_group'])} {whose} about {count(needed)} samples and has "
+        f"{count(found['has'])}.{_not(found)}{_caveat(one)}"
     )
+
+
+def _not(found: Mapping[str, Any]) -> str:
+    """Which other networks are not to be taken."""
+    worse = found.get("not") or []
+    return f" Not {listed(worse)}: harm was found there." if worse else ""
 
 
 def _keep(told: _Told, one: Finding) -> str:
@@ -770,9 +777,7 @@ def _keep(told: _Told, one: Finding) -> str:
         f"Keep {told.where(one)}: {_paid(one.details)}, and these samples would have shown "
         f"{tolerance} points of harm four times in five."
     )
-    worse = one.details.get("not") or []
-    text = f"{text} Not {listed(worse)}: somebody pays there." if worse else text
-    return text + _caveat(one)
+    return f"{text}{_not(one.details)}{_caveat(one)}"
 
 
 def _unknown(told: _Told, one: Finding) -> str:

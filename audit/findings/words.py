@@ -51,6 +51,16 @@ def group(name: object) -> str:
     return f"group {named(name)}"
 
 
+def layer_named(layer: str, kinds: Mapping[str, str]) -> str:
+    """A layer by its name and kind, as far as that is known; of a weight, its layer.
+
+    >>> layer_named("features.4.weight", {"features.4": "Conv2d"})
+    'features.4 Conv2d'
+    """
+    name = layer.removesuffix(".weight")
+    return f"{name} {kinds[name]}" if name in kinds else name
+
+
 def listed(parts: Sequence[str]) -> str:
     """Some parts of a sentence as a list in words.
 

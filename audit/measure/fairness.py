@@ -67,6 +67,19 @@ class FairnessDifference:
     n: int
 
 
+def one_class_each(labels: NDArray[np.integer[Any]], groups: NDArray[np.integer[Any]]) -> bool:
+    """Whether every group holds one class of several: rates by class then say nothing of people.
+
+    labels, groups   int [n]
+
+    >>> one_class_each(np.array([0, 0, 1]), np.array([1, 1, 0]))
+    True
+    """
+    return len(np.unique(labels)) > 1 and all(
+        len(np.unique(labels[groups == group])) <= 1 for group in np.unique(groups)
+    )
+
+
 def confusion_counts(
     labels: Codes, predictions: Codes, groups: Codes, number: int, classes: int
 ) -> NDArray[np.int64]:

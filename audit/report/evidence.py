@@ -101,7 +101,8 @@ def further_table(groups: pd.DataFrame, own: Mapping[str, Metric]) -> Table:
         "The bound of theorem 1 holds for pruning in one shot without fine-tuning; those of the "
         "other theorems at the network itself. What could not be measured says why among the notes."
     )
-    return Table("Further measures of every group", columns, rows, note, folded=True)
+    title = "Further measures of every group"
+    return Table(title, columns, rows, note, folded=True, on_paper=False)
 
 
 def _further_cell(row: Mapping[str, Any] | None, unit: str) -> Cell:
@@ -163,6 +164,8 @@ def attribution_table(layers: pd.DataFrame, groups: pd.DataFrame) -> Table:
     by_layer = terms.groupby([*keys, "layer"], sort=False, observed=True)["value"].sum()
     rows = []
     for (model, group), own in by_layer.groupby(keys, sort=False, observed=True):
+        if not own.any():
+            continue  # A dense network has lost nothing.
         worst = own.droplevel(["model", "group"]).sort_values(ascending=False)[:MOST_LAYERS]
         costly = ", ".join(f"{layer} ({number(value)})" for layer, value in worst.items())
         slope, curvature = (

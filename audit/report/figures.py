@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -15,10 +16,10 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from scipy.stats import spearmanr
 
-from audit.findings.words import interval, number, percent
+from audit.findings.words import interval, number, percent, points
 from audit.measure.spectrum import SpectralDensity
 from audit.metrics import metric as told
-from audit.report.svg import RATE, WIDEST, Tips, short, svg
+from audit.report.svg import INK, RATE, WIDEST, Tips, short, svg
 
 # Six of each, so that no two of six methods look alike even without colour.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#6b4c00")
@@ -67,7 +68,7 @@ def groups_by_rate(
             if row == 0:
                 axis.set_title(short(head, 32))
             if column == 0:
-                axis.set_ylabel("\n".join(short(part, 24) for part in _two_lines(side)))
+                axis.set_ylabel("\n".join(_label_lines(side)))
         _legend(axes[0, 0], emphasised)
 
     rows, columns = len(metrics), len(methods)
@@ -88,16 +89,19 @@ def overall_title(metric: str) -> str:
     return f"overall {title}" if metric == "accuracy" else title
 
 
-def _two_lines(method: str) -> list[str]:
-    """A method and, on a line of its own, its constraint."""
-    name, bracket, rest = method.partition(" (")
-    return [name, f"({rest}"] if bracket else [method]
+def _label_lines(text: str) -> list[str]:
+    """A label of several lines, whole; a method's constraint stands on lines of its own."""
+    name, bracket, rest = text.partition(" (")
+    return wrap(name, 24) + (wrap(f"({rest}", 24) if bracket else [])
 
 
-def methods_by_rate(table: pd.DataFrame, metrics: Sequence[str], name: str) -> str:
+def methods_by_rate(
+    table: pd.DataFrame, metrics: Sequence[str], dense: Mapping[str, float], name: str
+) -> str:
     """Overall numbers against the rate, a panel each, the methods compared.
 
-    `table` has the columns method, rate, metric, value, low, high.
+    `table` has the columns method, rate, metric, value, low, high and floor, which is unknown of
+    what is no gap; `dense` the dense network's value of each metric.
     """
     methods = list(dict.fromkeys(table["method"]))
     rates = sorted(table["rate"].unique())
@@ -112,15 +116,37 @@ def methods_by_rate(table: pd.DataFrame, metrics: Sequence[str], name: str) -> s
                     where = rates.index(row["rate"]) + offset
                     text = f"{method}, {percent(row['rate'])}: {_told(row, metric)}"
                     tips.add(axis, where, row["value"], text)
+                _floors(axis, [rates.index(rate) + offset for rate in own["rate"]], own["floor"])
             axis.set_title(overall_title(metric))
             axis.yaxis.set_major_formatter(PERCENT)
             _rate_axis(axis, rates)
             if metric != "accuracy":
                 axis.axhline(0.0, color="#8c95a3", linewidth=0.8)
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        axes[0, 0].figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False)
+            if dense.get(metric):
+                axis.axhline(dense[metric], color=INK, linewidth=1.0, linestyle=(0, (4, 3)),
+                             label="dense network")  # fmt: skip
+                tips.add(axis, 0, dense[metric], f"dense: {number(dense[metric], metric)}")
+        _legend_of_all(axes)
 
     return svg(draw, 1, len(metrics), name, height=3.6)
+
+
+def _floors(axis: Axes, places: Sequence[float], floors: pd.Series) -> None:
+    """What a gap would be by chance alone: a short line under or over its mark."""
+    known = floors.notna().to_numpy()
+    axis.scatter(np.asarray(places)[known], floors[known], marker="_", s=110, color="#8c95a3",
+                 linewidths=1.4, zorder=2,
+                 label="noise floor, 95th percentile" if known.any() else None)  # fmt: skip
+
+
+def _legend_of_all(axes: Any) -> None:
+    """One legend over the panels: each thing once."""
+    found: dict[str, Any] = {}
+    for axis in axes.flat:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    axes.flat[0].figure.legend(found.values(), found.keys(), loc="outside upper left", ncols=3,
+                               frameon=False)  # fmt: skip
 
 
 def scatters(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], name: str) -> str:
@@ -161,11 +187,12 @@ def _scale(axis: Axes, own: Axis, metric: str, values: pd.Series) -> None:
         own.set_major_formatter(PERCENT)
 
 
-def trade_off(table: pd.DataFrame, name: str) -> str:
+def trade_off(table: pd.DataFrame, dense: float | None, name: str) -> str:
     """Accuracy against the largest excess accuracy gap, a mark a method, with the Pareto front.
 
     `table` has one row a method: method, and of accuracy and gap the value, low and high. On the
-    front lie the methods that no other beats in both.
+    front lie the methods that no other beats in both. `dense` is the dense network's accuracy,
+    whose gap is zero: it is what the gap is measured from.
     """
     front = pareto_front(table["gap"].to_numpy(float), table["accuracy"].to_numpy(float))
 
@@ -197,6 +224,10 @@ def trade_off(table: pd.DataFrame, name: str) -> str:
                 f"{number(row['gap'], 'excess_accuracy_gap')} points"
             )
             tips.add(axis, row["gap"], row["accuracy"], text)
+        if dense is not None:
+            axis.plot(0.0, dense, marker="*", markersize=11, color=INK, linestyle="none",
+                      label="dense network")  # fmt: skip
+            tips.add(axis, 0.0, dense, f"dense: accuracy {number(dense, 'accuracy')}")
         axis.xaxis.set_major_formatter(PERCENT)
         axis.yaxis.set_major_formatter(PERCENT)
         axis.set_xlabel("largest excess accuracy gap: further left is fairer")
@@ -217,10 +248,13 @@ def pareto_front(cost: Any, gain: Any) -> Any:
     return ~(no_worse & better).any(1)
 
 
-def heat_map(table: pd.DataFrame, metric: str, label: str, name: str) -> str:
+def heat_map(
+    table: pd.DataFrame, metric: str, label: str, axes_are: tuple[str, str], name: str
+) -> str:
     """A number for every row and column, written into its field; colours diverge at zero.
 
-    `table` has rows and columns named as they are shown, and no colour where a value is missing.
+    `table` has rows and columns named as they are shown, and no colour where a value is missing;
+    `axes_are` says what lies across and what upwards.
     """
     values = table.to_numpy(float)
     extent = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
@@ -228,7 +262,7 @@ def heat_map(table: pd.DataFrame, metric: str, label: str, name: str) -> str:
 
     def draw(axes: Any, _tips: Tips) -> None:
         sns.heatmap(
-            table.set_axis([short(c, 20) for c in table.columns], axis=1)
+            table.set_axis([short(c, 26) for c in table.columns], axis=1)
             .set_axis([short(row, 34) for row in table.index]),
             ax=axes[0, 0],
             cmap=mpl.colormaps["RdBu_r" if negative else "Blues"].resampled(41),  # few: no raster
@@ -240,7 +274,7 @@ def heat_map(table: pd.DataFrame, metric: str, label: str, name: str) -> str:
             linewidths=0.6,
             cbar_kws={"label": label},
         )  # fmt: skip
-        axes[0, 0].set(xlabel="", ylabel="")
+        axes[0, 0].set(xlabel=axes_are[0], ylabel=axes_are[1])
         axes[0, 0].tick_params(axis="y", labelrotation=0)
         axes[0, 0].tick_params(axis="x", labelrotation=45)
         for tick in axes[0, 0].get_xticklabels():
@@ -396,6 +430,55 @@ def dumbbells(
         axes[0, 0].figure.legend(handles, names, loc="outside upper left", ncols=2, frameon=False)
 
     return svg(draw, 1, len(metrics), name, height=1.1 + 0.34 * len(groups))
+
+
+PARTS = {
+    "composition": "near the boundary, where any group's samples pay",
+    "within": "beyond others at the same margin",
+}
+"""The two parts of a gap (M14), as the legend has them."""
+
+
+def parts_of_gaps(table: pd.DataFrame, names: Sequence[str], name: str) -> str:
+    """Every group's gap as one stacked bar of its two parts (M14), a panel a network.
+
+    `table` has columns label, group, gap, composition and within. A part below zero reaches to the
+    left; the diamond is the gap, their sum.
+    """
+    groups = list(dict.fromkeys(table["group"]))[::-1]
+
+    def draw(axes: Any, tips: Tips) -> None:
+        for axis, title in zip(axes[0], names, strict=True):
+            own = table[table["label"] == title].set_index("group").reindex(groups)
+            places = np.arange(len(groups))
+            ends = {True: np.zeros(len(groups)), False: np.zeros(len(groups))}
+            for colour, (part, label) in zip((COLOURS[1], COLOURS[0]), PARTS.items(), strict=True):
+                size = np.nan_to_num(own[part].to_numpy(float))
+                start = np.where(size >= 0, ends[True], ends[False])
+                axis.barh(places, size, left=start, height=0.6, color=colour, alpha=0.85,
+                          label=label, hatch="" if part == "composition" else "///",
+                          edgecolor="white", linewidth=0.6)  # fmt: skip
+                for sign in ends:
+                    ends[sign] = ends[sign] + np.where((size >= 0) == sign, size, 0.0)
+                for place, group in enumerate(groups):
+                    text = f"{short(group, 60)}: {points(size[place])} points {label}"
+                    tips.add(axis, start[place] + size[place] / 2, place, text)
+            axis.plot(own["gap"], places, linestyle="none", marker="D", markersize=4.5, color=INK,
+                      label="the gap: both together")  # fmt: skip
+            axis.axvline(0.0, color="#8c95a3", linewidth=0.8)
+            axis.set_yticks(places, [short(group, 22) for group in groups])
+            axis.set_title(short(title, 40))
+            axis.xaxis.set_major_formatter(PERCENT)
+            axis.set_xlabel("accuracy lost beyond the average")
+        lows, highs = zip(*(axis.get_xlim() for axis in axes[0]), strict=True)
+        for axis in axes[0]:
+            axis.set_xlim(min(lows), max(highs))
+        for axis in axes[0, 1:]:
+            axis.set_yticklabels([])
+        _legend_of_all(axes)
+
+    height = 1.4 + 0.3 * len(groups)
+    return svg(draw, 1, len(names), name, height=height, share="none", least=8.4)
 
 
 def reliability(

@@ -66,7 +66,8 @@ def _ratio_table(rates: pd.DataFrame) -> Table:
         "ratio; the table above has its interval."
     )
     columns = ["model", "rate", "lowest group", "highest group", "difference (points)", "ratio"]
-    return Table("The same rates as ratios between groups", columns, rows, note, folded=True)
+    title = "The same rates as ratios between groups"
+    return Table(title, columns, rows, note, folded=True, on_paper=False)
 
 
 def _change_table(results: Results, models: Sequence[str]) -> Table:
@@ -85,7 +86,8 @@ def _change_table(results: Results, models: Sequence[str]) -> Table:
                 rows.append(TableRow(str(model), cells))
     note = "Samples right under the dense network: true class → what the pruned network says."
     columns = ["model", "group", "broken", "most frequent changes"]
-    return Table("Where the broken samples go", columns, rows, note, folded=True)
+    title = "Where the broken samples go"
+    return Table(title, columns, rows, note, folded=True, on_paper=False)
 
 
 def _changes(wrong: pd.DataFrame) -> str:

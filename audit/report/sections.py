@@ -14,7 +14,7 @@ from audit.findings.finding import claimed, findings_of
 from audit.findings.networks import overall_table
 from audit.findings.outcomes import is_dense
 from audit.findings.results import Results
-from audit.findings.words import label, labels, percent
+from audit.findings.words import label, labels, layer_named, percent
 from audit.measure.spectrum import SpectralDensity
 from audit.metrics import METRICS, shown
 from audit.report import figures
@@ -27,12 +27,21 @@ from audit.report.shaping import (
     bins,
     by_rate,
     emphasised,
+    marked,
     over_seeds,
     overall_by_rate,
+    parts_of_gaps,
+    told_small,
     wide,
 )
 from audit.report.svg import Drawing, short
-from audit.report.tables import Table, comparison_tables, group_table, model_table
+from audit.report.tables import (
+    Table,
+    comparison_tables,
+    group_table,
+    layer_kinds,
+    model_table,
+)
 
 RELATIONS = (
     ("group_size", "gradient_norm"),
@@ -43,6 +52,8 @@ RELATIONS = (
 )
 """What Tran et al. (2022) relate: pairs of measures of the groups under the dense network."""
 ODDS = "equalized_odds_difference"
+NARROW = 7
+"""So many columns of a table fit half a page."""
 SIDE_BY_SIDE = ("max_excess_accuracy_gap", "equalized_odds_difference", "accuracy")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -57,6 +68,12 @@ class Section:
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     strips: list[Strip] = field(default_factory=list)
+
+    @property
+    def beside(self) -> bool:
+        """Whether its tables stand beside one another on paper: several, and all narrow."""
+        narrow = all(len(table.columns) <= NARROW for table in self.tables)
+        return narrow and len(self.tables) > 1
 
 
 def study_sections(results: Results) -> list[Section]:
@@ -96,6 +113,9 @@ class _Study:
         self.points = by_rate(self.named, self.methods[: figures.MOST_METHODS])
         table = overall_table(self.record["overall"], self.record["models"])
         self.overall = overall_by_rate(table)
+        dense = table[table["method"] == "dense"].groupby("metric")["value"].mean()
+        self.dense = {str(metric): float(value) for metric, value in dense.items()}
+        self.marked = marked(results.groups)
         self.judged = [name for name in SIDE_BY_SIDE if name != ODDS or _odds_found(self.record)]
         self.bars = bars(self.record)
 
@@ -117,18 +137,19 @@ class _Study:
                 self._groups(),
             ),
             Drawing(
-                figures.methods_by_rate(self.overall, self.judged, "methods"),
+                figures.methods_by_rate(self.overall, self.judged, self.dense, "methods"),
                 f"{', '.join(figures.overall_title(metric) for metric in self.judged)} against the "
                 f"pruning rate, for {', '.join(self.methods)}.",
                 "Fairness and accuracy of the methods side by side; of gaps and differences lower "
-                f"is fairer. Bars are {self.bars}.",
+                f"is fairer. Bars are {self.bars}; the short grey lines are what equal groups of "
+                "these sizes would show by chance.",
             ),
         ]
         trade = self._trade_off()
         if len(trade) > 1:
             drawn.append(
                 Drawing(
-                    figures.trade_off(trade, "trade-off"),
+                    figures.trade_off(trade, self.dense.get("accuracy"), "trade-off"),
                     f"Overall accuracy against the largest excess accuracy gap of every method at "
                     f"{percent(self.rate)}.",
                     f"The choice at {percent(self.rate)}: filled marks lie on the Pareto front, no "
@@ -165,15 +186,21 @@ class _Study:
             cause for cause in shown("causes by rate") if (self.named["metric"] == cause).any()
         ]
         lead = (
-            "Tran et al. (2022) trace the harm to two causes: groups whose loss is steep (gradient "
-            "norm) or strongly curved (λ_max) where the dense network stands, and which lie close "
-            "to the decision boundary. A correlation over a few groups is a hint, not a proof."
+            "First, how much of each gap is what any group's samples pay so near the dense "
+            "network's decision boundary. Then what Tran et al. (2022) trace the harm to: groups "
+            "whose loss is steep (gradient norm) or strongly curved (λ_max) where the dense "
+            "network stands. A correlation over a few groups is a hint, not a proof."
         )
-        drawn = []
+        networks = {
+            method: [str(m["name"]) for m in self.record["models"]
+                     if label(m) == method and m["rate"] == self.rate]
+            for method in self.at_rate[: figures.MOST_ACROSS]
+        }  # fmt: skip
+        drawn = _parts(self.record, networks, self.marked, f" at {percent(self.rate)}")
         dense = [str(model["name"]) for model in self.record["models"] if is_dense(model)]
         before = wide(self.named[self.named["model"].isin(dense)], trained_sizes(self.record))
         if not before.empty:
-            drawn = self._relations(before, known)
+            drawn += self._relations(before, known)
         drawn.append(
             Drawing(
                 figures.groups_by_rate(self.points, known, self.emphasised, "causes"),
@@ -183,8 +210,9 @@ class _Study:
                 self._groups(),
             )
         )
-        drawn += _attribution(self.results.layers, self._chosen(self.baseline), self.title())
-        return Section("Why: slope, curvature and closeness to the boundary", lead, drawn)
+        chosen = self._chosen(self.baseline)
+        drawn += _attribution(self.results, chosen, self.title(), self.marked)
+        return Section("Why: closeness to the boundary, slope and curvature", lead, drawn)
 
     def _relations(self, before: pd.DataFrame, known: Sequence[str]) -> list[Drawing]:
         harmed = wide(self._rows(self.baseline), trained_sizes(self.record))
@@ -197,7 +225,7 @@ class _Study:
                 f"Excess risk of every group under {self.title()} against its measures under the "
                 "dense network.",
                 f"What was measured on the dense network against the harm of {self.title()}. Each "
-                "point is a group; ρ is the rank correlation over groups.",
+                "point is a group that is large enough to be judged; ρ is the rank correlation.",
             )
         ]
         pairs = [pair for pair in RELATIONS if set(pair) <= set(before.columns)]
@@ -211,7 +239,7 @@ class _Study:
                         f"{METRICS[up].axis} of every group under the dense network against "
                         f"{', '.join(what)}.",
                         f"{METRICS[up].axis.capitalize()} against {' and '.join(what)}, all under "
-                        "the dense network.",
+                        "the dense network. Groups too small to be judged are left out.",
                     )
                 )
         return drawn
@@ -239,7 +267,7 @@ class _Study:
             for metric in changed:
                 if not all((group, metric) in side.index for side in sides):
                     continue
-                row: dict[str, Any] = {"group": str(group), "metric": metric}
+                row: dict[str, Any] = {"group": self.marked[str(group)], "metric": metric}
                 for name, side in zip(("baseline", "candidate"), sides, strict=True):
                     found = side.loc[(group, metric)]
                     row |= {name: found["value"], f"{name}_ci_low": found["low"],
@@ -250,7 +278,8 @@ class _Study:
             f"{', '.join(METRICS[m].axis for m in changed)} of every group under {self.baseline} "
             f"and {fairest} at {percent(self.rate)}.",
             f"Every group at {percent(self.rate)} under {self.baseline} and under {fairest}, the "
-            f"constrained method with the smallest largest gap; bars are {self.bars}.",
+            f"constrained method with the smallest largest gap; bars are {self.bars}."
+            f"{told_small(self.marked)}",
         )
         return Section("What the fairness constraint changes", figures=[drawn])
 
@@ -260,9 +289,9 @@ class _Study:
         chosen = self._chosen(self.baseline)
         if dense is None or chosen is None:
             return Section("")
-        drawn = _margins(self.results.samples, (dense, chosen), self._order())
+        drawn = _margins(self.results.samples, (dense, chosen), self.marked)
         drawn += _calibration(
-            self.results.samples, self.named, (dense, chosen), self.emphasised, "calibration"
+            self.results.samples, self.named, (dense, chosen), self.emphasised, self.marked
         )
         return Section("How sure the network is, before and after", figures=drawn)
 
@@ -301,9 +330,6 @@ class _Study:
         found = (m for m in self.record["models"] if label(m) == method and m["rate"] == self.rate)
         return next((str(model["name"]) for model in found), None)
 
-    def _order(self) -> list[str]:
-        return [str(group) for group in self.named["group"].cat.categories]
-
 
 def _odds_found(record: dict[str, Any]) -> bool:
     """Whether some network's equalised odds were found to be beyond chance."""
@@ -321,35 +347,62 @@ def comparison_sections(results: Results) -> list[Section]:
     numbers = table.columns.difference(["candidate_name", "group", "metric", "flag"])
     table[numbers] = table[numbers].astype(float)
     pays, changes = (claimed(record, claim) for claim in ("pays", "changes"))
-    order = list(dict.fromkeys(table["group"]))
+    small = marked(results.groups)
     sections = [Section("The networks", tables=[model_table(record["models"], record["overall"])])]
+    parts = _parts(record, {name: [name] for name in names[: 1 + figures.MOST_ACROSS]}, small)
+    if parts:
+        sections.append(Section("Why: how much is closeness to the boundary", figures=parts))
     for place, candidate in enumerate(names[1:]):
         own = table[table["candidate_name"] == candidate]
         pair = (names[0], candidate)
-        title = f"Every group: {pair[0]}, {pair[1]} and the difference"
-        note = (
-            "Differences are paired on the same samples; a coloured one is worse for the group "
-            "with its whole interval."
+        sections.append(
+            Section(f"{pair[0]} against {pair[1]}", figures=_side_by_side(own, pair, place, small))
         )
-        tables = comparison_tables(own.to_dict("records"), pair, pays, changes)
-        sections += [
-            Section(f"{pair[0]} against {pair[1]}", figures=_side_by_side(own, pair, place)),
-            Section(title, note, tables=tables),
-        ]
-    drawn = _margins(results.samples, (names[0], names[1]), order)
+    note = (
+        f"Each network and its difference from {names[0]}. Differences are paired on the same "
+        "samples; a coloured one is worse for the group with its whole interval."
+    )
+    rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    tables = comparison_tables(rows, names, pays, changes)
+    sections.append(Section("Every group", note, tables=tables))
+    drawn = _margins(results.samples, (names[0], names[1]), small)
     if drawn:
         sections.append(Section("How sure each network is", figures=drawn))
     drawn = _layer_sparsity(record["models"])
     for place, name in enumerate(names):
-        drawn += _attribution(results.layers, name, name, f"attribution-{place}")
+        drawn += _attribution(results, name, name, small, f"attribution-{place}")
     if drawn:
         sections.append(Section("Layer by layer", figures=drawn))
     return sections
 
 
-def _side_by_side(table: pd.DataFrame, pair: tuple[str, str], place: int) -> list[Drawing]:
+def _parts(
+    record: dict[str, Any], networks: dict[str, list[str]], small: dict[str, str], where: str = ""
+) -> list[Drawing]:
+    """The gaps of every group as two parts (M14), where a dense network was beside."""
+    table = parts_of_gaps(record, networks)
+    if table.empty:
+        return []
+    known = [name for name in networks if (table["label"] == name).any()][: figures.MOST_ACROSS]
+    table["group"] = table["group"].astype(str).map(small)
+    return [
+        Drawing(
+            figures.parts_of_gaps(table, known, "parts"),
+            f"The gap of every group under {', '.join(known)}{where} in two parts.",
+            f"What every group lost beyond the average{where}, in two parts: what any group's "
+            "samples so near the dense network's decision boundary lose, and what this group loses "
+            "beyond others at the same margin. Their intervals stand in the evidence."
+            f"{told_small(small)}",
+        )
+    ]
+
+
+def _side_by_side(
+    table: pd.DataFrame, pair: tuple[str, str], place: int, small: dict[str, str]
+) -> list[Drawing]:
     """Harm and causes of every group under a pair of networks, where they were measured."""
     kinds = {"harm": shown("harm compared"), "causes": shown("causes compared")}
+    table = table.assign(group=table["group"].astype(str).map(small))
     drawn = []
     for name, wanted in kinds.items():
         metrics = [metric for metric in wanted if metric in set(table["metric"])]
@@ -361,16 +414,21 @@ def _side_by_side(table: pd.DataFrame, pair: tuple[str, str], place: int) -> lis
                 figures.dumbbells(table, metrics, pair, f"dumbbells-{name}-{place}"),
                 f"{what} of every group under {pair[0]} and {pair[1]}.",
                 f"{what[0].upper()}{what[1:]} of every group under both networks, with 95 % "
-                "intervals over samples.",
+                f"intervals over samples.{told_small(small)}",
             )
         )
     return drawn
 
 
 def _attribution(
-    layers: pd.DataFrame, model: str | None, title: str, name: str = "attribution"
+    results: Results,
+    model: str | None,
+    title: str,
+    small: dict[str, str],
+    name: str = "attribution",
 ) -> list[Drawing]:
     """The Taylor terms of every layer and group, slope and curvature together."""
+    layers, kinds = results.layers, layer_kinds(results.record["models"])
     terms = layers[
         (layers["model"] == model) & layers["metric"].isin(["taylor_slope", "taylor_curvature"])
     ]
@@ -379,17 +437,19 @@ def _attribution(
     wide = terms.pivot_table(
         index="group", columns="layer", values="value", aggfunc="sum", observed=True, sort=False
     )
-    wide.index = wide.index.astype(str)
+    wide.index = wide.index.astype(str).map(small)
     wide = wide.loc[:, wide.abs().max() > 0]
+    wide.columns = [layer_named(str(layer), kinds) for layer in wide.columns]
     if wide.empty or not np.isfinite(wide.to_numpy()).any():
         return []
     return [
         Drawing(
-            figures.heat_map(wide, "nats", "slope + curvature (nats)", name),
+            figures.heat_map(wide, "nats", "slope + curvature (nats)", ("layer", "group"), name),
             f"What the change of every layer cost every group under {title}, by the Taylor series.",
             f"Which layer's change hurt whom under {title}: slope and curvature terms of the "
             "Taylor series at the dense network, in nats; red is harm. After long fine-tuning the "
-            "series says little: compare its sum with the excess risk, in the evidence below.",
+            "series says little: compare its sum with the excess risk, in the evidence below."
+            f"{told_small(small)}",
         )
     ]
 
@@ -399,17 +459,22 @@ def _layer_sparsity(models: Sequence[dict[str, Any]]) -> list[Drawing]:
     pruned = {m["name"]: m["layer_sparsity"] for m in models if m["sparsity"]}
     if not pruned:
         return []
+    kinds = layer_kinds(models)
     table = pd.DataFrame(pruned).T.astype(float)
+    table.columns = [layer_named(str(layer), kinds) for layer in table.columns]
+    across = ("layer", "network")
     return [
         Drawing(
-            figures.heat_map(table, "accuracy", "share removed", "layer-sparsity"),
+            figures.heat_map(table, "accuracy", "share removed", across, "layer-sparsity"),
             "The share of the weights of every layer that is zero, for every network.",
             "The share of every layer's weights that is exactly zero, as measured in the file.",
         )
     ]
 
 
-def _margins(samples: pd.DataFrame, models: tuple[str, str], order: Sequence[str]) -> list[Drawing]:
+def _margins(
+    samples: pd.DataFrame, models: tuple[str, str], small: dict[str, str]
+) -> list[Drawing]:
     """The margins of every group under two networks."""
     rows = []
     for side, name in enumerate(models):
@@ -417,8 +482,8 @@ def _margins(samples: pd.DataFrame, models: tuple[str, str], order: Sequence[str
         signed = own["margin"].where(own["label"] == own["prediction"], -own["margin"])
         found = signed.groupby(own["group"].astype(str)).quantile(np.array(QUANTILES)).unstack()
         rows += [
-            {"side": side, "group": group} | found.loc[group].to_dict()
-            for group in order
+            {"side": side, "group": shown_as} | found.loc[group].to_dict()
+            for group, shown_as in small.items()
             if group in found.index
         ]
     if not rows:
@@ -429,7 +494,7 @@ def _margins(samples: pd.DataFrame, models: tuple[str, str], order: Sequence[str
             f"Margins of every group under {models[0]} and {models[1]}.",
             "The margin is the largest less the second largest probability. Thick: the middle half "
             "of a group's samples; thin: from the 5th to the 95th of a hundred; the mark is the "
-            "median.",
+            f"median.{told_small(small)}",
         )
     ]
 
@@ -439,7 +504,7 @@ def _calibration(
     groups: pd.DataFrame,
     models: tuple[str, str],
     emphasised: Sequence[str],
-    name: str,
+    small: dict[str, str],
 ) -> list[Drawing]:
     """Whether two networks are as often right as they are sure: by bins, and by every group."""
     rows = []
@@ -452,7 +517,7 @@ def _calibration(
         return []
     drawn = [
         Drawing(
-            figures.reliability(pd.DataFrame(rows), emphasised, models, name),
+            figures.reliability(pd.DataFrame(rows), emphasised, models, "calibration"),
             f"Accuracy against confidence under {models[0]} and {models[1]}, for all samples and "
             f"for {', '.join(emphasised)}.",
             f"How often a prediction is right when the network is so sure of it: {BINS} bins of "
@@ -462,14 +527,15 @@ def _calibration(
     ]
     metrics = ("expected_calibration_error", "boundary_closeness")
     wide = before_and_after(groups, models, metrics)
+    wide["group"] = wide["group"].astype(str).map(small)
     if wide["metric"].nunique() == len(metrics):
         drawn.append(
             Drawing(
-                figures.dumbbells(wide, metrics, models, f"{name}-error"),
+                figures.dumbbells(wide, metrics, models, "calibration-error"),
                 f"Calibration error and closeness to the boundary of every group under {models[0]} "
                 f"and {models[1]}.",
                 "Calibration error and closeness to the boundary of every group before and after; "
-                "bars are 95 % intervals over samples.",
+                f"bars are 95 % intervals over samples.{told_small(small)}",
             )
         )
     return drawn

@@ -30,6 +30,45 @@ def wide(rows: pd.DataFrame, trained: Mapping[str, int]) -> pd.DataFrame:
     return means if np.isnan(sizes).all() else means.assign(group_size=sizes)
 
 
+def parts_of_gaps(record: dict[str, Any], networks: dict[str, list[str]]) -> pd.DataFrame:
+    """Every group's gap in accuracy and its two parts (M14): label, group, gap and the parts.
+
+    networks   of each label its networks, whose mean it is
+    """
+    rows = pd.DataFrame(record["tables"].get("boundary") or [])
+    if rows.empty:
+        return rows
+    rows = rows[rows["harm"] == "accuracy"]
+    numbers = ["gap", "composition", "within"]
+    parts = [
+        rows[rows["model"].isin(names)]
+        .astype(dict.fromkeys(numbers, float))
+        .groupby("group", sort=False)[numbers]
+        .mean()
+        .reset_index()
+        .assign(label=label)
+        for label, names in networks.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+SMALL = "°"
+"""Stands after the name of a group that is too small to be judged."""
+
+
+def marked(groups: pd.DataFrame) -> dict[str, str]:
+    """Every group's name in figures: one that is too small to be judged carries a mark."""
+    small = set(groups.loc[groups["flag"] != "", "group"].astype(str))
+    names = [str(name) for name in groups["group"].cat.categories]
+    return {name: name + SMALL if name in small else name for name in names}
+
+
+def told_small(names: dict[str, str]) -> str:
+    """What the mark means, where some group carries it."""
+    small = [name for name, own in names.items() if own != name]
+    return f" {SMALL}: too few samples to be judged." if small else ""
+
+
 def bins(samples: pd.DataFrame, side: int, group: str | None) -> list[dict[str, Any]]:
     """Confidence and accuracy of bins of equal numbers of samples, the least sure first.
 
@@ -99,8 +138,10 @@ def by_rate(named: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
 
 def overall_by_rate(table: pd.DataFrame) -> pd.DataFrame:
     """Overall numbers by method and rate, without the dense network; mean over seeds."""
-    table = table.astype({"ci_low": float, "ci_high": float})
-    rows = over_seeds(table, ["method", "rate", "metric"])
+    keys = ["method", "rate", "metric"]
+    table = table.astype({"ci_low": float, "ci_high": float, "floor_p95": float})
+    floors = table.groupby(keys)["floor_p95"].mean().rename("floor").reset_index()
+    rows = over_seeds(table, keys).merge(floors, on=keys)
     return rows[rows["method"] != "dense"]
 
 

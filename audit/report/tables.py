@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from audit.findings.finding import Claimed, Finding
-from audit.findings.words import DASH, bare, count, interval, named, number, percent
+from audit.findings.words import DASH, bare, count, interval, layer_named, named, number, percent
 from audit.metrics import METRICS, metric, shown
 
 MOST_CHARACTERS = 32
+WIDTH, LARGEST_TEXT, READABLE = 830.0, 7.0, 5.6
+"""Of a printed page, its width in characters of one point; and sizes of a table's text."""
 NONE: Claimed = {}
 PADDING = 2.0
 """The width that a column of a printed table has beside its text, in characters."""
@@ -39,23 +41,35 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table; `folded` ones open on a click."""
+    """A titled table; `folded` ones open on a click, and those `on_paper` are printed too."""
 
     title: str
     columns: list[str]
     rows: list[TableRow]
     note: str = ""
     folded: bool = False
+    on_paper: bool = True
 
     def is_text(self, column: int) -> bool:
         """Whether a column holds words, which stand on the left, not numbers."""
         return column == 0 or any(row.cells[column - 1].style == "text" for row in self.rows)
 
-    def widths(self) -> list[float]:
-        """How many characters every column needs; on paper nothing scrolls."""
-        return [self._width(column) for column in range(len(self.columns))]
+    def widths(self, flat: bool = False) -> list[float]:
+        """How many characters every column needs, intervals below their values or beside them."""
+        return [self._width(column, flat) for column in range(len(self.columns))]
 
-    def _width(self, column: int) -> float:
+    def printed(self, share: float = 1.0) -> tuple[float, list[float], bool]:
+        """On a share of the page's width: the size of its text in points, its columns' widths in
+        characters, and whether intervals stand beside their values. On paper nothing scrolls.
+        """
+        for flat in (True, False):
+            widths = self.widths(flat)
+            size = min(LARGEST_TEXT, WIDTH * share / sum(widths))
+            if (flat and self.folded) or size >= READABLE:
+                return size, widths, flat
+        return size, widths, False
+
+    def _width(self, column: int, flat: bool) -> float:
         """The longest number whole, names and words on lines of MOST_CHARACTERS."""
         head = 1.1 * max(len(word) for word in self.columns[column].split())
         if column == 0:
@@ -64,8 +78,7 @@ class Table:
         cells = [row.cells[column - 1] for row in self.rows]
         values = max((len(cell.value) for cell in cells), default=0)
         intervals = max((len(cell.interval) for cell in cells), default=0)
-        # Evidence is long: its intervals stand beside the values, not below.
-        longest = values + 1 + intervals if self.folded else max(values, 0.82 * intervals)
+        longest = values + 1 + intervals if flat else max(values, 0.82 * intervals)
         return PADDING + max(head, min(longest, MOST_CHARACTERS))
 
 
@@ -175,10 +188,22 @@ def _outer(row: Mapping[Any, Any]) -> str:
     return "at most " if row["metric"] == "hessian_min_eigenvalue" else "at least "
 
 
-def eigenvalue_table(groups: pd.DataFrame) -> Table:
-    """Every eigenvalue with its residual, products, space, and whether it converged."""
-    rows = []
+def eigenvalue_tables(groups: pd.DataFrame) -> list[Table]:
+    """Every eigenvalue with its residual, products, space, and whether it converged.
+
+    The largest, which reports speak of, in a table of their own.
+    """
     found = groups[groups["metric"].str.startswith("hessian_") & (groups["n"] > 0)]
+    largest = found["metric"] == "hessian_max_eigenvalue"
+    title = METRICS["hessian_max_eigenvalue"].title
+    return [
+        _eigenvalue_table(found[largest], f"The {title} of every group, with its residual"),
+        _eigenvalue_table(found[~largest], "The other eigenvalues, with their residuals", False),
+    ]
+
+
+def _eigenvalue_table(found: pd.DataFrame, title: str, on_paper: bool = True) -> Table:
+    rows = []
     for row in found.to_dict("records"):
         cells = [
             Cell(str(row["group"]), style="text"),
@@ -192,19 +217,9 @@ def eigenvalue_table(groups: pd.DataFrame) -> Table:
             Cell(DASH if pd.isna(row["space"]) else str(row["space"])),
         ]
         rows.append(TableRow(row["model"], cells))
-    columns = [
-        "model",
-        "group",
-        "eigenvalue",
-        "n",
-        "value",
-        "residual",
-        "error",
-        "products",
-        "converged",
-        "space",
-    ]
-    return Table(f"All {len(rows)} eigenvalues with their residuals", columns, rows, folded=True)
+    columns = ["model", "group", "eigenvalue", "n", "value", "residual", "error", "products",
+               "converged", "space"]  # fmt: skip
+    return Table(title, columns, rows, folded=True, on_paper=on_paper)
 
 
 def comparison_tables(
@@ -213,41 +228,58 @@ def comparison_tables(
     pays: Claimed = NONE,
     changes: Claimed = NONE,
 ) -> list[Table]:
-    """One table a metric: baseline | candidate | difference, group by group.
+    """One table a metric: baseline, then every candidate and its difference, group by group.
 
     pays, changes   the findings that colour a gap and a difference of accuracy; their intervals,
                     which hold for all groups at once, stand in place of the groups' own
     """
-    table = pd.DataFrame(list(records))
-    found = []
+    known = {(row["candidate_name"], row["metric"], str(row["group"])): row for row in records}
+    groups = list(dict.fromkeys(str(row["group"]) for row in records))
+    measured = {metric for _, metric, _ in known}
+    tables = []
     for name in shown("every group"):
-        own = table[table["metric"] == name]
-        if own.empty:
+        if name not in measured:
             continue
-        rows = [_comparison_row(row, name, names, pays, changes) for row in own.to_dict("records")]
+        rows = []
+        for group in groups:
+            found = [known.get((candidate, name, group)) for candidate in names[1:]]
+            own = [row for row in found if row is not None]
+            if own:
+                rows.append(_comparison_row(own, name, names[0], pays, changes))
         unit = " (points)" if METRICS[name].unit == "share" else ""
-        columns = ["group", "n", *names, f"difference{unit}"]
+        sides = [text for candidate in names[1:] for text in (candidate, f"difference{unit}")]
         title = METRICS[name].head
-        found.append(Table(title[0].upper() + title[1:], columns, rows))
-    return found
+        columns = ["group", "n", names[0], *sides]
+        tables.append(Table(title[0].upper() + title[1:], columns, rows))
+    return tables
 
 
 def _comparison_row(
-    row: dict[Any, Any], metric: str, names: Sequence[str], pays: Claimed, changes: Claimed
+    found: Sequence[dict[str, Any]], metric: str, baseline: str, pays: Claimed, changes: Claimed
 ) -> TableRow:
-    cells = [Cell(f"{row['n']:,}")]
-    group = str(row["group"])
-    for side, name in zip(("baseline", "candidate"), names, strict=True):
-        claim = pays.get((name, group)) if metric == "excess_accuracy_gap" else None
-        low, high = _claimed(claim, row[f"{side}_ci_low"], row[f"{side}_ci_high"])
-        style = "worse" if claim is not None and claim.decision else ""
-        cells.append(Cell(number(row[side], metric), interval(low, high, metric), style))
-    claim = changes.get((names[1], group)) if metric == "accuracy" else None
-    low, high = _claimed(claim, row["difference_ci_low"], row["difference_ci_high"])
-    worse = claim is not None and bool(claim.decision) and (claim.estimate or 0.0) < 0
-    difference = number(row["difference"], metric, signed=True)
-    cells.append(Cell(difference, interval(low, high, metric), "worse" if worse else ""))
-    return TableRow(named(row["group"]), cells, row["flag"])
+    first = found[0]
+    cells = [
+        Cell(f"{int(first['n']):,}"),
+        _side_cell(first, "baseline", baseline, metric, pays),
+    ]
+    for row in found:
+        candidate = str(row["candidate_name"])
+        claim = changes.get((candidate, str(row["group"]))) if metric == "accuracy" else None
+        low, high = _claimed(claim, row["difference_ci_low"], row["difference_ci_high"])
+        worse = claim is not None and bool(claim.decision) and (claim.estimate or 0.0) < 0
+        difference = number(row["difference"], metric, signed=True)
+        cells += [
+            _side_cell(row, "candidate", candidate, metric, pays),
+            Cell(difference, interval(low, high, metric), "worse" if worse else ""),
+        ]
+    return TableRow(named(first["group"]), cells, first["flag"])
+
+
+def _side_cell(row: dict[str, Any], side: str, network: str, metric: str, pays: Claimed) -> Cell:
+    claim = pays.get((network, str(row["group"]))) if metric == "excess_accuracy_gap" else None
+    low, high = _claimed(claim, row[f"{side}_ci_low"], row[f"{side}_ci_high"])
+    style = "worse" if claim is not None and claim.decision else ""
+    return Cell(number(row[side], metric), interval(low, high, metric), style)
 
 
 def _claimed(claim: Finding | None, low: Any, high: Any) -> tuple[Any, Any]:
@@ -263,7 +295,14 @@ def layer_table(models: Sequence[dict[str, Any]]) -> Table:
         found = [model["layer_sparsity"].get(layer) for layer in layers]
         cells = [Cell(DASH if share is None else f"{share:.1%}") for share in found]
         rows.append(TableRow(model["name"], cells))
-    return Table("Measured sparsity of every layer", ["model", *layers], rows, folded=True)
+    kinds = layer_kinds(models)
+    columns = ["model", *(layer_named(layer, kinds) for layer in layers)]
+    return Table("Measured sparsity of every layer", columns, rows, folded=True)
+
+
+def layer_kinds(models: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The kind of every layer by its name; none of results from before they were kept."""
+    return {name: kind for m in models for name, kind in (m.get("layer_kinds") or {}).items()}
 
 
 def size_table(data: dict[str, Any]) -> Table:

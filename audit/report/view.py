@@ -26,7 +26,7 @@ from audit.report.facts import Fact, facts
 from audit.report.gallery import strips, whose
 from audit.report.predictions import prediction_tables
 from audit.report.sections import Section, comparison_sections, spectra, study_sections
-from audit.report.tables import Table, eigenvalue_table, layer_table, network_table, size_table
+from audit.report.tables import Table, eigenvalue_tables, layer_table, network_table, size_table
 
 
 def anchor(term: str) -> str:
@@ -38,10 +38,6 @@ def defined_as(title: str) -> str | None:
     """Where the page defines what a table's head or title speaks of, if it does."""
     found = definition_of(title)
     return None if found is None else anchor(found.term)
-
-
-MOST_ON_PAPER = 60
-"""Rows of evidence that a PDF prints whole; of longer tables, only those that were judged."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +87,24 @@ def make_view(results: Results) -> View:
 
 
 def on_paper(view: View) -> View:
-    """The same view as it is printed: long tables of evidence cut to the networks judged.
+    """The same view as it is printed: tables of evidence cut to the networks judged.
 
     Hundreds of rows that nobody sorts or filters would bury the rest; the page and the files
     beside it have them all.
     """
-    sections = [
-        replace(section, tables=[_printed(table, view.judged) for table in section.tables])
-        for section in view.sections
-    ]
-    return replace(view, sections=sections)
+    return replace(view, sections=[_section_on_paper(one, view.judged) for one in view.sections])
+
+
+def _section_on_paper(section: Section, judged: frozenset[str]) -> Section:
+    tables = [_printed(table, judged) for table in section.tables if table.on_paper]
+    left = [table.title for table in section.tables if not table.on_paper]
+    notes = [f"In report.html alone: {'; '.join(left)}."] if left else []
+    return replace(section, tables=tables, notes=[*section.notes, *notes])
 
 
 def _printed(table: Table, judged: frozenset[str]) -> Table:
     kept = [row for row in table.rows if row.name in judged]
-    if not table.folded or len(table.rows) <= MOST_ON_PAPER or not kept:
+    if not table.folded or not kept or len(kept) == len(table.rows):
         return table
     note = (
         f"{table.note} Printed are {len(kept):,} of {len(table.rows):,} rows, those of the "
@@ -175,7 +174,7 @@ def _evidence(results: Results) -> Section:
         *prediction_tables(results),
     ]
     tables += [
-        eigenvalue_table(results.groups),
+        *eigenvalue_tables(results.groups),
         layer_curvature_table(results.layers),
         further_table(results.groups, _from_elsewhere(record)),
         overall_measures_table(record["overall"]),

@@ -284,3 +284,22 @@ def test_the_scores_of_all_classes_are_kept_on_request(two_groups):
     said = scores.idxmax(axis=1).str.removeprefix(SCORE)
     assert (said == found["prediction"]).all()
     np.testing.assert_allclose(scores.max(axis=1), found["confidence"], rtol=1e-6)
+
+
+def test_a_dense_network_pays_nothing_by_definition_and_without_an_interval(two_groups):
+    found = measure_model(checkpoint_of(two_groups), None, two_groups, QUICK, "dense")
+    shares = found.groups[found.groups["metric"].isin(["excess_accuracy_gap", "broken", "mended"])]
+    assert len(shares) > 0
+    assert (shares[["value", "ci_low", "ci_high"]] == 0.0).all(axis=None)
+    gaps = {row["metric"]: row for row in found.overall}
+    for name in ("max_excess_accuracy_gap", "excess_accuracy_gap_range"):
+        assert [gaps[name][key] for key in ("value", "ci_low", "ci_high")] == [0.0, 0.0, 0.0]
+
+
+def test_groups_that_are_the_classes_have_no_parity(two_groups):
+    data = replace(two_groups, groups=two_groups.labels, group_names=two_groups.classes)
+    found = measure_model(checkpoint_of(data), None, data, QUICK, "dense")
+    assert not {"demographic_parity_difference", "equalized_odds_difference"} & {
+        row["metric"] for row in found.overall
+    }
+    assert any("the groups are the classes" in note for note in found.model["notes"])

@@ -45,18 +45,26 @@ def test_a_name_is_never_read_as_a_formula_and_never_warns(name):
 
 
 def test_the_constraint_of_a_method_stands_on_a_line_of_its_own():
-    assert figures._two_lines("magnitude") == ["magnitude"]
+    assert figures._label_lines("magnitude") == ["magnitude"]
     two = ["gradual-excess-accuracy", "(equalised-odds)"]
-    assert figures._two_lines(" ".join(two)) == two
+    assert figures._label_lines(" ".join(two)) == two
+    assert figures._label_lines("input distance to the boundary") == [
+        "input distance to the",
+        "boundary",
+    ]
 
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_methods_side_by_side_have_a_panel_a_metric(number):
     metrics = list(SIDE_BY_SIDE)[:number]
     table = pd.concat([_by_rate(("m", "n")).assign(metric=metric) for metric in metrics])
-    svg = figures.methods_by_rate(table, metrics, "test")
+    table["floor"] = [0.02, *[float("nan")] * (len(table) - 1)]
+    svg = figures.methods_by_rate(table, metrics, {"accuracy": 0.96}, "test")
     tips = [text.split("</title>")[0] for text in svg.split("<title>")[1:]]
-    assert len(tips) == len(table)
+    dense = [tip for tip in tips if tip == "dense: 96.0 %"]
+    assert len(dense) == metrics.count("accuracy")
+    assert "noise floor, 95th percentile" in svg
+    assert len(tips) == len(table) + len(dense)
     assert sum(tip.startswith("n, 90%") for tip in tips) == 2 * number
 
 
