@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class Evidence:
         """The groups in declared order."""
         return tuple(str(name) for name in self.groups["group"].cat.categories)
 
-    @property
+    @cached_property
     def large(self) -> NDArray[np.bool_]:
         """The groups of at least minimum size, in declared order."""
         flags = self.groups.astype({"group": str}).drop_duplicates("group").set_index("group")

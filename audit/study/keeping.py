@@ -78,6 +78,23 @@ def stored_measures(task: Task, network: str) -> ModelMeasures | None:
     return measures
 
 
+def kept_whole(task: Task) -> bool:
+    """Whether network and measures of a cell are there, belong together and to their dense network.
+
+    By digests alone, so that a study of many finished cells goes on without loading a network.
+    """
+    try:
+        record = json.loads((measures_path(task) / "model.json").read_text("utf-8"))["model"]
+        network, parent = record["sha256"], record["parent"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    if not task.model.is_file() or network != sha256(task.model):
+        return False
+    dense = model_path(task.cell.dense, task.folder)
+    of_it = parent is None or (dense.is_file() and parent == sha256(dense))
+    return of_it and stored_measures(task, network) is not None
+
+
 def set_aside(folder: Path, path: Path, reason: str) -> None:
     """Move what cannot be used out of the way, and say so in the log."""
     kept = folder / "set-aside"

@@ -26,6 +26,7 @@ from audit.study.keeping import (
     clean,
     failure_of,
     forget_failure,
+    kept_whole,
     measures_path,
     record_failure,
     stored_checkpoint,
@@ -89,6 +90,8 @@ def _worked_on(task: Task) -> Outcome:
 
 def _made_and_measured(task: Task) -> bool:
     """Whether both were there already."""
+    if kept_whole(task):
+        return True
     made = stored_checkpoint(task) is None
     if made:
         _make(task)

@@ -161,3 +161,17 @@ def test_another_network_is_named_and_an_unknown_one_refused(fake):
 def test_a_line_never_starts_what_it_does_not_mean(text):
     assert "\\" in markdown(text)
     assert plain(markdown(text)) == text
+
+
+def test_hugging_face_reads_the_model_index(compared):
+    hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is missing (extra [hf])")
+    results, text = compared
+    data = hub.ModelCard(text, ignore_metadata_errors=False).data
+    name = results.record["models"][-1]["name"]
+    assert data.model_name == name
+    found = {one.metric_name: one.metric_value for one in data.eval_results}
+    (written,) = header(text)["model-index"]
+    assert found == {one["name"]: one["value"] for one in written["results"][0]["metrics"]}
+    overall = {row["metric"]: row for row in results.record["overall"] if row["model"] == name}
+    assert found["accuracy"] == round(overall["accuracy"]["value"], 4)
+    assert {one.dataset_split for one in data.eval_results} == {"test"}

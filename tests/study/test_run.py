@@ -51,6 +51,19 @@ def test_a_stopped_study_goes_on_where_it_was(small, tmp_path):
     pd.testing.assert_frame_equal(numbers(first), shared.reset_index(drop=True))
 
 
+def test_finished_cells_are_known_by_digests_without_loading_a_network(
+    small, tmp_path, monkeypatch
+):
+    first = run(small, tmp_path / "out")
+    monkeypatch.setattr("audit.study.keeping.load_checkpoint", _never)
+    monkeypatch.setattr("audit.study.working.load_checkpoint", _never)
+    pd.testing.assert_frame_equal(numbers(first), numbers(run(small, tmp_path / "out")))
+
+
+def _never(path):
+    raise AssertionError(f"{path} was loaded")
+
+
 def test_other_data_under_the_same_name_makes_every_cell_anew(small, table, tmp_path):
     run(small, tmp_path / "out")
     frame = pd.read_csv(table)
