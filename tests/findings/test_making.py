@@ -360,3 +360,13 @@ def test_every_number_of_every_sentence_is_one_of_its_findings(fake, kinds):
         for token in re.findall(r"[+−]?\d[\d,]*(?:\.\d+)?", bare):
             assert token.rstrip(",") in allowed, (token, said["text"])
         assert own or "dense network was measured" in said["text"]
+
+
+def test_where_one_network_harms_and_another_does_not_it_says_which_to_take(fake):
+    results = fake(rates=(0.98,), compared=("dense-seed0", *COMPARED))
+    assert [one.label for one in found_in(results, "pays") if one.decision] == [COMPARED[0]]
+    (action,) = found_in(results, "action")
+    assert action.details["do"] == "take"
+    assert action.label == COMPARED[1]
+    assert action.details["instead_of"] == COMPARED[0]
+    assert "nobody was found to pay" not in words(results)["action"]

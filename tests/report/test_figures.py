@@ -7,7 +7,7 @@ from audit.findings.finding import claimed
 from audit.findings.words import percent
 from audit.report import figures
 from audit.report.sections import SIDE_BY_SIDE
-from audit.report.shaping import MOST_EMPHASISED, emphasised
+from audit.report.shaping import MOST_EMPHASISED, emphasised, marked, parts_of_gaps, told_small
 from audit.report.svg import short
 
 
@@ -103,3 +103,36 @@ def test_without_harm_the_largest_gap_alone_is_emphasised(fake):
     results = fake(harmed=(), harm=0.0)
     named = results.groups.assign(label=results.groups["method"])
     assert len(emphasised(named, 0.98, "magnitude", claimed(results.record, "pays"))) == 1
+
+
+def test_every_gap_is_drawn_as_two_parts_that_add_up_to_it():
+    rows = pd.DataFrame(
+        {"label": "pruned", "group": list("ab"), "gap": [0.1, -0.1], "composition": [0.14, -0.1],
+         "within": [-0.04, 0.0]}
+    )  # fmt: skip
+    svg = figures.parts_of_gaps(rows, ["pruned"], "test")
+    tips = [text.split("</title>")[0] for text in svg.split("<title>")[1:]]
+    assert len(tips) == 4
+    assert sum(tip.startswith("a: 14.0 points near the boundary") for tip in tips) == 1
+    assert sum(tip.startswith("a: −4.0 points beyond others") for tip in tips) == 1
+    assert "the gap: both together" in svg
+
+
+def test_the_parts_of_a_method_are_the_mean_over_its_networks():
+    rows = [
+        {"model": model, "group": "a", "harm": harm, "gap": gap, "composition": gap, "within": 0.0}
+        for model, gap in (("m0", 0.1), ("m1", 0.3), ("other", 0.9))
+        for harm in ("accuracy", "loss")
+    ]
+    table = parts_of_gaps({"tables": {"boundary": rows}}, {"m": ["m0", "m1"]})
+    assert table[["label", "group"]].to_numpy().tolist() == [["m", "a"]]
+    assert table["gap"].tolist() == pytest.approx([0.2])
+    assert parts_of_gaps({"tables": {}}, {"m": ["m0"]}).empty
+
+
+def test_a_small_group_carries_a_mark_that_the_caption_tells(fake):
+    names = marked(fake(small=("9",)).groups)
+    assert names["9"] == "9°"
+    assert names["8"] == "8"
+    assert "too few samples" in told_small(names)
+    assert told_small(marked(fake().groups)) == ""
