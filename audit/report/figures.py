@@ -13,6 +13,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import ListedColormap
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from scipy.stats import spearmanr
 
@@ -265,7 +266,7 @@ def heat_map(
             table.set_axis([short(c, 26) for c in table.columns], axis=1)
             .set_axis([short(row, 34) for row in table.index]),
             ax=axes[0, 0],
-            cmap=mpl.colormaps["RdBu_r" if negative else "Blues"].resampled(41),  # few: no raster
+            cmap=_colours(negative),
             vmin=-extent if negative else 0.0,
             vmax=extent or 1.0,
             annot=_annotations(table, metric) if values.size <= MOST_WRITTEN else False,
@@ -282,6 +283,12 @@ def heat_map(
 
     height = 1.5 + 0.34 * len(table)
     return svg(draw, 1, 1, name, height=height, least=min(WIDEST, 3.6 + 0.62 * table.shape[1]))
+
+
+def _colours(negative: bool) -> ListedColormap:
+    """Few, so that the bar beside is no raster, and none so dark that it is white in dark mode."""
+    name, low, high = ("RdBu_r", 0.12, 0.88) if negative else ("Blues", 0.0, 0.72)
+    return ListedColormap(mpl.colormaps[name](np.linspace(low, high, 41)))
 
 
 def _annotations(table: pd.DataFrame, metric: str) -> Any:
