@@ -11,8 +11,10 @@ Run: python benchmarks/levelling.py (a made table of 6,000 rows, 92 % of them of
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from choosing import dense_model, outcome, shortened
-from common import hardware, store, versions
+from common import RESULTS, hardware, store, versions
 from joblib import Parallel, delayed
 
 from audit import Method, StudySettings, TrainingSettings, from_arrays
@@ -81,12 +83,16 @@ def row(made: Checkpoint, data: GroupedData, method: str, seed: int) -> dict[str
 
 
 def trials(
-    settings: StudySettings, data: GroupedData, rate: float, seed: int
+    settings: StudySettings,
+    data: GroupedData,
+    rate: float,
+    seed: int,
+    methods: Sequence[Method] = METHODS,
 ) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     dense = dense_model(settings, data, seed)
     found = [row(dense, data, "dense", seed)]
-    for method in METHODS:
+    for method in methods:
         made = prune_model(dense, data, method, rate, replace(settings.pruning, seed=seed))
         found.append(row(made, data, method.label, seed))
     return found
@@ -99,13 +105,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--name", default="levelling", help="of the file of results")
+    parser.add_argument(
+        "--only", nargs="+", help="labels of the methods to run; the others' rows stay as stored"
+    )
     arguments = parser.parse_args()
     settings = load_settings(arguments.study) if arguments.study else MADE
     data = load_data(settings.data) if arguments.study else made_table()
     pool = Parallel(n_jobs=arguments.jobs)
     seeds = range(arguments.seeds)
-    found = pool(delayed(trials)(settings, data, arguments.rate, seed) for seed in seeds)
+    methods = [m for m in METHODS if not arguments.only or m.label in arguments.only]
+    found = pool(delayed(trials)(settings, data, arguments.rate, seed, methods) for seed in seeds)
     rows = [row for own in found for row in own]
+    if arguments.only:
+        stored = json.loads((RESULTS / f"{arguments.name}.json").read_text("utf-8"))["rows"]
+        again = {method.label for method in methods}
+        new = [row for row in rows if row["method"] in again]
+        rows = [*(row for row in stored if row["method"] not in again), *new]
     table = pd.DataFrame(rows).drop(columns=["notes", "seed"])
     shown = table.groupby("method", sort=False).agg(["mean", "std"])
     print((100 * shown).round(1).to_string())

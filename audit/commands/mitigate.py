@@ -77,7 +77,8 @@ def mitigate(
         typer.Option(
             metavar="NAME[=TOLERANCE]",
             help="What must be fair; may be given several times. One of "
-            f"{', '.join(ConstraintName)}, or package.module:Class. [default: the method's own]",
+            f"{', '.join(ConstraintName)}, or package.module:Class. [default: the method's own; "
+            "of a pruned NETWORK: by what is found of it]",
         ),
     ] = None,
     tolerance: Annotated[

@@ -163,6 +163,8 @@ def test_mixed_precision_trains_and_prunes(
 def test_it_goes_on_from_the_middle(
     two_groups: GroupedData, trained: dict[str, Any], stop: int, held_out: bool
 ) -> None:
+    """In a new process, whose network is the pruned one, the parent given beside it."""
+
     def run(model: nn.Module, pruner: FairPruner, source: Any, watched: Any, number: int) -> None:
         for _ in range(number):
             pruner.step(*next(source))
@@ -180,8 +182,8 @@ def test_it_goes_on_from_the_middle(
     assert before.optimizer is not None
     states = copy.deepcopy((first.state_dict(), before.optimizer.state_dict(), before.state_dict()))
     second = dense(two_groups, trained)
-    after = pruner_of(second, constraint=constraint)
     second.load_state_dict(states[0])
+    after = pruner_of(second, constraint=constraint, dense=dense(two_groups, trained))
     assert after.optimizer is not None
     after.optimizer.load_state_dict(states[1])
     after.load_state_dict(states[2])
