@@ -31,6 +31,28 @@ STATE = "fair_pruner.pt"
 """The file beside the Trainer's own in every checkpoint, from which training goes on."""
 
 
+def check_trainer(trainer: Trainer) -> None:
+    """Raise AuditError where a setting of the Trainer would drop the groups, or have no effect."""
+    args = trainer.args
+    if args.remove_unused_columns:
+        raise AuditError(
+            "the Trainer removes columns that the network does not take, and with them the groups; "
+            "expected TrainingArguments(remove_unused_columns=False)"
+        )
+    if args.load_best_model_at_end:
+        raise AuditError(
+            "the best checkpoint can be one from before the network was pruned as far; expected "
+            "TrainingArguments(load_best_model_at_end=False)"
+        )
+    if args.label_smoothing_factor or getattr(trainer, "compute_loss_func", None):
+        raise AuditError(
+            "found label smoothing or a compute_loss_func, and the loss is the pruner's; give it "
+            "as the pruner's criterion"
+        )
+    if args.n_gpu > 1 or args.world_size > 1:
+        raise AuditError("found several devices; the solver prunes in one process on one")
+
+
 class FairPruning(TrainerCallback):  # type: ignore[misc]
     """Prunes the network of a Trainer fairly while it trains; everything else is the Trainer's own.
 
@@ -43,20 +65,14 @@ class FairPruning(TrainerCallback):  # type: ignore[misc]
     more     as of `FairPruner`: rate, constraint, groups, settings …
 
     In the end `mask` is the mask, and the network's removed weights are exactly zero. Raises
-    AuditError where the Trainer would drop the groups, or spreads a batch over several devices.
+    AuditError where the Trainer's settings cannot go with it (`check_trainer`).
     """
 
     mask: Mask | None = None
 
     def __init__(self, trainer: Trainer, *, column: str = "groups", **more: Any) -> None:
         check_extra("transformers", "pruning in its Trainer")
-        if trainer.args.remove_unused_columns:
-            raise AuditError(
-                "the Trainer removes columns that the network does not take, and with them the "
-                "groups; expected TrainingArguments(remove_unused_columns=False)"
-            )
-        if trainer.args.n_gpu > 1 or trainer.args.world_size > 1:
-            raise AuditError("found several devices; the solver prunes in one process on one")
+        check_trainer(trainer)
         self.column, self.more = column, more
         self.network: nn.Module = trainer.model
         # As it is now: when training resumes it is pruned already.

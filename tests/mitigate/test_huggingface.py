@@ -133,10 +133,27 @@ def test_training_goes_on_from_a_checkpoint(
         assert torch.equal(value, again.state_dict()[name]), name
 
 
-def test_what_cannot_be_is_refused(tmp_path: Path, trained: dict[str, torch.Tensor]) -> None:
-    trainer = trainer_of(tmp_path, dense(trained), remove_unused_columns=True)
-    with pytest.raises(AuditError, match="remove_unused_columns=False"):
-        FairPruning(trainer, rate=0.5, groups=3)
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"remove_unused_columns": True}, "remove_unused_columns=False"),
+        ({"label_smoothing_factor": 0.1}, "as the pruner's criterion"),
+        (
+            {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch"},
+            "load_best_model_at_end=False",
+        ),
+    ],
+)
+def test_settings_that_cannot_go_with_it_are_refused(
+    tmp_path: Path, trained: dict[str, torch.Tensor], more: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(AuditError, match=said):
+        FairPruning(trainer_of(tmp_path, dense(trained), **more), rate=0.5, groups=3)
+
+
+def test_samples_without_groups_are_refused(
+    tmp_path: Path, trained: dict[str, torch.Tensor]
+) -> None:
     trainer = trainer_of(tmp_path, dense(trained))
     trainer.train_dataset = sentences(groups=False)
     FairPruning(trainer, rate=0.5, groups=3)
