@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from audit.errors import AuditError
 from audit.imports import is_imported
@@ -172,6 +171,8 @@ def _pair(part: str, query: str) -> tuple[str, str]:
             f"found '{query}'; expected key=value pairs joined by '&' (a value with an '&' of its "
             'own is quoted: group="R&D")'
         )
+    from urllib.parse import unquote  # takes longer to import than the rest of this file
+
     return unquote(key), unquote(value[0])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from audit.extras import EXTRAS, command_for
@@ -59,6 +58,9 @@ def _extras() -> Iterator[str]:
 
 
 def _version(name: str) -> str:
+    # Imported here, as in all that answers at once: it takes longer than the rest of the help.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 import sys
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -99,6 +98,8 @@ def check_study(path: Path) -> None:
     """Raise AuditError where a study's file is missing, no TOML, or names what is not known."""
     if not path.is_file():
         raise AuditError(f"there is no file '{path}'; 'audit init' writes an example")
+    import tomllib
+
     check_readable(path)
     try:
         content = tomllib.loads(path.read_text("utf-8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,8 @@ def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("study.toml"),
 ) -> None:
     """Write a commented example of a study's configuration."""
+    from importlib.resources import files
+
     if path.exists():
         raise AuditError(f"'{path}' exists already; give another name or remove it")
     # The folder of audit.study is looked for and not imported, which would load torch.
