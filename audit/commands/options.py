@@ -170,7 +170,7 @@ Metric = Annotated[
     typer.Option(
         metavar="package.module:function",
         help="A metric of your own by group: a function of labels and predictions, such as "
-        "sklearn.metrics:recall_score; goes to results.json, tables.own_metric.",
+        "sklearn.metrics:recall_score; drawn in the report, kept in tables.own_metric.",
     ),
 ]
 Positive = Annotated[

@@ -25,6 +25,7 @@ from audit.report.evidence import (
 from audit.report.facts import Fact, facts
 from audit.report.gallery import strips, whose
 from audit.report.predictions import prediction_tables
+from audit.report.scores import own_metric_figures, own_metric_table, score_figures
 from audit.report.sections import Section, comparison_sections, spectra, study_sections
 from audit.report.tables import Table, eigenvalue_tables, layer_table, network_table, size_table
 
@@ -172,6 +173,7 @@ def _evidence(results: Results) -> Section:
         faithfulness_table(record["tables"].get("faithfulness", ())),
         discovered_table(record["tables"]),
         *prediction_tables(results),
+        own_metric_table(record["tables"].get("own_metric", ())),
     ]
     tables += [
         *eigenvalue_tables(results.groups),
@@ -180,7 +182,12 @@ def _evidence(results: Results) -> Section:
         overall_measures_table(record["overall"]),
     ]
     tables = [table for table in tables if table.rows]
-    return Section("Evidence", figures=spectra(record["models"]), tables=tables, notes=notes)
+    figures = [
+        *spectra(record["models"]),
+        *score_figures(results),
+        *own_metric_figures(record["tables"].get("own_metric", ())),
+    ]
+    return Section("Evidence", figures=figures, tables=tables, notes=notes)
 
 
 def _from_elsewhere(record: dict[str, Any]) -> dict[str, Metric]:
