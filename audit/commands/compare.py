@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audit.commands.delivery import Checks, Delivery, deliver, make_checks
-from audit.commands.early import check_data, check_own_model, known_outputs
+from audit.commands.early import check_data, check_device, check_own_model, known_outputs
 from audit.commands.exits import THRESHOLD_FAILED, command_line, keeping
 from audit.commands.options import (
     Card,
@@ -18,6 +18,7 @@ from audit.commands.options import (
     Control,
     Curvature,
     CurvatureBy,
+    CurvatureSamples,
     Data,
     DeepFool,
     Density,
@@ -31,10 +32,12 @@ from audit.commands.options import (
     Layers,
     Log,
     Measures,
+    MeasuringDevice,
     Metric,
     OfScores,
     Pdf,
     Positive,
+    Products,
     Redact,
     Reference,
     Samples,
@@ -62,6 +65,9 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="[default: reports/<BASELINE>-<FAIR>]")] = None,
     curvature: CurvatureBy = Curvature.lanczos,
     samples_per_group: Samples = 500,
+    curvature_samples: CurvatureSamples = None,
+    max_products: Products = 60,
+    device: MeasuringDevice = "cpu",
     top_eigenvalues: Top = 1,
     smallest_eigenvalue: Smallest = False,
     layer_curvature: Layers = False,
@@ -125,6 +131,7 @@ def compare(
     check_readable(*paths, *([] if dense is None else [dense]))
     factories = _factories(model or ())
     given = known_outputs(outputs)
+    check_device(device)
     _check_options(predictions, group, classes, [data, model, outputs, gallery or None])
     specs = dict.fromkeys(attributes_of(group or "")) if predictions else by_attribute(data, group)
     for spec in specs.values():
@@ -150,6 +157,9 @@ def compare(
     settings = MeasureSettings(
         curvature=curvature.value,
         samples_per_group=samples_per_group,
+        curvature_samples=curvature_samples,
+        max_products=max_products,
+        device=device,
         top_eigenvalues=top_eigenvalues,
         smallest_eigenvalue=smallest_eigenvalue,
         layer_curvature=layer_curvature,

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from audit.commands.delivery import Delivery, deliver, make_checks
-from audit.commands.early import check_data, check_own_model
+from audit.commands.early import check_data, check_device, check_own_model
 from audit.commands.exits import command_line, keeping
 from audit.commands.options import (
     Card,
     Control,
     Curvature,
     CurvatureBy,
+    CurvatureSamples,
     Data,
     DeepFool,
     Density,
@@ -29,11 +30,13 @@ from audit.commands.options import (
     Log,
     MeasuredModel,
     Measures,
+    MeasuringDevice,
     Metric,
     Model,
     OfScores,
     Pdf,
     Positive,
+    Products,
     Redact,
     Reference,
     Samples,
@@ -53,6 +56,9 @@ def measure(
     out: Annotated[Path | None, typer.Option(help="[default: reports/<name of MODEL>]")] = None,
     curvature: CurvatureBy = Curvature.lanczos,
     samples_per_group: Samples = 500,
+    curvature_samples: CurvatureSamples = None,
+    max_products: Products = 60,
+    device: MeasuringDevice = "cpu",
     top_eigenvalues: Top = 1,
     smallest_eigenvalue: Smallest = False,
     layer_curvature: Layers = False,
@@ -82,6 +88,7 @@ def measure(
     """Measure every group under one model, against its dense parent where it has one."""
     check_readable(model_file, *([] if dense is None else [dense]))
     check_own_model(model)
+    check_device(device)
     check_data(data)
     to = Delivery(out or Path("reports") / model_file.stem, json, gallery, pdf, card, log, redact)
     to.check()
@@ -95,6 +102,9 @@ def measure(
     settings = MeasureSettings(
         curvature=curvature.value,
         samples_per_group=samples_per_group,
+        curvature_samples=curvature_samples,
+        max_products=max_products,
+        device=device,
         top_eigenvalues=top_eigenvalues,
         smallest_eigenvalue=smallest_eigenvalue,
         layer_curvature=layer_curvature,

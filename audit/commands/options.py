@@ -139,6 +139,19 @@ Samples = Annotated[
         "--samples-per-group", help="Most samples of a group for gradients and curvature.", min=1
     ),
 ]
+CurvatureSamples = Annotated[
+    int | None,
+    typer.Option(
+        "--curvature-samples", help="Most of these for curvature alone, the slowest part.", min=1
+    ),
+]
+Products = Annotated[
+    int,
+    typer.Option("--max-products", help="Most Hessian products a group; then a bound.", min=1),
+]
+MeasuringDevice = Annotated[
+    str, typer.Option("--device", help="Where networks run: cpu, cuda, cuda:1, mps.")
+]
 Top = Annotated[
     int, typer.Option("--top-eigenvalues", help="How many of the largest eigenvalues.", min=1)
 ]

@@ -123,6 +123,7 @@ def deepfool_found(subject: Subject, part: Part) -> Found:
 
 def hessian_found(subject: Subject, part: Part) -> Found:
     """The ends of the Hessian's spectrum, and the largest eigenvalues that are asked for (M6)."""
+    part = part_of(subject, part.group, subject.settings.curvature_samples)
     return together(
         _eigenvalue_found(subject, part, metric, eigenvalue)
         for metric, eigenvalue in _eigenvalues(subject, part)
@@ -162,6 +163,7 @@ def _hessian_metrics(subject: Subject) -> list[str]:
 
 def layer_curvature_found(subject: Subject, part: Part) -> Found:
     """Both ends of the spectrum of every layer's block (M6)."""
+    part = part_of(subject, part.group, subject.settings.curvature_samples)
     blocks = layer_extremes(
         subject.network,
         part.batches,
@@ -180,6 +182,7 @@ def layer_curvature_found(subject: Subject, part: Part) -> Found:
 
 def density_found(subject: Subject, part: Part) -> Found:
     """The density of the whole spectrum (M6)."""
+    part = part_of(subject, part.group, subject.settings.curvature_samples)
     density = spectral_density(
         subject.network, part.batches, subject.hessian_mask(), seed=subject.settings.seed
     )
@@ -256,7 +259,9 @@ def _dense(subject: Subject) -> nn.Module:
 
 def _lanczos(subject: Subject) -> CurvatureSettings:
     return CurvatureSettings(
-        smallest=subject.settings.smallest_eigenvalue, seed=subject.settings.seed
+        smallest=subject.settings.smallest_eigenvalue,
+        max_products=subject.settings.max_products,
+        seed=subject.settings.seed,
     )
 
 

@@ -209,7 +209,7 @@ def _size(subject: Subject) -> dict[str, int | None]:
     """Parameters and multiply-adds, and what is left of them; None where they cannot be counted."""
     network, mask = subject.network, subject.mask
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    sample = subject.data.batch(subject.rows[:1]).inputs
+    sample = subject.data.batch(subject.rows[:1], subject.settings.device).inputs
     found = {
         "parameters": parameters,
         "surviving_parameters": parameters - mask.size + mask.survivors,

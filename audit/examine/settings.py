@@ -32,6 +32,10 @@ class MeasureSettings:
     curvature            lanczos (own, with residuals), pyhessian, or none
     samples_per_group    at most so many samples of a group for gradient norm, Hessian and input
                          distance (a seeded choice); the rest is measured on every sample
+    curvature_samples    at most so many of these for the Hessian's eigenvalues; all, where not said
+    max_products         Hessian products on all samples that may be spent on a group's eigenvalues;
+                         what has not converged by then is shown as a bound
+    device               where networks run: cpu, cuda, cuda:1, mps; numbers differ by rounding
     resamples            of the paired bootstrap
     minimum_group_size   a smaller group is shown and flagged, and kept out of max and min
     top_eigenvalues      how many of the largest eigenvalues to compute
@@ -53,6 +57,9 @@ class MeasureSettings:
     split: Annotated[str, one_of("train", "select", "test")] = "test"
     curvature: Annotated[str, one_of("lanczos", "pyhessian", "none")] = "lanczos"
     samples_per_group: Count = 500
+    curvature_samples: Count | None = None
+    max_products: Count = 60
+    device: str = "cpu"
     resamples: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     minimum_group_size: Count = 30
     batch_size: Count = 256

@@ -27,6 +27,7 @@ from audit.models.abilities import Abilities, abilities
 from audit.models.admission import admitted
 from audit.models.checkpoint import Checkpoint, called_pruned, check_same_data
 from audit.models.outputs_only import StoredPredictions
+from audit.models.training import checked_device
 from audit.prune.mask import Mask, check_dense, is_pruned, measured_mask
 
 Array = NDArray[np.float64]
@@ -127,11 +128,13 @@ def make_subject(
     pruned.
     """
     check_same_data(checkpoint, data)
+    device = checked_device(settings.device)
     network, other = checkpoint.model(factory), None
     pruned = is_pruned(network, checkpoint.mask)
     data = admitted(network, data, settings.split)
+    network.to(device)
     rows = data.indices(settings.split)
-    batches = SampleBatches(data, rows, settings.batch_size)
+    batches = SampleBatches(data, rows, settings.batch_size, device)
     outputs = outputs_of(network, batches)
     parent = None if pruned or called_pruned(checkpoint) else outputs
     if dense is checkpoint:
@@ -141,6 +144,7 @@ def make_subject(
         other = dense.model(factory)
         check_dense(other, dense.mask)
         taken = admitted(other, data, settings.split)
+        other.to(device)
         parent = outputs_of(other, replace(batches, data=taken))
     codes = data.groups[rows].numpy()
     counts = np.bincount(codes, minlength=len(data.group_names))
@@ -258,12 +262,17 @@ def means_of_its_own_parent(means: Means) -> Means:
     return replace(means, intervals={**means.intervals, **none})
 
 
-def part_of(subject: Subject, group: int) -> Part:
-    """At most `samples_per_group` of a group: a seeded choice, the same for every model."""
+def part_of(subject: Subject, group: int, most: int | None = None) -> Part:
+    """At most `samples_per_group` of a group, and at most `most` of these.
+
+    A seeded choice, the same for every model.
+    """
     settings = subject.settings
     rows = subject.data.indices(settings.split, group=group)
-    if len(rows) > settings.samples_per_group:
+    most = min(settings.samples_per_group, most or settings.samples_per_group)
+    if len(rows) > most:
         generator = torch.Generator().manual_seed(settings.seed)
-        order = torch.randperm(len(rows), generator=generator)[: settings.samples_per_group]
+        order = torch.randperm(len(rows), generator=generator)[:most]
         rows = rows[order].sort().values
-    return Part(group, rows, SampleBatches(subject.data, rows, settings.batch_size))
+    batches = SampleBatches(subject.data, rows, settings.batch_size, settings.device)
+    return Part(group, rows, batches)

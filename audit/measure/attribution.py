@@ -83,10 +83,11 @@ def taylor_attribution(dense: nn.Module, pruned: nn.Module, batches: Batches) ->
     at = trainable(dense)
     delta = _difference(at, dict(pruned.named_parameters()))
     hessian = Hessian(dense, batches, kept_bytes=0)
-    applied = hessian(flatten(delta))
+    way = flatten(delta)
+    applied = hessian(way)
     owners = layers(at)
     sizes = [sum(at[name].numel() for name in names) for names in owners.values()]
-    slope, curvature = taylor_terms(flatten(hessian.gradient), applied, flatten(delta), sizes)
+    slope, curvature = taylor_terms(flatten(hessian.gradient), applied, way, sizes)
     weights, buffers = dict(pruned.named_parameters()), dict(pruned.named_buffers())
     before = _mean_loss(dense, batches, {}, {})
     moved = after = _mean_loss(dense, batches, weights, buffers)
@@ -102,9 +103,9 @@ def taylor_attribution(dense: nn.Module, pruned: nn.Module, batches: Batches) ->
         after - moved,
         moved - before - explained,
         float(flatten(hessian.gradient).norm()),
-        float(flatten(delta).norm()),
+        float(way.norm()),
         hessian.count,
-        *_samples(dense, batches, delta, float(flatten(delta) @ applied)),
+        *_samples(dense, batches, delta, float(way @ applied)),
     )
 
 

@@ -29,6 +29,9 @@ a crowd every probe does, so that the third goes on."""
 PROBE_ROOM = 6
 """Steps that a probe mostly needs; where the space has less room it is restarted before."""
 
+ASIDE = -1
+"""In the place of a pending vector: a probe that the space does not keep."""
+
 LATER_SHARE = 0.1
 """Of the risk, for all probes after the first: half of it for the second, and so on."""
 
@@ -132,7 +135,8 @@ class Search:
 
     First from the start, until the Ritz values look right; then from a random vector, until
     nothing that it shows can lie beyond them; then by whichever vector the Ritz vectors still lead
-    to most. Where the space is full it is restarted from its ends.
+    to most. Where the space is full it is restarted from its ends. Where it has no room for a probe
+    beside those, the probe goes on aside and keeps its last two vectors alone.
     """
 
     def __init__(
@@ -140,7 +144,9 @@ class Search:
     ) -> None:
         self.goal, self._free, self._generator = goal, free, generator
         dimension = int(free.sum())
-        self.space = Space(start * free.to(start), dimension, min(capacity, dimension))
+        self._aside = capacity < min(self._least() + PROBE_ROOM, dimension)
+        capacity = self._least() + 2 if self._aside else capacity
+        self.space = Space(start.mul_(free), dimension, min(capacity, dimension))
         self._outer = dict.fromkeys((1, -1), np.inf)
         self._probe: _Probe | None = None
         self._probes = 0
@@ -152,12 +158,15 @@ class Search:
         if len(space) == space.capacity < space.dimension:
             self._restart()
         way = self._way()
-        following = space.grow(operator, way)
+        following = space.grow(operator, way) if way != ASIDE else 0.0
         self._seen = {}
         if self._probe is not None and way != self._probe.way:
             self._probe = None
         elif self._probe is not None:
-            self._probe.follow(float(space.matrix[-1, -1]), following)
+            if isinstance(self._probe, _Aside):
+                self._probe.step(operator)
+            else:
+                self._probe.follow(float(space.matrix[-1, -1]), following)
             for side in (1, -1):
                 self._outer[side] = min(self._outer[side], self._probe.bound(side, space.scale))
 
@@ -248,6 +257,8 @@ class Search:
         further = values[position + 1] if position + 1 < len(values) else -np.inf
         near = self._limits(values)[position] / 2
         if not _lower(outer, value, further, near):
+            if isinstance(self._probe, _Aside) and self._probe.largest(side) > value:
+                return self.space.offer(self._probe.vector.clone())
             if self._probe is not None and not self._overtaken(self._probe, side, value):
                 return self._probe.way
             gap, residual = min(value - further, abs(value)) / 2, residuals[position]
@@ -260,23 +271,38 @@ class Search:
 
     def _overtaken(self, probe: _Probe, side: int, value: float) -> bool:
         """Whether the probe has found what is nearly as large: better a new one without that."""
-        return self._probes < MOST_PROBES and probe.largest(side) > NEARLY * value
+        again = self._probes < MOST_PROBES and not isinstance(probe, _Aside)
+        return again and probe.largest(side) > NEARLY * value
 
     def _usable(self, way: int | None) -> int:
         """That pending vector, or else a new random one."""
         space = self.space
-        if way is not None and space.can_grow(way):
+        if way is not None and (way == ASIDE or space.can_grow(way)):
             return way
+        if self._aside:
+            return self._draw_aside()
         if space.capacity - len(space) < PROBE_ROOM and len(space) > self._least():
             self._restart()
         noise = torch.randn(len(self._free), dtype=space.basis.dtype, generator=self._generator)
         way = space.offer(noise * self._free.to(noise))
-        rest = space.dimension - len(space)
-        first, later = 1 - LATER_SHARE, LATER_SHARE * 0.5**self._probes
-        share = self.goal.risk * (later if self._probes else first)
-        self._probe = _Probe(way, tail(rest, share))
+        self._probe = _Probe(way, self._component())
         self._probes += 1
         return way
+
+    def _draw_aside(self) -> int:
+        """A new probe in the room that a restart leaves."""
+        if self.space.capacity - len(self.space) < 2:
+            self._restart()
+        self.space.spare(0).normal_(generator=self._generator).mul_(self._free)
+        self._probe = _Aside(self.space, self._component())
+        self._probes += 1
+        return ASIDE
+
+    def _component(self) -> float:
+        """How large a part of a new probe lies along any direction outside of the space."""
+        first, later = 1 - LATER_SHARE, LATER_SHARE * 0.5**self._probes
+        share = self.goal.risk * (later if self._probes else first)
+        return tail(self.space.dimension - len(self.space), share)
 
     def _least(self) -> int:
         """How many Ritz vectors a restart keeps: those wanted and one more, at either end."""
@@ -331,3 +357,30 @@ class _Probe:
         """What nothing there lies beyond, seen from that side."""
         betas = np.maximum(self._betas, TINY * max(scale, TINY))
         return outer_bound(side * np.array(self._alphas), betas, self._component)
+
+
+class _Aside(_Probe):
+    """A probe of the rest alone that keeps its last two vectors, in the space's spare room.
+
+    Lanczos of the operator between projections out of the space, whose basis stays as it is.
+    """
+
+    def __init__(self, space: Space, component: float) -> None:
+        super().__init__(ASIDE, component)
+        self._space, self._before, self.vector = space, space.spare(1), space.spare(0)
+        space.outside(self.vector)
+        self.vector.div_(self.vector.norm())
+        self._before.zero_()
+
+    def step(self, operator: Operator) -> None:
+        """One product."""
+        product = operator(self.vector)
+        alpha = float(self.vector @ product)
+        product.sub_(self.vector, alpha=alpha)
+        product.sub_(self._before, alpha=self._betas[-1] if self._betas else 0.0)
+        # Last, so that what rounding leaves of the space does not grow from step to step.
+        self._space.outside(product)
+        beta = float(product.norm())
+        self.follow(alpha, beta)
+        self._before.copy_(product.div_(max(beta, TINY)))
+        self._before, self.vector = self.vector, self._before

@@ -52,8 +52,8 @@ NUMBERS_AT_ONCE = 2**26
 ASYMMETRY = 10.0
 """Of √ε and the spectrum's scale: what rounding alone does not reach."""
 
-LEAST_ROOM = 8
-"""Vectors that the search needs at least; so many, and what it works with, in single precision."""
+FEW = 16
+"""Where fewer vectors fit in float64, they are kept in single precision."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class CurvatureSettings:
                    converged; it lies in the crowded end of the spectrum and often needs more
     basis_bytes    memory for the vectors that are kept; where it does not hold enough of them in
                    float64 they are kept in the network's own type, and the search restarts from
-                   its best ones whenever they are full
+                   its best ones whenever they are full. Two more than are wanted at either end
+                   are kept whatever they take: four for λ_max, and two vectors to work with
     seed           of the subset and of the random vectors
     """
 
@@ -80,7 +81,7 @@ class CurvatureSettings:
     smallest: bool = True
     max_products: int = 60
     extra: int = 20
-    basis_bytes: int = 2**30
+    basis_bytes: int = 2**28
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -102,7 +103,8 @@ class Eigenvalue:
     products   Hessian products on all samples that were spent, shared by all that are asked for
     converged  whether the error is within the tolerance
     space      support (the surviving weights) or ambient (all coordinates)
-    vector     v, flat float64 [P]; `curvature_samples` tells what every sample adds to `value`
+    vector     v, flat [P], in float64 unless that took too much memory; `curvature_samples` tells
+               what every sample adds to `value`
     bound      what `value` is where it has not converged: "at least" this, of the largest ones, or
                "at most", of the smallest; empty where it has
     """
@@ -223,8 +225,7 @@ def _searched(
         settings.floor,
         settings.risk,
     )
-    start = _start(hessian, goal, generator)
-    search = _search(hessian, start, goal, settings, generator)
+    search = _search(hessian, goal, settings, generator)
     _spend(search, hessian, settings)
     found = []
     for side, number in ((1, largest), (-1, smallest)):
@@ -234,18 +235,23 @@ def _searched(
 
 def _search(
     hessian: Hessian,
-    start: Tensor,
     goal: Goal,
     settings: CurvatureSettings,
     generator: torch.Generator,
+    start: Tensor | None = None,
 ) -> Search:
-    """A search whose vectors fit the memory that is allowed, in single precision if need be."""
-    room, dtype = settings.basis_bytes // (8 * len(start)), torch.float64
-    if room < 2 * LEAST_ROOM + goal.largest + goal.smallest:
+    """A search whose vectors fit the memory that is allowed, in single precision if need be.
+
+    It works in place on its start.
+    """
+    coordinates = len(hessian.survivors)
+    room, dtype = settings.basis_bytes // (8 * coordinates), torch.float64
+    if room < FEW + goal.largest + goal.smallest:
         dtype = hessian.dtype
-        room = settings.basis_bytes // (dtype.itemsize * len(start))
-    room = max(LEAST_ROOM + goal.largest + goal.smallest, room)
+        room = settings.basis_bytes // (dtype.itemsize * coordinates)
     room = min(room, settings.max_products + settings.extra)
+    if start is None:
+        start = _start(hessian, goal, generator, dtype, room)
     return Search(start.to(dtype), goal, hessian.survivors, room, generator)
 
 
@@ -280,37 +286,46 @@ def _qualified(hessian: Hessian, found: Extreme, side: int) -> Eigenvalue:
         bool(found.enough),
         hessian.space,
         hessian.count,
-        found.vector.double(),
+        found.vector,
         bound,
     )
 
 
-def _start(hessian: Hessian, goal: Goal, generator: torch.Generator) -> Tensor:
-    """Where the search starts: the Ritz vectors of a random eighth of the samples, the gradient."""
-    noise = torch.randn(len(hessian.survivors), dtype=torch.float64, generator=generator)
-    noise = _unit(noise * hessian.survivors)
-    slope = _unit(flatten(hessian.gradient) * hessian.survivors)
+def _start(
+    hessian: Hessian, goal: Goal, generator: torch.Generator, dtype: torch.dtype, room: int
+) -> Tensor:
+    """Where the search starts: the Ritz vectors of a random eighth of the samples, the gradient.
+
+    In `dtype`, and by way of no more vectors than there is room for.
+    """
+    noise = torch.randn(len(hessian.survivors), dtype=dtype, generator=generator)
+    _unit(noise.mul_(hessian.survivors))
     size = hessian.count // SUBSET_SHARE
     if size < SMALLEST_SUBSET:
-        return slope + 1e-3 * noise
+        return noise.mul_(1e-3).add_(_slope(hessian, dtype))
     positions = torch.randperm(hessian.count, generator=generator)[:size].sort().values
     subset = hessian.of(positions)
-    first = _unit(flatten(subset.gradient) * hessian.survivors) + 0.3 * noise
-    space = Space(first, int(subset.survivors.sum()), SUBSET_PRODUCTS)
-    while len(space) < SUBSET_PRODUCTS and space.can_grow(0):
+    first = _slope(subset, dtype).add_(noise, alpha=0.3)
+    products = max(3, min(SUBSET_PRODUCTS, room))
+    space = Space(first, int(subset.survivors.sum()), products)
+    while len(space) < products and space.can_grow(0):
         space.grow(subset, 0)
-    start = 0.1 * slope + 1e-3 * noise
+    start = noise.mul_(1e-3).add_(_slope(hessian, dtype), alpha=0.1)
     for index in range(min(goal.largest, len(space))):
-        start = start + space.vector(-1 - index)
+        start.add_(space.vector(-1 - index))
     for index in range(min(goal.smallest, len(space))):
-        start = start + space.vector(index)
+        start.add_(space.vector(index))
     return start
 
 
+def _slope(hessian: Hessian, dtype: torch.dtype) -> Tensor:
+    """The direction of the mean gradient within the space."""
+    return _unit(flatten(hessian.gradient, dtype).mul_(hessian.survivors))
+
+
 def _unit(vector: Tensor) -> Tensor:
-    """The direction of a vector; zero where it is zero."""
-    unit: Tensor = vector / vector.norm().clamp(min=1e-30)
-    return unit
+    """The direction of a vector, in place; zero where it is zero."""
+    return vector.div_(vector.norm().clamp(min=1e-30))
 
 
 def curvature_samples(model: nn.Module, batches: Batches, eigenvalue: Eigenvalue) -> Tensor:
@@ -439,7 +454,7 @@ def pyhessian_max_eigenvalue(
     goal = Goal(1, 0, 5e-3, CurvatureSettings.floor, CurvatureSettings.risk)
     settings = CurvatureSettings(seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    search = _search(hessian, vector, goal, settings, generator)
+    search = _search(hessian, goal, settings, generator, vector.clone())
     search.step(hessian)
     residual = search.extremes(1, 1)[0].residual
     _spend(search, hessian, settings)

@@ -231,9 +231,9 @@ def survivors(model: nn.Module, mask: Mapping[str, Tensor] | None) -> Tensor:
     return found
 
 
-def flatten(parameters: Mapping[Any, Tensor]) -> Tensor:
-    """Parameters as one float64 vector [P], on the CPU."""
-    return torch.cat([value.double().flatten().cpu() for value in parameters.values()])
+def flatten(parameters: Mapping[Any, Tensor], dtype: torch.dtype = torch.float64) -> Tensor:
+    """Parameters as one vector [P] of that type, on the CPU."""
+    return torch.cat([value.to(dtype).flatten().cpu() for value in parameters.values()])
 
 
 def unflatten(vector: Tensor, like: Parameters) -> Parameters:

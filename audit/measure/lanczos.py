@@ -68,9 +68,12 @@ class Space:
         return float(np.abs(self.ritz[0][[0, -1]]).max()) if len(self) else 0.0
 
     def outside(self, vector: Tensor) -> Tensor:
-        """The vector without its part in the basis; taken out twice, since once loses digits."""
-        for _ in range(2):
-            vector = vector - self._sum(self._inner(vector))
+        """The vector without its part in the basis, in place.
+
+        It is taken out twice, since once loses digits.
+        """
+        for _ in range(2 if len(self) else 0):
+            vector.addmv_(self.basis.T, self._inner(vector), alpha=-1)
         return vector
 
     def offer(self, vector: Tensor) -> int:
@@ -79,18 +82,24 @@ class Space:
         self.coupling = np.column_stack([self.coupling, np.zeros(len(self))])
         return len(self.pending) - 1
 
+    def spare(self, place: int) -> Tensor:
+        """A vector [P] of the room that the basis has not taken yet, to work in meanwhile."""
+        return self._rows[len(self) + place]
+
     def grow(self, operator: Operator, way: int) -> float:
         """Take a pending vector into the basis; gives the length of the one that follows it."""
         size, vector = len(self), self.pending[way]
         length = float(vector.norm())
-        vector = self.outside(vector / length)
-        vector = vector / vector.norm()
+        # In place, and its memory given back before the product is made: there may be room for few.
+        self.outside(vector.div_(length))
+        self._rows[size] = vector.div_(vector.norm())
+        vector, self.pending[way] = self._rows[size], vector.new_empty(0)
         column = self.coupling[:, way] * length
         for other, waiting in enumerate(self.pending):
             if other != way:
                 part = float(waiting @ vector)
                 column = column + self.coupling[:, other] * part
-                self.pending[other] = waiting - part * vector
+                waiting.sub_(vector, alpha=part)
         product = operator(vector)
         inside = self._inner(product).double().cpu().numpy()
         self.rounding = max(self.rounding, float(np.linalg.norm(inside - column)))
@@ -104,12 +113,11 @@ class Space:
         coupling[:, way] = 0.0
         coupling[size, way] = 1.0
         self.matrix, self.coupling = matrix, coupling
-        self._rows[size] = vector
         self._decomposed = None
         self.pending[way] = self.outside(product)
         following = float(self.pending[way].norm())
         if following <= max(TINY * self.scale, self.rounding):
-            self.pending[way] = torch.zeros_like(vector)
+            self.pending[way].zero_()
             return 0.0
         return following
 
@@ -127,8 +135,7 @@ class Space:
     def vector(self, index: int) -> Tensor:
         """The Ritz vector at this position of the ascending values, [P]."""
         found = self._sum(torch.from_numpy(self.ritz[1][:, index].copy()).to(self._rows))
-        unit: Tensor = found / found.norm()
-        return unit
+        return found.div_(found.norm())
 
     def _inner(self, vector: Tensor) -> Tensor:
         return self.basis @ vector

@@ -57,12 +57,12 @@ class StoredPredictions(OutputsOnly):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Logits [n, classes] of the samples at these positions [n]."""
-        return self.logits[rows]
+        return self.logits[rows.cpu()]
 
     def told(self, found: Outputs, rows: Tensor) -> Outputs:
         """What was read of these logits, with the decisions as they were stored.
 
         What only probabilities tell is NaN where none were given.
         """
-        found = found.deciding(self.decisions[rows])
+        found = found.deciding(self.decisions[rows.cpu()])
         return found if self.probable else found.without_probabilities()

@@ -93,6 +93,7 @@ class Program(OutputsOnly):
     def forward(self, inputs: Inputs) -> Any:
         """The outputs of all samples, as many at once as the program takes."""
         (run,) = self._held
+        inputs = tree_map_only(Tensor, Tensor.cpu, inputs)
         number = _length(inputs)
         most = self.most or number
         if self.least <= number <= most:

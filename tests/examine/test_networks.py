@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import prune as masks
 
+import audit
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.examine.measured import ModelMeasures
@@ -421,3 +422,40 @@ def test_a_pruned_file_that_is_dense_is_called_so_first_of_all(two_groups: Group
         assert notes[0].startswith("called pruned by 'magnitude' at rate 0.9, but its weights are")
         alone = measured(one, two_groups)
         assert "excess_risk" not in set(alone.groups["metric"])
+
+
+def test_curvature_may_be_of_fewer_samples_and_products(two_groups: GroupedData) -> None:
+    """n says of how many; what has not converged by then is a bound, and no more is claimed."""
+    torch.manual_seed(0)
+    dense, pruned = (nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)) for _ in range(2))
+    pruned.load_state_dict(dense.state_dict())
+    with torch.no_grad():
+        pruned[0].weight[:4] = 0
+    settings = MeasureSettings(resamples=50, samples_per_group=20, curvature_samples=7)
+    found = audit.compare({"dense": dense, "pruned": pruned}, two_groups, settings).groups
+    sizes = {metric: set(found[found["metric"] == metric]["n"]) for metric in ("gradient_norm", "hessian_max_eigenvalue")}  # fmt: skip
+    assert sizes == {"gradient_norm": {20}, "hessian_max_eigenvalue": {7}}
+    rows = two_groups.indices("test", group=1)
+    short = MeasureSettings(resamples=50, samples_per_group=500, max_products=1)
+    found = audit.compare({"dense": dense, "pruned": pruned}, two_groups, short).groups
+    largest = found[found["metric"] == "hessian_max_eigenvalue"]
+    assert set(largest["products"]) == {1}
+    batch = two_groups.batch(rows)
+
+    def loss(flat: torch.Tensor) -> torch.Tensor:
+        parts = dict(zip(dense.state_dict(), flat.split([32, 8, 16, 2]), strict=True))
+        shaped = {name: parts[name].view_as(value) for name, value in dense.state_dict().items()}
+        logits = torch.func.functional_call(dense.double(), shaped, (batch.inputs.double(),))
+        return nn.functional.cross_entropy(logits, batch.labels)
+
+    flat = torch.cat([value.flatten() for value in dense.state_dict().values()]).double()
+    truth = float(torch.linalg.eigvalsh(torch.func.hessian(loss)(flat))[-1])
+    row = largest[(largest["model"] == "dense") & (largest["group"].astype(str) == "many")].iloc[0]
+    assert not row["converged"]
+    assert row["value"] <= truth * (1 + 1e-5)
+
+
+def test_an_unknown_device_is_refused(two_groups: GroupedData) -> None:
+    models = {"dense": nn.Linear(4, 2), "other": nn.Linear(4, 2)}
+    with pytest.raises(AuditError, match="device 'nowhere' cannot be used here"):
+        audit.compare(models, two_groups, MeasureSettings(device="nowhere"))

@@ -1,0 +1,141 @@
+"""ResNet-50 and ViT-B/16 at 224×224 through `audit compare`, curvature included: time and memory.
+
+Random weights and images in five groups, with a pruned copy whose smallest half of weights is zero.
+What a P-vector is: as many numbers as the network has parameters, in single precision. Each network
+runs in a process of its own; its peak is told beside what it held before curvature began.
+torchvision builds both: run it in the environment of `make test-extras`.
+Run: python benchmarks/at_size.py [--images 500] [--curvature-samples 4] [--max-products 20]
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import hardware, store, versions
+
+NETWORKS = ("torchvision:resnet50", "torchvision:vit_b_16")
+GROUPS, CLASSES, SIZE = 5, 5, 224
+
+
+def resident() -> int:
+    """What the process holds now, in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+class Peak:
+    """The most that the process holds from now on, looked at ten times a second."""
+
+    def __enter__(self) -> Peak:
+        self.bytes, self._over = resident(), threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def _look(self) -> None:
+        while not self._over.wait(0.1):
+            self.bytes = max(self.bytes, resident())
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def measured(name: str, images: int, samples: int, products: int) -> dict[str, Any]:
+    """One network and its pruned copy, compared as a user would, in this process."""
+    import audit
+    from audit.measure.curvature import CurvatureSettings, top_eigenvalues
+    from audit.measure.gradient import mean_gradient
+    from audit.models.zoo import Architecture, build_model
+    from audit.prune.magnitude import magnitude_mask
+
+    torch.set_num_threads(2)
+    generator = np.random.default_rng(0)
+    data = audit.from_arrays(
+        generator.normal(size=(images, 3, SIZE, SIZE)).astype(np.float32),
+        np.arange(images) % CLASSES,
+        (np.arange(images) // CLASSES) % GROUPS,
+        splits={"test": np.arange(images)},
+    )
+    dense = build_model(Architecture(name, data.input_shape, CLASSES)).eval()
+    parameters = sum(p.numel() for p in dense.parameters())
+    rows = data.indices("test", group=0)[:samples]
+    batch = data.batch(rows)
+    pairs = [(batch.inputs, batch.labels)]
+    with Peak() as gradient:
+        before = resident()
+        mean_gradient(dense, pairs)
+    held = gradient.bytes - before
+    started = time.perf_counter()
+    with Peak() as curvature:
+        before = resident()
+        (largest,) = top_eigenvalues(
+            dense, pairs, settings=CurvatureSettings(max_products=products)
+        )
+    seconds = time.perf_counter() - started
+    result = {
+        "network": name,
+        "parameters": parameters,
+        "samples": samples,
+        "gradient_bytes": held,
+        "curvature_bytes": curvature.bytes - before,
+        "seconds_a_product": seconds / largest.products,
+        "products": largest.products,
+        "converged": largest.converged,
+    }
+    pruned = copy.deepcopy(dense)
+    magnitude_mask(pruned, 0.5).apply(pruned)
+    settings = audit.MeasureSettings(
+        samples_per_group=samples, max_products=products, batch_size=16, resamples=200
+    )
+    started = time.perf_counter()
+    found = audit.compare({"dense": dense, "pruned": pruned}, data, settings)
+    largest_rows = found.groups[found.groups["metric"] == "hessian_max_eigenvalue"]
+    return result | {
+        "images": images,
+        "compare_seconds": time.perf_counter() - started,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "eigenvalues": int(largest_rows["value"].notna().sum()),
+        "eigenvalues_converged": int(largest_rows["converged"].fillna(False).sum()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--curvature-samples", type=int, default=4)
+    parser.add_argument("--max-products", type=int, default=20)
+    parser.add_argument("--only", choices=NETWORKS)
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    numbers = (chosen.images, chosen.curvature_samples, chosen.max_products)
+    if chosen.into is not None:
+        chosen.into.write_text(json.dumps(measured(chosen.only, *numbers)))
+        return
+    rows = []
+    for name in [chosen.only] if chosen.only else NETWORKS:
+        with tempfile.TemporaryDirectory() as folder:
+            into = Path(folder) / "found.json"
+            flags = ["--images", "--curvature-samples", "--max-products"]
+            given = [part for pair in zip(flags, map(str, numbers), strict=True) for part in pair]
+            command = [sys.executable, __file__, *given, "--only", name, "--into", str(into)]
+            subprocess.run(command, check=True)
+            rows.append(json.loads(into.read_text()))
+            print(json.dumps(rows[-1]), flush=True)
+    store("at_size", {"hardware": hardware(), "versions": versions(), "networks": rows})
+
+
+if __name__ == "__main__":
+    main()
