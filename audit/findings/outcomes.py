@@ -42,7 +42,6 @@ class Outcomes:
     before        the same for each network's dense parent; UNKNOWN where it has none
     loss          float [M, n], in nats; NaN where it is unknown
     loss_before   that of the dense parent; NaN where it is unknown
-    large         the groups [G] of at least minimum size
     units         who a sample is of, where samples of one person are several; else None
     """
 
@@ -57,7 +56,6 @@ class Outcomes:
     before: Codes
     loss: Array
     loss_before: Array
-    large: NDArray[np.bool_]
     units: Codes | None = None
 
     @property
@@ -116,7 +114,6 @@ def make_outcomes(samples: pd.DataFrame, groups: pd.DataFrame, record: Row) -> O
     aligned = [_aligned(parts[name], first.index) for name in names]
     codes = pd.Index(order).get_indexer(pd.Index(first["group"].astype(str))).astype(np.int64)
     dense = _dense_rows(aligned, record)
-    flags = groups[["group", "flag"]].astype(str).drop_duplicates("group").set_index("group")
     return Outcomes(
         tuple(names),
         tuple(classes),
@@ -136,7 +133,6 @@ def make_outcomes(samples: pd.DataFrame, groups: pd.DataFrame, record: Row) -> O
                 for own in dense
             ]
         ),
-        np.array([flags["flag"].get(name, "absent") == "" for name in order]),
         units_of(first),
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from torch import nn
 from audit.columns import GROUP_COLUMNS, LAYER_COLUMNS, SCORE
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
+from audit.examine import causes
 from audit.examine.causes import MEASURES as OF_GROUPS
 from audit.examine.found import Found, Row
 from audit.examine.measured import ModelMeasures
@@ -303,3 +305,22 @@ def test_groups_that_are_the_classes_have_no_parity(two_groups):
         row["metric"] for row in found.overall
     }
     assert any("the groups are the classes" in note for note in found.model["notes"])
+
+
+def test_the_bound_of_theorem_1_stands_on_the_far_side_of_the_largest_eigenvalue(
+    two_groups: GroupedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """λ_max is known up to its error; a bound made of its value alone could be too low (M8)."""
+    pruned, dense = checkpoint_of(two_groups, rate=0.5), checkpoint_of(two_groups)
+    settings = replace(QUICK, theory=True)
+    bounds, eigenvalues = [], causes.top_eigenvalues
+    for error in (0.0, 2.0):
+
+        def known(*given: Any, error: float = error, **more: Any) -> list[Any]:
+            return [replace(one, error=error) for one in eigenvalues(*given, **more)]
+
+        monkeypatch.setattr(causes, "top_eigenvalues", known)
+        bounds.append(values(measure_model(pruned, dense, two_groups, settings), "loss_bound"))
+    parts = zip(dense.model().parameters(), pruned.model().parameters(), strict=True)
+    square = sum(float(((one - other) ** 2).sum().detach()) for one, other in parts)
+    np.testing.assert_allclose(bounds[1] - bounds[0], 0.5 * 2.0 * square, rtol=1e-5)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import fisher_exact, norm
+from scipy.stats import fisher_exact, norm, t
 
 from audit.findings.decisions import (
     Gap,
@@ -13,6 +13,7 @@ from audit.findings.decisions import (
     needed_samples,
     rate_p_values,
     rate_run_p_values,
+    run_errors,
     sums,
     told_apart,
 )
@@ -205,3 +206,77 @@ def test_nothing_is_claimed_where_no_group_is_judged():
     found = combined_claims(sums(values, codes, 2), np.eye(2), np.zeros(2, bool))
     assert np.isnan(found.low).all()
     assert np.isnan(found.estimate).all()
+
+
+# --- each of these was changed by hand once, and no test had noticed ------------------------------
+
+
+def test_bounds_keep_the_side_of_the_skewed_intervals_that_they_are_made_of():
+    """Zou and Donner by hand: what a group lost stretches upwards, what the others lost downwards."""
+    sizes, lost = (40, 60), (12, 1)
+    values = np.concatenate([np.arange(n) < k for n, k in zip(sizes, lost, strict=True)]) * 1.0
+    found = gap_claims(sums(values[None], np.repeat([0, 1], sizes), 2), np.ones(2, bool))
+    z = norm.ppf(1 - 0.05 / 2 / 2)
+    reaches = []
+    for size, events in zip(sizes, lost, strict=True):
+        count = size + 2
+        centre = events / count
+        error = np.sqrt((events + 2 - events**2 / count) / count**2)
+        mean = events / size
+        reaches.append((mean - max(-1.0, centre - z * error), min(1.0, centre + z * error) - mean))
+    (down, up), (other_down, other_up) = reaches
+    share = 60 / 100  # ψ of the first group is 0.6 times the difference of both
+    low = found.estimate[0] - share * np.sqrt(down**2 + other_up**2)
+    high = found.estimate[0] + share * np.sqrt(up**2 + other_down**2)
+    assert abs(down - up) > 0.01
+    assert found.low[0] == pytest.approx(low)
+    assert found.high[0] == pytest.approx(high)
+
+
+def test_the_detectable_harm_solves_its_equation_for_one_run_and_for_several():
+    """d² = (z + 0.84)²·(error² + d/n): the level's point and that of power four times in five."""
+    contrasts = gap_contrasts(np.array([300.0, 500.0]))
+    judged = np.ones(2, bool)
+    for runs in (1, 3):
+        values, codes = drops((300, 500), (0.05, 0.05), runs=runs)
+        known = sums(values, codes, 2)
+        found = detectable(known, contrasts, judged)
+        if runs == 1:
+            error = np.sqrt(contrasts**2 @ known.error**2)
+            reach = np.full(2, norm.ppf(1 - 0.05 / 4) + norm.ppf(0.8))
+        else:
+            error, freedom = run_errors(known, contrasts)
+            reach = t.ppf(1 - 0.05 / 4, freedom) + t.ppf(0.8, freedom)
+        np.testing.assert_allclose(found**2, reach**2 * (error**2 + found / known.count))
+        assert np.isnan(detectable(known, contrasts, np.array([True, False]))[1])
+
+
+def test_psi_is_of_samples_and_not_of_what_clusters_leave_of_them():
+    """Where one group's samples come four to a person, ψ is what it is without persons."""
+    values, codes = drops((200, 200), (0.2, 0.02))
+    units = np.where(codes == 0, np.arange(400) // 4, np.arange(400) + 400)
+    alone, own = (
+        gap_claims(sums(values, codes, 2, given), np.ones(2, bool)) for given in (None, units)
+    )
+    np.testing.assert_allclose(own.estimate, alone.estimate)
+    clustered = sums(np.repeat(values[:, ::4], 4, axis=1), codes, 2, np.arange(400) // 4)
+    single = sums(values[:, ::4], codes[::4], 2)
+    assert clustered.count[0] == pytest.approx(single.count[0], rel=0.05)
+    needed, bare = (needed_samples(one, 0, 2, 0.02) for one in (clustered, single))
+    assert needed == pytest.approx(4 * bare, rel=0.05)
+
+
+def test_a_gap_of_persons_with_several_samples_has_the_p_value_of_the_persons():
+    generator = np.random.default_rng(5)
+    codes = np.repeat([0, 1], 150)
+    fair = (generator.random(300) < 0.05) * 1.0
+    harsh = np.where(codes == 0, generator.random(300) < 0.16, fair) * 1.0
+    contrasts = gap_contrasts(np.array([150.0, 150.0]))
+    one, other = np.array([0]), np.array([1])
+    single = fairer_p_value(Gap(np.stack([fair, harsh]), codes, contrasts), one, other)
+    four = np.repeat(np.stack([fair, harsh]), 4, axis=1)
+    persons = np.repeat(np.arange(300), 4)
+    copies = Gap(four, np.repeat(codes, 4), contrasts, persons)
+    bare = Gap(four, np.repeat(codes, 4), contrasts)
+    assert fairer_p_value(copies, one, other) == pytest.approx(single, rel=0.5)
+    assert fairer_p_value(bare, one, other) < single / 10

@@ -95,3 +95,27 @@ def test_the_calibration_interval_covers_a_known_error():
         covered.append(found.low <= 0.15 <= found.high)
     assert np.mean(covered) >= 0.9
     assert np.isnan(calibration_interval(np.ones(1), np.ones(1), 50, 0).low)
+
+
+def test_the_calibration_interval_is_reflected_about_its_value():
+    """A resample of absolute gaps is larger than they are; the interval takes that off again."""
+    generator = np.random.default_rng(1)
+    confidence = generator.uniform(0.5, 1.0, 120)
+    correct = (generator.random(120) < confidence) * 1.0
+    value = calibration_error(confidence, correct)
+    found = calibration_interval(confidence, correct, 400, 0)
+    assert found.low < value
+    assert (found.low + found.high) / 2 < value - 0.005
+
+
+def test_a_calibration_interval_of_persons_is_as_wide_as_theirs():
+    generator = np.random.default_rng(2)
+    confidence = generator.uniform(0.5, 1.0, 200)
+    correct = (generator.random(200) < 0.6) * 1.0
+    once = calibration_interval(confidence, correct, 400, 0)
+    four = [np.repeat(one, 4) for one in (confidence, correct)]
+    persons = calibration_interval(*four, 400, 0, units=np.repeat(np.arange(200), 4))
+    bare = calibration_interval(*four, 400, 0)
+    width = once.high - once.low
+    assert persons.high - persons.low == pytest.approx(width, rel=0.15)
+    assert bare.high - bare.low < 0.65 * width

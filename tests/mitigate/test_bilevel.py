@@ -218,6 +218,36 @@ def test_the_weights_do_not_see_the_select_split_before_the_mask_freezes(two_gro
     assert solution.mask.survivors == round(0.5 * solution.mask.size)
 
 
+def test_once_all_is_settled_the_weights_see_the_select_split_too(two_groups, monkeypatch):
+    seen = set()
+    original = FairPruner.step_on
+
+    def spy(self, samples):
+        seen.update(map(tuple, samples.inputs.tolist()))
+        return original(self, samples)
+
+    monkeypatch.setattr(FairPruner, "step_on", spy)
+    settled = replace(SETTINGS, mask_share=0.3, multiplier_share=0.4)
+    inputs = set(map(tuple, two_groups.batch(two_groups.indices("select")).inputs.tolist()))
+    solve(dense(two_groups, 1), two_groups, 0.5, (), settled)
+    assert inputs <= seen
+    seen.clear()
+    solve(dense(two_groups, 1), two_groups, 0.5, (), replace(settled, settle_split="train"))
+    assert not inputs & seen
+
+
+def test_the_implicit_gradient_of_a_removed_weight_is_masked():
+    """θ⊙g_up − (1/γ) g_low⊙(m⊙g_up): without its mask a removed weight would pull as if it were in."""
+    theta, upper, lower = (
+        torch.tensor([2.0, 2.0]),
+        torch.tensor([3.0, 3.0]),
+        torch.tensor([5.0, 5.0]),
+    )
+    mask = {"w": torch.tensor([True, False])}
+    found = mask_gradient({"w": theta}, mask, {"w": upper}, {"w": lower}, 0.5)["w"]
+    assert found.tolist() == [2 * 3 - 5 * 3 / 0.5, 2 * 3]
+
+
 def test_running_statistics_do_not_see_the_select_split(monkeypatch, image_groups):
     original = FairPruner.observe_on
 

@@ -325,3 +325,20 @@ def test_statistics_do_not_depend_on_the_order_of_samples():
     for name in ("loss", "accuracy", "rates", "class_rates", "overall_class_rates"):
         torch.testing.assert_close(getattr(one, name), getattr(other, name), equal_nan=True)
     assert np.isclose(one.overall_loss.item(), other.overall_loss.item())
+
+
+def test_equal_accuracy_moves_the_lower_side_alone():
+    """Below: the group is raised and the population held. Above: the population, the group held."""
+    logits = torch.tensor([[2.0, 0.0], [0.5, 0.0], [0.0, 1.0], [0.0, 0.3]], requires_grad=True)
+    labels, groups = torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 1, 1])
+    dense = logits.detach()
+    found = group_statistics(logits, labels, groups, dense, 2, soft=True)
+    surrogate = EqualAccuracy().surrogate(found)
+    own, whole = found.accuracy, found.overall_accuracy
+    for group in (0, 1):
+        (below,) = torch.autograd.grad(surrogate[group], logits, retain_graph=True)
+        (of_group,) = torch.autograd.grad(-own[group], logits, retain_graph=True)
+        torch.testing.assert_close(below, of_group)
+        (above,) = torch.autograd.grad(surrogate[2 + group], logits, retain_graph=True)
+        (of_all,) = torch.autograd.grad(-whole, logits, retain_graph=True)
+        torch.testing.assert_close(above, of_all)
