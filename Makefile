@@ -11,7 +11,7 @@ TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-oldest test-newest test-wheel fuzz peers docs lint lock release clean
+.PHONY: help setup demo test test-oldest test-newest test-wheel mutants fuzz peers docs lint lock release clean
 .DEFAULT_GOAL := help
 
 help: ## show these targets
@@ -29,6 +29,9 @@ test: lint ## lint, then run the whole suite
 peers: $(STAMP) ## install other libraries for Hessians into .venv/peers, and test that they agree
 	@$(BIN)/pip install -q --no-deps --upgrade --target $(VENV)/peers -r benchmarks/requirements.txt
 	@PYTHONPATH=$(VENV)/peers $(BIN)/pytest -q tests/measure/test_peers.py
+
+mutants: $(STAMP) ## change the code that judges, a little at a time; do tests notice? ALL=1: all of it
+	@$(BIN)/python .ci/mutants $(if $(ALL),--all) $(MODULES)
 
 fuzz: $(STAMP) ## mutate settings at random, a hundred thousand times each way (minutes)
 	@AUDIT_FUZZ=100000 $(BIN)/pytest -q -n 3 tests/test_fuzz.py
