@@ -113,9 +113,9 @@ def test_a_calibration_interval_of_persons_is_as_wide_as_theirs():
     confidence = generator.uniform(0.5, 1.0, 200)
     correct = (generator.random(200) < 0.6) * 1.0
     once = calibration_interval(confidence, correct, 400, 0)
-    four = [np.repeat(one, 4) for one in (confidence, correct)]
-    persons = calibration_interval(*four, 400, 0, units=np.repeat(np.arange(200), 4))
-    bare = calibration_interval(*four, 400, 0)
+    sure, right = np.repeat(confidence, 4), np.repeat(correct, 4)
+    persons = calibration_interval(sure, right, 400, 0, units=np.repeat(np.arange(200), 4))
+    bare = calibration_interval(sure, right, 400, 0)
     width = once.high - once.low
     assert persons.high - persons.low == pytest.approx(width, rel=0.15)
     assert bare.high - bare.low < 0.65 * width
