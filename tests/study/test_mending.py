@@ -43,8 +43,8 @@ def found(pays: list[bool | None], odds: bool | None) -> Results:
         ([True, False], True, "excess-accuracy", "from g0 than"),
         ([True, True], False, "excess-accuracy", "from g0, g1 than"),
         ([False, False], True, "equalised-odds", "30.0 points"),
-        ([False, False], False, "none", "no group pays"),
-        ([False, None], None, "none", "no group pays"),
+        ([False, False], False, "none", "no group was found to pay"),
+        ([False, None], None, "none", "no group was found to pay"),
         ([None], None, "none", "too few samples"),
     ],
 )
