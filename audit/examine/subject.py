@@ -165,7 +165,7 @@ def make_subject(
         measured_mask(network),
         pruned,
         abilities(network, other),
-        means_of_its_own_parent(means) if parent is outputs else means,
+        means_of_its_own_parent(means) if _is_dense(outputs, parent, pruned) else means,
     )
 
 
@@ -242,6 +242,13 @@ def group_means(
             for name, column in columns.items()
         }
     return Means(columns, values, intervals)
+
+
+def _is_dense(outputs: Outputs, parent: Outputs | None, pruned: bool) -> bool:
+    """Whether a network is its own dense parent, or one that says the same to the last digit."""
+    if parent is None or pruned:
+        return False
+    return torch.equal(outputs.log_probabilities, parent.log_probabilities)
 
 
 AGAINST_PARENT = ("accuracy_drop", "broken", "mended")

@@ -324,3 +324,11 @@ def test_the_bound_of_theorem_1_stands_on_the_far_side_of_the_largest_eigenvalue
     parts = zip(dense.model().parameters(), pruned.model().parameters(), strict=True)
     square = sum(float(((one - other) ** 2).sum().detach()) for one, other in parts)
     np.testing.assert_allclose(bounds[1] - bounds[0], 0.5 * 2.0 * square, rtol=1e-5)
+
+
+def test_a_dense_network_that_is_measured_beside_itself_pays_nothing_either(two_groups):
+    found = measure_model(
+        checkpoint_of(two_groups), checkpoint_of(two_groups), two_groups, QUICK, "dense"
+    )
+    (gap,) = [row for row in found.overall if row["metric"] == "max_excess_accuracy_gap"]
+    assert [gap[key] for key in ("value", "ci_low", "ci_high")] == [0.0, 0.0, 0.0]
