@@ -11,7 +11,7 @@ TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-oldest test-newest test-wheel mutants fuzz peers docs lint lock release clean
+.PHONY: help setup demo test test-extras test-oldest test-newest test-wheel mutants fuzz peers docs lint lock release clean
 .DEFAULT_GOAL := help
 
 help: ## show these targets
@@ -25,6 +25,18 @@ demo: $(STAMP) ## train, prune and audit a small network; writes reports/demo/re
 
 test: lint ## lint, then run the whole suite
 	@$(BIN)/pytest -q -n auto --maxprocesses 8 --dist loadfile
+
+# An environment of its own (6 GB), for torchvision must match its torch, and both are newer here.
+EXTRAS := $(VENV)/extras
+$(EXTRAS)/.complete: requirements.lock tests/extras/requirements.txt
+	@$(PYTHON) -m venv $(EXTRAS)
+	@grep -vE '^torch(vision)?==' requirements.lock > $(EXTRAS)/rest.txt
+	@echo "extras: installing into $(EXTRAS) (6 GB, minutes)"
+	@$(EXTRAS)/bin/pip install -q -r tests/extras/requirements.txt -r $(EXTRAS)/rest.txt
+	@touch $@
+
+test-extras: $(EXTRAS)/.complete ## files that torchvision, timm, transformers, ONNX … wrote, under the newest torch
+	@PYTHONPATH=. OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -q tests/extras tests/models
 
 peers: $(STAMP) ## install other libraries for Hessians into .venv/peers, and test that they agree
 	@$(BIN)/pip install -q --no-deps --upgrade --target $(VENV)/peers -r benchmarks/requirements.txt

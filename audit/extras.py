@@ -11,6 +11,7 @@ EXTRAS = {
     "torchvision": "vision",
     "timm": "vision",
     "jupyter": "notebooks",
+    "onnxruntime": "onnx",
     "transformers": "hf",
     "datasets": "hf",
     "huggingface_hub": "hf",

@@ -5,6 +5,7 @@ What a P-vector is: as many numbers as the network has parameters, in single pre
 runs in a process of its own; its peak is told beside what it held before curvature began.
 torchvision builds both: run it in the environment of `make test-extras`.
 Run: python benchmarks/at_size.py [--images 500] [--curvature-samples 4] [--max-products 20]
+     [--alone: λ_max of one group of the dense network, without the comparison]
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import hardware, store, versions
+from common import RESULTS, hardware, store, versions
 
 NETWORKS = ("torchvision:resnet50", "torchvision:vit_b_16")
 GROUPS, CLASSES, SIZE = 5, 5, 224
@@ -53,7 +54,7 @@ class Peak:
         self._thread.join()
 
 
-def measured(name: str, images: int, samples: int, products: int) -> dict[str, Any]:
+def measured(name: str, images: int, samples: int, products: int, alone: bool) -> dict[str, Any]:
     """One network and its pruned copy, compared as a user would, in this process."""
     import audit
     from audit.measure.curvature import CurvatureSettings, top_eigenvalues
@@ -94,7 +95,10 @@ def measured(name: str, images: int, samples: int, products: int) -> dict[str, A
         "seconds_a_product": seconds / largest.products,
         "products": largest.products,
         "converged": largest.converged,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
+    if alone:
+        return result
     pruned = copy.deepcopy(dense)
     magnitude_mask(pruned, 0.5).apply(pruned)
     settings = audit.MeasureSettings(
@@ -118,20 +122,23 @@ def main() -> None:
     parser.add_argument("--curvature-samples", type=int, default=4)
     parser.add_argument("--max-products", type=int, default=20)
     parser.add_argument("--only", choices=NETWORKS)
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     numbers = (chosen.images, chosen.curvature_samples, chosen.max_products)
     if chosen.into is not None:
-        chosen.into.write_text(json.dumps(measured(chosen.only, *numbers)))
+        chosen.into.write_text(json.dumps(measured(chosen.only, *numbers, chosen.alone)))
         return
-    rows = []
+    file = RESULTS / "at_size.json"
+    kept = json.loads(file.read_text())["networks"] if file.is_file() and chosen.only else []
+    rows = [row for row in kept if row["network"] != chosen.only]
     for name in [chosen.only] if chosen.only else NETWORKS:
         with tempfile.TemporaryDirectory() as folder:
             into = Path(folder) / "found.json"
             flags = ["--images", "--curvature-samples", "--max-products"]
             given = [part for pair in zip(flags, map(str, numbers), strict=True) for part in pair]
             command = [sys.executable, __file__, *given, "--only", name, "--into", str(into)]
-            subprocess.run(command, check=True)
+            subprocess.run([*command, *["--alone"] * chosen.alone], check=True)
             rows.append(json.loads(into.read_text()))
             print(json.dumps(rows[-1]), flush=True)
     store("at_size", {"hardware": hardware(), "versions": versions(), "networks": rows})

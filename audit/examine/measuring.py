@@ -194,7 +194,9 @@ def _record(subject: Subject, found: Found) -> dict[str, Any]:
         "settings": dict(provenance.settings),
         "notes": [*_remarks(subject), *provenance.notes, *found.notes],
         "dense": is_its_own(subject),
-        "one_shot": subject.dense is not None and one_shot(subject.dense, network),
+        "one_shot": subject.dense is not None
+        and subject.abilities.coordinates is None
+        and one_shot(subject.dense, network),
         "spectra": dict(found.spectra),
         "metrics": [
             asdict(metric)
@@ -210,14 +212,14 @@ def _size(subject: Subject) -> dict[str, int | None]:
     network, mask = subject.network, subject.mask
     parameters = sum(parameter.numel() for parameter in network.parameters())
     sample = subject.data.batch(subject.rows[:1], subject.settings.device).inputs
-    found = {
-        "parameters": parameters,
-        "surviving_parameters": parameters - mask.size + mask.survivors,
-        "multiply_adds": multiply_adds(network, sample),
-        "surviving_multiply_adds": surviving_multiply_adds(network, sample),
-    }
     # A network of integers, or one whose outputs alone are known, has none that torch tells.
-    return {name: value if parameters else None for name, value in found.items()}
+    whole, known = parameters > 0, parameters > 0 and mask.size > 0
+    return {
+        "parameters": parameters if whole else None,
+        "surviving_parameters": parameters - mask.size + mask.survivors if known else None,
+        "multiply_adds": multiply_adds(network, sample) if whole else None,
+        "surviving_multiply_adds": surviving_multiply_adds(network, sample) if known else None,
+    }
 
 
 def is_its_own(subject: Subject) -> bool:

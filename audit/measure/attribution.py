@@ -151,10 +151,15 @@ def one_shot(dense: nn.Module, pruned: nn.Module) -> bool:
     Theorem 1 of Tran et al. holds for such networks alone (M8): read off the tensors.
     """
     before, after = dense.state_dict(), pruned.state_dict()
-    return before.keys() == after.keys() and all(
-        after[name].shape == value.shape
-        and bool(((after[name] == value) | (after[name] == 0)).all())
-        for name, value in before.items()
+    # Of stored predictions and programs nothing is read off.
+    return (
+        bool(before)
+        and before.keys() == after.keys()
+        and all(
+            after[name].shape == value.shape
+            and bool(((after[name] == value) | (after[name] == 0)).all())
+            for name, value in before.items()
+        )
     )
 
 

@@ -39,6 +39,9 @@ def _without_gradients(model: nn.Module) -> str | None:
         return model.reason
     if any("quantized" in type(module).__module__.split(".") for module in model.modules()):
         return "its layers compute with integers, which have no derivative"
+    packed = {type(p.data).__name__ for p in model.parameters() if type(p.data) is not torch.Tensor}
+    if packed:
+        return f"its weights are packed ({', '.join(sorted(packed))}), which have no derivative"
     kinds = {parameter.dtype for parameter in model.parameters()}
     if kinds & {torch.float16, torch.bfloat16}:
         return "its numbers are in half precision, whose rounding would be most of a derivative"

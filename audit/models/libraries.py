@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from audit.errors import AuditError
+from audit.extras import check_extra
 
 Builder = Callable[[tuple[int, ...], int], nn.Module]
 
@@ -34,7 +34,8 @@ def library_builder(name: str) -> Builder | None:
 
 
 def _torchvision(name: str) -> Builder:
-    models = _library("torchvision.models", "vision")
+    check_extra("torchvision", f"torchvision:{name}")
+    from torchvision import models
 
     def build(_: tuple[int, ...], classes: int) -> nn.Module:
         # Those of detection and segmentation, in modules below, fetch the weights of a part.
@@ -49,7 +50,8 @@ def _torchvision(name: str) -> Builder:
 
 
 def _timm(name: str) -> Builder:
-    timm = _library("timm", "vision")
+    check_extra("timm", f"timm:{name}")
+    import timm
 
     def build(shape: tuple[int, ...], classes: int) -> nn.Module:
         if not timm.is_model(name):
@@ -64,7 +66,8 @@ def _timm(name: str) -> Builder:
 
 def _transformers(folder: str) -> Builder:
     """The classifier that a local folder's config.json describes."""
-    transformers = _library("transformers", "hf")
+    check_extra("transformers", f"hf:{folder}")
+    import transformers
 
     def build(_: tuple[int, ...], classes: int) -> nn.Module:
         if not (Path(folder) / "config.json").is_file():
@@ -88,14 +91,3 @@ def _transformers(folder: str) -> Builder:
         return network
 
     return build
-
-
-def _library(name: str, extra: str) -> Any:
-    from importlib import import_module
-
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise AuditError(
-            f"{name.partition('.')[0]} is not installed: pip install 'pruning-audit[{extra}]'"
-        ) from error

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from audit.errors import AuditError
+from audit.extras import check_extra
 from audit.limits import check_size
 from audit.models.outputs_only import OutputsOnly
 
@@ -296,13 +297,9 @@ def _script(path: Path) -> Program:
 
 def _onnx(path: Path) -> Program:
     """An ONNX model, run by onnxruntime on the CPU."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise AuditError(
-            f"'{path}' is an ONNX model, which onnxruntime runs; install it: "
-            "pip install 'pruning-audit[onnx]'"
-        ) from error
+    check_extra("onnxruntime", f"'{path}', an ONNX model,")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

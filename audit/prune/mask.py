@@ -194,7 +194,9 @@ def _known_weights(model: nn.Module) -> Mapping[str, Tensor]:
     """The prunable weights, of whatever network: none where there are none, or none are told."""
     if isinstance(model, OutputsOnly):
         return model.weights
-    return prunable_weights(model) if prunable_layers(model) else {}
+    weights = prunable_weights(model) if prunable_layers(model) else {}
+    # Of weights that are integers and scales, as torchao's, no zero is told from a small number.
+    return weights if all(type(one.data) is Tensor for one in weights.values()) else {}
 
 
 def is_pruned(model: nn.Module, mask: Mapping[str, Tensor] | None = None) -> bool:

@@ -97,6 +97,7 @@ def test_what_only_a_network_tells_is_a_row_that_says_why(
         assert entry["sparsity"] is None
         assert entry["parameters"] is None
         assert entry["architecture"] == "stored predictions"
+        assert not entry["one_shot"]
         assert "its sparsity is not known" in " ".join(entry["notes"])
 
 
