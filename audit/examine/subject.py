@@ -120,8 +120,11 @@ def make_subject(
     settings: MeasureSettings,
     name: str,
     factory: str | None = None,
+    before: Outputs | None = None,
 ) -> Subject:
     """Run the network, and its dense parent, over the samples of the split.
+
+    `before` is what the dense parent says of them, where that is known already.
 
     Without a dense parent, a network that is dense, and is not called pruned, is its own. Raises
     AuditError where the network, its parent and the data do not go together, or the parent is
@@ -143,9 +146,9 @@ def make_subject(
         check_same_data(dense, data)
         other = dense.model(factory)
         check_dense(other, dense.mask)
-        taken = admitted(other, data, settings.split)
+        taken = data if before is not None else admitted(other, data, settings.split)
         other.to(device)
-        parent = outputs_of(other, replace(batches, data=taken))
+        parent = before or outputs_of(other, replace(batches, data=taken))
     codes = data.groups[rows].numpy()
     counts = np.bincount(codes, minlength=len(data.group_names))
     units = None if data.units is None else data.units[rows].numpy()

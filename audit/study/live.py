@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from audit.data.datasets import from_dataset
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
-from audit.examine.measuring import measure_model
+from audit.examine.measuring import measure_models
 from audit.examine.settings import MeasureSettings
 from audit.files import sha256
 from audit.findings.results import Results
@@ -63,9 +63,7 @@ def compare(
     subjects: dict[str, Checkpoint] = {name: parent}
     for other in others:
         subjects[other] = _candidate(other, models[other], data, outputs)
-    measures = [
-        measure_model(subject, parent, data, settings, key) for key, subject in subjects.items()
-    ]
+    measures = measure_models(subjects, parent, data, settings)
     return gather(measures, data, {"measure": asdict(settings)}, "", tuple(subjects))
 
 
@@ -99,10 +97,10 @@ def compare_weights(
         for own in names
     }
     measures = [
-        measure_model(subject, subjects[name], data, settings, own).with_file(
-            files[own].name, sha256(files[own])
+        found.with_file(files[own].name, sha256(files[own]))
+        for own, found in zip(
+            names, measure_models(subjects, subjects[name], data, settings), strict=True
         )
-        for own, subject in subjects.items()
     ]
     record = {"measure": asdict(settings)}
     return gather(measures, data, record, command, tuple(subjects), gallery)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from audit.data.predictions import from_predictions
 from audit.errors import AuditError
-from audit.examine.measuring import measure_model
+from audit.examine.measuring import measure_models
 from audit.examine.settings import MeasureSettings
 from audit.files import sha256
 from audit.findings.results import Results
@@ -62,13 +62,10 @@ def compare_predictions(
         # Of one-hot decisions nothing but the largest is read.
         kind = "log-probabilities" if network.probable else "logits"
         subjects[name] = live(network, data, Provenance(method, notes=notes), kind)
-    measures = []
-    for name, subject in subjects.items():
-        found = measure_model(subject, subjects[names[0]], data, settings, name)
-        file = tables[name]
+    measures = measure_models(subjects, subjects[names[0]], data, settings)
+    for place, file in enumerate(tables[name] for name in names):
         if isinstance(file, Path):
-            found = found.with_file(file.name, sha256(file))
-        measures.append(found)
+            measures[place] = measures[place].with_file(file.name, sha256(file))
     return gather(measures, data, {"measure": asdict(settings)}, command, tuple(names))
 
 

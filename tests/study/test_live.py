@@ -183,3 +183,25 @@ def test_the_command_asks_for_the_data_of_such_weights(dense: Network, tmp_path:
         AuditError, match="do not say what data to audit them on; give it by --data"
     ):
         audit.compare_files(tmp_path / "dense.pth", tmp_path / "pruned.pth", factory="a:b")
+
+
+SEEN: list[int] = []
+
+
+class Counted(Network):
+    def forward(self, inputs: Tensor) -> Tensor:
+        SEEN.append(len(inputs))
+        return super().forward(inputs)
+
+
+def test_every_network_runs_over_the_samples_once() -> None:
+    """The dense one too, however many are held against it: at most 1.2 times what is needed."""
+    generator = torch.Generator().manual_seed(0)
+    inputs, labels = torch.randn(1500, 4, generator=generator), torch.arange(1500) % 2
+    data = audit.from_arrays(inputs, labels, torch.arange(1500) % 3, splits={"test": range(1500)})
+    models = {name: Counted() for name in ("dense", "one", "other", "third")}
+    # What else takes passes is left out, so that those for the outputs can be counted.
+    without = ("gradient_norm", "input_distance", "taylor")
+    SEEN.clear()
+    audit.compare(models, data, MeasureSettings(resamples=50, curvature="none", without=without))
+    assert 4 * 1500 <= sum(SEEN) <= 1.2 * 4 * 1500
