@@ -27,7 +27,7 @@ def exemplar_table(
         index="sample", columns="model", values="prediction", aggfunc="first", observed=True
     )
     codes = {name: code for code, name in enumerate(sorted(pd.unique(wide.to_numpy().ravel())))}
-    predictions = wide.replace(codes).infer_objects().astype(int)
+    predictions = wide.apply(lambda said: said.map(codes)).astype(int)
     known = samples.drop_duplicates("sample").set_index("sample").reindex(wide.index)
     groups = pd.Categorical(known["group"], categories=list(names)).codes.astype(np.int64)
     units = units_of(known)

@@ -376,7 +376,7 @@ def test_two_models_that_do_not_go_together(models, monkeypatch, capsys, tmp_pat
     ("spec", "message"),
     [
         ("utkface:nowhere", "there is no folder 'nowhere'"),
-        ("adult:nowhere?group=height", "neither adult.data nor"),
+        ("adult:nowhere?group=height", "there is no folder 'nowhere'"),
         ("digits?group=class", "has no setting 'group'"),
     ],
 )
@@ -407,7 +407,7 @@ def test_a_bad_config(monkeypatch, capsys, tmp_path):
         "[data]\ndataset = 'digits'": "the table [model] is missing",
         "[data]\ndataset='digits'\n[model]\nname='mlp'\n[study]\nmethods=['magic']": "method 'magic'",
         "[data]\ndataset='digits'\n[model]\nname='mlp'\n[study]\nmethods=['random']\nrates=[2]": (
-            "rates[0] = 2; expected a number from 0 to below 1"
+            "found rate 2; expected a share of weights, 0 ≤ rate < 1"
         ),
         "[data]\ndataset='digits'\n[model]\nname='mlp'\n[study]\nrates=[0.5]": "no methods",
         "[data]\ndataset='digits'\n[model]\nname='mlp'\n[study]\n[measure]\nsplits=1": "'splits'",
