@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from audit.findings.causes import trained_sizes
 from audit.findings.decisions import ALPHA
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding, known
@@ -58,6 +59,16 @@ def causes(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
         p_values = holm(np.array([_merged(own_rows) for own_rows in shown.values()]))
         for (cause, own_rows), p_value in zip(shown.items(), p_values, strict=True):
             made.append(_cause(evidence, cell, cause, own_rows, float(p_value), len(shown)))
+        if shown and not any(trained_sizes(evidence.record).values()):
+            made.append(
+                Finding(
+                    "cause",
+                    None,
+                    **evidence.of(cell),
+                    metric="group_size",
+                    details={"why": "the data hold no training samples"},
+                )
+            )
     return made
 
 

@@ -527,17 +527,28 @@ def _part(found: Mapping[str, Any], part: str) -> str:
 
 
 def _faithful(told: _Told) -> Iterator[Said]:
+    """On whom each network agrees least with the dense one, all in one sentence."""
     own = [one for one in told.all("faithful") if _spoken_of(told, one)]
-    for name in dict.fromkeys(one.label for one in own):
-        rows = [one for one in own if one.label == name and one.estimate is not None]
-        if rows:
-            least = min(rows, key=lambda one: one.estimate or 0.0)
-            yield told.said(
-                f"{told.where(least)} agrees least with the dense network on "
-                f"{group(least.group)}: {number(least.estimate, 'accuracy')} "
-                f"{interval(least.low, least.high, 'accuracy')} of its predictions are the same.",
-                [least],
-            )
+    own = [one for one in own if one.estimate is not None]
+    least = [
+        min((one for one in own if one.label == name), key=lambda one: one.estimate or 0.0)
+        for name in dict.fromkeys(one.label for one in own)
+    ]
+    if not least:
+        return
+    first, *rest = least
+    others = [f"{told.where(one)} on {group(one.group)} ({_agreed(one)})" for one in rest]
+    beside = f"; {listed(others)}" if others else ""
+    yield told.said(
+        f"{told.where(first)} agrees least with the dense network on {group(first.group)}: "
+        f"{_agreed(first)} of its predictions are the same{beside}.",
+        least,
+    )
+
+
+def _agreed(one: Finding) -> str:
+    between = interval(one.low, one.high, "accuracy")
+    return f"{number(one.estimate, 'accuracy')} {between}".strip()
 
 
 CAUSES: dict[str, str] = {
@@ -549,35 +560,53 @@ CAUSES: dict[str, str] = {
 
 
 def _causes(told: _Told) -> Iterator[Said]:
-    own = told.all("cause")
-    for key in dict.fromkeys((one.label, one.rate) for one in own):
-        rows = [one for one in own if (one.label, one.rate) == key]
-        first = rows[0]
-        if first.decision is None:
-            yield told.said(
-                f"{first.n} groups are too few for any correlation with the harm under "
-                f"{told.where(first)} to be significant; none is told.",
-                rows,
-            )
-            continue
+    """What goes with the harm, network by network; those of which nothing is told, together."""
+    every = told.all("cause")
+    own = [one for one in every if "why" not in one.details]
+    cells = [
+        [one for one in own if (one.label, one.rate) == key]
+        for key in dict.fromkeys((one.label, one.rate) for one in own)
+    ]
+    yield from _too_few_groups(told, [rows for rows in cells if rows[0].decision is None])
+    quiet = []
+    for rows in (rows for rows in cells if rows[0].decision is not None):
         beyond = [one for one in rows if one.decision]
-        if beyond:
-            parts = [
-                f"{CAUSES[str(one.metric)]} (ρ = {_rho(one)}, adjusted p "
-                f"{_p_value(one.p_adjusted)})"
-                for one in beyond
-            ]
-            yield told.said(
-                f"Over the {first.n} groups, excess risk under {told.where(first)} goes with "
-                f"{listed(parts)}; {len(rows)} causes were tested.",
-                rows,
-            )
-        else:
-            yield told.said(
-                f"Over the {first.n} groups, none of the {len(rows)} causes tested goes with "
-                f"excess risk under {told.where(first)} beyond chance.",
-                rows,
-            )
+        if not beyond:
+            quiet.append(rows)
+            continue
+        parts = [
+            f"{CAUSES[str(one.metric)]} (ρ = {_rho(one)}, adjusted p {_p_value(one.p_adjusted)})"
+            for one in beyond
+        ]
+        yield told.said(
+            f"Over the {rows[0].n} groups, excess risk under {told.where(rows[0])} goes with "
+            f"{listed(parts)}; {len(rows)} causes were tested.",
+            rows,
+        )
+    for tested in dict.fromkeys((rows[0].n, len(rows)) for rows in quiet):
+        alike = [rows for rows in quiet if (rows[0].n, len(rows)) == tested]
+        yield told.said(
+            f"Over the {tested[0]} groups, none of the {tested[1]} causes tested goes with excess "
+            f"risk under {listed([told.where(rows[0]) for rows in alike])} beyond chance.",
+            [one for rows in alike for one in rows],
+        )
+    unknown = [one for one in every if "why" in one.details]
+    if unknown:
+        yield told.said(
+            f"How many samples of each group the network was trained on is not known: "
+            f"{unknown[0].details['why']}.",
+            unknown,
+        )
+
+
+def _too_few_groups(told: _Told, cells: Sequence[Sequence[Finding]]) -> Iterator[Said]:
+    for number_of in dict.fromkeys(rows[0].n for rows in cells):
+        alike = [rows for rows in cells if rows[0].n == number_of]
+        yield told.said(
+            f"{number_of} groups are too few for any correlation with the harm under "
+            f"{listed([told.where(rows[0]) for rows in alike])} to be significant; none is told.",
+            [one for rows in alike for one in rows],
+        )
 
 
 def _rho(one: Finding) -> str:

@@ -393,6 +393,24 @@ def test_too_few_groups_are_said_and_no_cause_is_denied(fake: Fake) -> None:
     assert "none of the" not in text_of(results)
 
 
+def test_a_size_that_is_not_known_is_said_to_be_so_and_is_no_cause(fake: Fake) -> None:
+    results = fake(rates=(0.98,), methods=(("magnitude", "none"),))
+    assert "trained on is not known" not in text_of(results)
+    for row in results.record["data"]["groups"]:
+        row["train"] = 0
+    sizes = [one for one in found_in(results, "cause") if one.metric == "group_size"]
+    assert [one.decision for one in sizes] == [None]
+    assert "trained on is not known: the data hold no training samples" in text_of(results)
+
+
+def test_what_is_alike_under_two_networks_is_said_once(fake: Fake) -> None:
+    names = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
+    results = fake(rates=(0.98,), compared=names, groups=("a", "b", "c"), harmed=("a",))
+    told = " ".join(verdict_of(results)["because"])
+    assert told.count("too few for any correlation") == 1
+    assert f"under {names[0]} and {names[1]} to be significant" in told
+
+
 def test_no_layer_is_said_to_have_cost_nothing(fake: Fake) -> None:
     results = fake(rates=(0.98,))
     layers = results.layers.assign(value=0.0)
