@@ -66,6 +66,7 @@ def test_all_four_are_copied_without_outputs(monkeypatch, tmp_path):
 def test_a_config_fills_every_notebook_with_its_own_study(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text(CONFIG)
+    Path("my 'pictures'").mkdir()
     assert not call(monkeypatch, "notebook", "out", "--config", "mine.toml")
     wanted = audit.load_settings("mine.toml")
     for path in sorted(Path("out").iterdir()):
