@@ -174,7 +174,7 @@ def _mend(pruned: Path, out: Path, folder: Path, device: str | None, **asked_for
             pruned, out, command=command_line(), device=checked_device(device), **asked_for
         )
     if found.results is None:
-        print(f"nothing to mend: {printable(found.plan.reason)}; '{out}' was not written")
+        print(f"found nothing to mend: {printable(found.plan.reason)}; '{out}' was not written")
         return
     print(f"wrote {out} under {found.plan.constraint}: {printable(found.plan.reason)}")
     deliver(found.results, to)

@@ -77,10 +77,14 @@ def plan(results: Results, name: str) -> Plan:
             )
     if not [one for one in pays if one["decision"] is not None]:
         return Plan("none", "too few samples are known of the groups to say who pays")
-    return Plan(
-        "none",
-        "no group was found to pay for the pruning, nor rates to differ, beyond what chance shows",
+    reason = (
+        "no group was found to pay for the pruning, nor rates to differ, beyond what chance shows"
     )
+    unjudged = [str(one["group"]) for one in pays if one["decision"] is None]
+    unjudged += [str(f["group"]) for f in results.record["findings"] if f["claim"] == "left_out"]
+    if unjudged:
+        reason += f"; not judged, and so not cleared: {', '.join(dict.fromkeys(unjudged))}"
+    return Plan("none", reason)
 
 
 def mend(

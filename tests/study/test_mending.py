@@ -206,3 +206,12 @@ def test_what_a_flag_cannot_do_is_refused_in_one_line(
 def test_training_of_another_name_is_refused(files: Path) -> None:
     with pytest.raises(AuditError, match="found 'epoch' in the training"):
         mend(files / "pruned.pt", files / "x.pt", "none", training={"epoch": 3})
+
+
+def test_groups_that_were_not_judged_are_not_cleared(fake):
+    results = fake(harmed=(), harm=0.0, rates=(0.98,), small=("8",), absent=("7",))
+    found = plan(results, "magnitude-0.98-seed0")
+    assert found.constraint == "none"
+    assert found.reason.endswith("not judged, and so not cleared: 7, 8")
+    whole = plan(fake(harmed=(), harm=0.0, rates=(0.98,)), "magnitude-0.98-seed0")
+    assert "not cleared" not in whole.reason
