@@ -107,11 +107,15 @@ def on_dask(
         from distributed import Client, LocalCluster, as_completed
     except ImportError as error:
         raise AuditError(f"engine 'dask' needs distributed; install it with: {DASK}") from error
+    import dask
+
     if address:
         with _connected(Client, address) as client:
             yield from _submitted(client, tasks, as_completed, work)
         return
     with (
+        # One death is enough to ask which of a worker's cells it was: see _submitted.
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -135,6 +139,31 @@ def _connected(client: Any, address: str) -> Any:
 def _submitted(
     client: Any, tasks: Sequence[Task], as_completed: Any, work: Work
 ) -> Iterator[Outcome]:
+    """All cells at once; then those whose worker died, each with no other in work.
+
+    A dead worker takes with it what else it was given: which cell ended it is not known.
+    """
+    from distributed import KilledWorker
+
+    suspects = []
+    for task, error, outcome in _finished(client, tasks, as_completed, work):
+        if isinstance(error, KilledWorker):
+            suspects.append(task)
+        else:
+            yield _outcome(task, error, outcome)
+    for suspect in suspects:
+        for task, error, outcome in _finished(client, [suspect], as_completed, work):
+            yield _outcome(task, error, outcome)
+
+
+def _outcome(task: Task, error: BaseException | None, outcome: Outcome | None) -> Outcome:
+    return outcome if outcome is not None else _died(task, type(error).__name__)
+
+
+def _finished(
+    client: Any, tasks: Sequence[Task], as_completed: Any, work: Work
+) -> Iterator[tuple[Task, BaseException | None, Outcome | None]]:
+    """Every task with what ended it or what it found, in the order in which they end."""
     on_gpu = bool(tasks) and tasks[0].settings.training.device.startswith("cuda")
     known = client.scheduler_info()["workers"].values()
     declared = any("GPU" in worker.get("resources", {}) for worker in known)
@@ -148,5 +177,4 @@ def _submitted(
             raise AuditError("the Dask scheduler is gone; finished cells are kept: run it again")
         if isinstance(error, AuditError):
             raise error
-        task = futures.pop(future)
-        yield future.result() if error is None else _died(task, type(error).__name__)
+        yield futures.pop(future), error, None if error is not None else future.result()

@@ -79,7 +79,9 @@ def test_a_worker_that_dies_is_a_failed_cell(small, tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         return Outcome(task.cell, task.folder)
 
-    tasks = [Task(small, Cell(seed), tmp_path) for seed in range(4)]
+    # More cells than workers: each worker holds one in work and others behind it.
+    tasks = [Task(small, Cell(seed), tmp_path) for seed in range(8)]
     found = {one.cell.seed: one for one in on_dask(tasks, 2, "", deadly)}
+    assert len(found) == len(tasks)
     assert [seed for seed in sorted(found) if found[seed].measures is None] == [1]
     assert "its process died" in found[1].reason
