@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -158,7 +158,7 @@ def _items(
     items = (one[row] for one in sets for row in range(len(one)))
     for item in tqdm(items, "reading items", sum(map(len, sets)), delay=2, leave=False):
         for what, key in wanted.items():
-            rows[what].append(_plain(_pick(item, key)))
+            rows[what].append(_values(item, key, what))
         yield next(as_bytes(collated(gather, [item])))
 
 
@@ -193,10 +193,27 @@ def _pick(item: Any, key: Any) -> Any:
         ) from error
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _plain(own) for name, own in value.items()}
-    return value.item() if isinstance(value, Tensor | np.generic) else value
+def _values(item: Any, key: Any, what: str) -> Any:
+    """The value of an item under a key, or those under several by their names."""
+    if _single(key):
+        return _plain(_pick(item, key), what)
+    return {name: _plain(_pick(item, name), what) for name in key}
+
+
+def _plain(value: Any, what: str) -> Any:
+    """A number or a text; raises AuditError where there are several, or something else."""
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        if int(np.prod(value.shape)) != 1:
+            raise AuditError(
+                f"found a {what} of shape {tuple(value.shape)}; expected one value a sample, such "
+                "as the position of its class (of a one-hot row: argmax)"
+            )
+        return value.item()
+    if isinstance(value, Mapping | Set | list | tuple):
+        raise AuditError(
+            f"found a {what} of type {type(value).__name__}; expected a number or a text a sample"
+        )
+    return value
 
 
 def _column(one: Any, key: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audit.data.grouped import GroupedData, SampleBatches
+from audit.errors import AuditError
 from audit.examine.settings import MeasureSettings
 from audit.measure.calibration import uncertain
 from audit.measure.predictions import Outputs, predict
 from audit.measure.risk import excess_risk
+from audit.measure.sense import renamed
 from audit.measure.uncertainty import (
     Interval,
     design_effects,
@@ -149,6 +151,7 @@ def make_subject(
         taken = data if before is not None else admitted(other, data, settings.split)
         other.to(device)
         parent = before or outputs_of(other, replace(batches, data=taken))
+    check_order(outputs, parent, data.classes, name)
     codes = data.groups[rows].numpy()
     counts = np.bincount(codes, minlength=len(data.group_names))
     units = None if data.units is None else data.units[rows].numpy()
@@ -170,6 +173,37 @@ def make_subject(
         abilities(network, other),
         means_of_its_own_parent(means) if _is_dense(outputs, parent, pruned) else means,
     )
+
+
+ALIKE = 0.05
+"""A network with its classes renamed is the other's equal where it is this little less accurate."""
+
+
+def check_order(
+    outputs: Outputs, parent: Outputs | None, classes: Sequence[str], name: str
+) -> None:
+    """Raise AuditError where classes stand in another order than the network's outputs.
+
+    So the dense network does where it answers most samples of two classes or more as other classes
+    (`audit.measure.sense.renamed`). A pruned network may have come to that; its classes are in
+    another order where, in that order, it is as accurate as the dense one.
+    """
+    if parent is None:
+        return
+    for own, whose in ((parent, "the dense network"), (outputs, f"'{name}'")):
+        labels, answers = own.label.numpy(), own.prediction.numpy()
+        moved = renamed(labels, answers, len(classes))
+        there = np.arange(len(classes))
+        there[list(moved)] = list(moved.values())
+        accuracy = float((there[labels] == answers).mean())
+        if moved and (own is parent or accuracy >= float(parent.correct.mean()) - ALIKE):
+            label, answer = next(iter(moved.items()))
+            raise AuditError(
+                f"{whose} answers most samples of '{classes[label]}' as '{classes[answer]}', and "
+                f"{len(moved)} classes so; in that order it is right on {accuracy:.1%} instead of "
+                f"{float(own.correct.mean()):.1%}: the data's classes seem not to be in the order "
+                "of its outputs; declare them in that order (classes)"
+            )
 
 
 def outputs_of(network: nn.Module, batches: SampleBatches) -> Outputs:

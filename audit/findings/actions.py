@@ -96,7 +96,9 @@ def actions(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
     rate = judged_rates(evidence, found)[0] if not evidence.compared else start[0].rate
     at_rate = [cell for cell in start if evidence.compared or cell.rate == rate]
     if not _is_judged(found, at_rate[0]):
-        return [Finding("action", None, attribute=evidence.attribute, details={"do": "unknown"})]
+        why = _why_unknown(found, at_rate[0])
+        details = {"do": "unknown", "why": why}
+        return [Finding("action", None, attribute=evidence.attribute, details=details)]
     harmed = any(_harms(found, cell) for cell in at_rate)
     if harmed or _faults(found, at_rate[0]):
         return [_mend(evidence, found, at_rate[0])]
@@ -119,6 +121,12 @@ def _is_judged(found: Sequence[Finding], cell: Cell) -> bool:
     """Whether it is known of any group if it pays."""
     own = [one for one in found if one.claim == "pays" and one.networks == cell.names]
     return bool(own) and all(one.decision is not None for one in own)
+
+
+def _why_unknown(found: Sequence[Finding], cell: Cell) -> str:
+    """Why it is not known who pays under a network; empty where nothing was looked at."""
+    own = [one for one in found if one.claim == "pays" and one.networks == cell.names]
+    return next((str(one.details["why"]) for one in own if one.decision is None), "")
 
 
 def _in_single_runs(found: Sequence[Finding], cell: Cell) -> list[Finding]:

@@ -9,9 +9,15 @@ import numpy as np
 from audit.findings.decisions import ALPHA, Claims, Sums, detectable, gap_claims, sums
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding, known
-from audit.findings.outcomes import Cell
+from audit.findings.outcomes import Cell, Outcomes
+from audit.findings.words import number
+from audit.measure.sense import agreement
+from audit.measure.uncertainty import design_effects
 
 GAP = "excess_accuracy_gap"
+NO_PARENT = "no dense network beside it"
+TOO_FEW = "fewer than two groups are judged"
+KNOWS_NOTHING = "the dense network tells nothing of the labels"
 
 
 def who_pays(evidence: Evidence) -> list[Finding]:
@@ -62,8 +68,8 @@ def _shares(evidence: Evidence, cell: Cell, metric: str) -> np.ndarray | None:
 
 def _cell(evidence: Evidence, cell: Cell) -> list[Finding]:
     found, judged = drop_sums(evidence, cell), evidence.large
-    if found is None or judged.sum() < 2:
-        why = "no dense network beside it" if found is None else "fewer than two groups are judged"
+    why = _unknowable(evidence, cell, found)
+    if found is None or why:
         return [Finding("pays", None, **evidence.of(cell), metric=GAP, details={"why": why})]
     claims = gap_claims(found, judged)
     several = len(found.runs) > 1
@@ -93,6 +99,35 @@ def _cell(evidence: Evidence, cell: Cell) -> list[Finding]:
         )
         for group in np.flatnonzero(judged)
     ]
+
+
+def _unknowable(evidence: Evidence, cell: Cell, found: Sums | None) -> str:
+    """Why it cannot be known who pays under a cell; empty where it can."""
+    if found is None:
+        return NO_PARENT
+    if evidence.large.sum() < 2:
+        return TOO_FEW
+    return "" if evidence.outcomes is None else _knowing_nothing(evidence.outcomes, cell)
+
+
+def _knowing_nothing(outcomes: Outcomes, cell: Cell) -> str:
+    """Why a dense network's answers do not tell of the labels; empty where all of a cell's do.
+
+    What pruning takes from a network that knows nothing is nothing, whoever is hurt in truth.
+    """
+    for place in cell.networks:
+        labels, answers = outcomes.labels, outcomes.before[place]
+        effects = design_effects(
+            (labels == answers).astype(float), np.zeros_like(labels), 1, outcomes.units
+        )
+        known = agreement(labels, answers, len(outcomes.classes), float(effects[0]))
+        if known.p_value > ALPHA:
+            return (
+                f"{KNOWS_NOTHING} (it is right on {number(known.observed, 'accuracy')} of the "
+                "samples, and its answers dealt out by lot would be on "
+                f"{number(known.by_chance, 'accuracy')})"
+            )
+    return ""
 
 
 def _contrasts(found: Sums) -> np.ndarray:

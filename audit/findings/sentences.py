@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.findings.finding import Finding
+from audit.findings.pays import NO_PARENT, TOO_FEW
 from audit.findings.words import (
     MISSING,
     MOST_LOST,
@@ -810,7 +811,15 @@ def _keep(told: _Told, one: Finding) -> str:
 
 
 def _unknown(told: _Told, one: Finding) -> str:
-    return "Measure the network beside its dense parent: without it nobody can say who pays."
+    why = one.details.get("why", "")
+    if why == TOO_FEW:
+        return f"Collect samples of more groups: {why}, and so nobody can say who pays."
+    if why in ("", NO_PARENT):
+        return "Measure the network beside its dense parent: without it nobody can say who pays."
+    return (
+        f"Find out first why {why}: are rows, classes and preprocessing those it was trained on? "
+        "Then measure again."
+    )
 
 
 ACTIONS: dict[str, Callable[[_Told, Finding], str]] = {

@@ -15,6 +15,7 @@ from scipy.stats import norm
 from audit.errors import AuditError
 from audit.escaping import visible, workflow_message
 from audit.findings.actions import TOLERANCE
+from audit.findings.pays import KNOWS_NOTHING, NO_PARENT
 from audit.findings.results import Results
 from audit.metrics import metric as told
 from audit.metrics import shown
@@ -148,16 +149,27 @@ def judge(results: Results, thresholds: Sequence[Threshold]) -> list[Judgement]:
     too small, or without the samples that a rate is of is a possible failure, and so is a parity
     difference that leaves such a group out. A parity difference of a network that predicts one
     class for everybody, or has an empty layer, has failed, whatever it is. Raises AuditError where
-    a metric was not measured.
+    a metric was not measured, where it is asked who pays and no dense network stands beside, or
+    that network tells nothing of the labels.
     """
     compared = results.record["tables"].get("compared")
     models = compared[1:] if compared else [results.record["models"][-1]["name"]]
     found: list[Judgement] = []
     for model in models:
         for threshold in thresholds:
+            _check_known(results, str(model), threshold)
             found += _judged(results, str(model), threshold)
             found += _not_shown(results, str(model), threshold)
     return found
+
+
+def _check_known(results: Results, model: str, threshold: Threshold) -> None:
+    """Raise AuditError where nothing could fail the threshold, whatever is true."""
+    for one in results.record.get("findings", ()):
+        if one["claim"] == "pays" and one["decision"] is None and model in one["networks"]:
+            why = str(one["details"]["why"])
+            if why.startswith(KNOWS_NOTHING) or (why == NO_PARENT and threshold.metric == "pays"):
+                raise AuditError(f"'{threshold}' cannot be judged: {why}")
 
 
 def _not_shown(results: Results, model: str, threshold: Threshold) -> list[Judgement]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.examine.settings import MeasureSettings
 from audit.findings.results import Results
+from audit.findings.thresholds import Threshold, judge
 from audit.models import TrainingSettings, train
 from audit.prune.mask import Mask, measured_sparsity
 
@@ -205,3 +207,62 @@ def test_every_network_runs_over_the_samples_once() -> None:
     SEEN.clear()
     audit.compare(models, data, MeasureSettings(resamples=50, curvature="none", without=without))
     assert 4 * 1500 <= sum(SEEN) <= 1.2 * 4 * 1500
+
+
+# What is read may be something else
+
+
+class Ordered(nn.Module):
+    """A network whose outputs stand in another order."""
+
+    def __init__(self, model: nn.Module, order: list[int]) -> None:
+        super().__init__()
+        self.model, self.order = model, order
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.model(inputs)[:, self.order]
+
+
+def test_a_dense_network_whose_classes_stand_in_another_order_is_refused(dense, two_groups):
+    models = {"dense": Ordered(dense, [1, 0]), "pruned": Ordered(pruned_by_torch(dense), [1, 0])}
+    with pytest.raises(
+        AuditError, match=r"the dense network answers most samples of .* as .*order"
+    ):
+        audit.compare(models, two_groups, SETTINGS)
+
+
+def test_a_pruned_network_whose_classes_stand_in_another_order_is_refused(dense, two_groups):
+    models = {"dense": dense, "pruned": Ordered(copy.deepcopy(dense), [1, 0])}
+    with pytest.raises(AuditError, match=r"'pruned' answers most samples"):
+        audit.compare(models, two_groups, SETTINGS)
+
+
+def test_under_a_dense_network_that_knows_nothing_nobody_is_cleared(dense, two_groups):
+    order = torch.randperm(len(two_groups.labels), generator=torch.Generator().manual_seed(2))
+    mixed = replace(two_groups, inputs=two_groups.inputs[order])
+    models = {"dense": dense, "pruned": pruned_by_torch(dense)}
+    settings = replace(SETTINGS, curvature="none")
+    found = audit.compare(models, mixed, settings)
+    (pays,) = found.findings[found.findings["claim"] == "pays"].to_dict("records")
+    assert pays["decision"] is None
+    assert "tells nothing of the labels" in found.record["verdict"]["headline"]
+    assert "Find out first why" in found.record["verdict"]["action"]
+    with pytest.raises(AuditError, match="'any group pays' cannot be judged: the dense network"):
+        judge(found, [Threshold.parse("any group pays")])
+
+
+def test_fewer_than_two_judged_groups_are_not_told_to_find_their_parent(dense, two_groups):
+    settings = replace(SETTINGS, curvature="none", minimum_group_size=1000)
+    models = {"dense": dense, "pruned": pruned_by_torch(dense)}
+    action = audit.compare(models, two_groups, settings).record["verdict"]["action"]
+    assert action.startswith("Collect samples of more groups: fewer than two groups are judged")
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [(torch.eye(2)[0], r"a label of shape \(2,\)"), ({"a": 1}, "type dict"), ([1], "type list")],
+)
+def test_a_label_is_one_value(dense, label, told):
+    items = [(torch.zeros(4), label, 0)] * 4
+    with pytest.raises(AuditError, match=told):
+        audit.compare({"dense": dense, "pruned": dense}, items, SETTINGS)
