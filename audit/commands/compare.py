@@ -4,46 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audit.commands.delivery import Checks, Delivery, deliver, make_checks
-from audit.commands.early import check_data, check_device, check_own_model, known_outputs
+from audit.commands.blocks import Forms, Measuring, Thresholds, with_blocks
+from audit.commands.delivery import Checks, Delivery, deliver
+from audit.commands.early import check_data, check_own_model, known_outputs
 from audit.commands.exits import THRESHOLD_FAILED, command_line, keeping
 from audit.commands.options import (
-    Card,
     Checkpoint,
-    Control,
-    Curvature,
-    CurvatureBy,
-    CurvatureSamples,
+    Classes,
     Data,
-    DeepFool,
-    Density,
-    Discover,
-    FailIf,
-    FailIfPossible,
-    Gallery,
-    GitHub,
-    Json,
-    JUnit,
-    Layers,
-    Log,
-    Measures,
-    MeasuringDevice,
-    Metric,
-    OfScores,
-    Pdf,
-    Positive,
-    Products,
-    Redact,
-    Reference,
-    Samples,
-    Smallest,
-    Theory,
-    Top,
+    Dense,
+    Group,
+    Models,
+    Outputs,
+    Predictions,
 )
 from audit.commands.own_metric import OwnMetric
 from audit.errors import AuditError
@@ -53,141 +32,67 @@ from audit.specs import attributes_of, by_attribute
 if TYPE_CHECKING:
     from audit.findings.results import Results
 
+Others = Annotated[
+    list[Path], typer.Argument(help="Others of the same data, each compared with BASELINE.")
+]
+Out = Annotated[Path | None, typer.Option(help="[default: reports/<BASELINE>-<FAIR>]")]
 
+
+@with_blocks
 def compare(
     baseline: Checkpoint,
-    fair: Annotated[
-        list[Path], typer.Argument(help="Others of the same data, each compared with BASELINE.")
-    ],
-    dense: Annotated[
-        Path | None, typer.Option(help="Their dense parent, if not where the checkpoints say.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="[default: reports/<BASELINE>-<FAIR>]")] = None,
-    curvature: CurvatureBy = Curvature.lanczos,
-    samples_per_group: Samples = 500,
-    curvature_samples: CurvatureSamples = None,
-    max_products: Products = 60,
-    device: MeasuringDevice = "cpu",
-    top_eigenvalues: Top = 1,
-    smallest_eigenvalue: Smallest = False,
-    layer_curvature: Layers = False,
-    spectral_density: Density = False,
-    theory: Theory = False,
-    deepfool: DeepFool = False,
-    measures: Measures = None,
+    fair: Others,
+    *,
+    dense: Dense = None,
+    out: Out = None,
+    measuring: Measuring,
     data: Data = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]FUNCTION",
-            help="What builds the networks: package.module:function, torchvision:NAME, timm:NAME "
-            "or hf:FOLDER; where they differ, one for the file of each NAME (dense.pth: dense).",
-        ),
-    ] = None,
-    outputs: Annotated[
-        str | None,
-        typer.Option(help="Of other tools' weights: logits, log-probabilities or probabilities."),
-    ] = None,
-    metric: Metric = None,
-    positive: Positive = None,
-    scores: OfScores = False,
-    reference: Reference = None,
-    control: Control = None,
-    discover: Discover = None,
-    fail_if: FailIf = None,
-    fail_if_possible: FailIfPossible = False,
-    junit: JUnit = None,
-    github: GitHub = False,
-    gallery: Gallery = False,
-    json: Json = False,
-    pdf: Pdf = False,
-    card: Card = False,
-    log: Log = None,
-    redact: Redact = 0,
-    predictions: Annotated[
-        bool,
-        typer.Option(
-            "--predictions",
-            help="The files are tables of predictions (CSV, Parquet): columns sample, label, those "
-            "of --group, and prediction, score or one probability:CLASS a class; the first is the "
-            "dense network's, unless --dense names it.",
-        ),
-    ] = False,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMNS",
-            help="What the groups are of, in place of what --data says; crossed with commas, "
-            "audited one after another with semicolons: 'sex;race;sex,race'.",
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", help="Of --predictions: all classes, in order, with commas."),
-    ] = None,
+    model: Models = None,
+    outputs: Outputs = None,
+    own: OwnMetric,
+    thresholds: Thresholds,
+    forms: Forms,
+    predictions: Predictions = False,
+    group: Group = None,
+    classes: Classes = None,
 ) -> None:
     """Compare pruned models group by group: which harms whom, by how much, and why."""
     paths = [baseline, *fair]
     check_readable(*paths, *([] if dense is None else [dense]))
-    factories = _factories(model or ())
-    given = known_outputs(outputs)
-    check_device(device)
-    _check_options(predictions, group, classes, [data, model, outputs, gallery or None])
+    factories, given = _factories(model or ()), known_outputs(outputs)
+    measuring.check()
+    _check_options(predictions, group, classes, [data, model, outputs, forms.gallery or None])
     specs = dict.fromkeys(attributes_of(group or "")) if predictions else by_attribute(data, group)
     for spec in specs.values():
         check_data(spec)
     folder = out or Path("reports") / "-".join(path.stem for path in paths)
-    deliveries = {
-        name: Delivery(_within(folder, name, specs), json, gallery, pdf, card, log, redact)
-        for name in specs
-    }
-    for to in deliveries.values():
-        to.check()
-    own = OwnMetric(metric, positive, scores, reference, control)
+    deliveries = {name: forms.to(_within(folder, name, specs)) for name in specs}
     own.check()
     checks = {
-        name: make_checks(fail_if, fail_if_possible, _beside(junit, name, specs), github)
+        name: replace(thresholds, junit=_beside(thresholds.junit, name, specs)).checks()
         for name in specs
     }
     from audit.data.asked import listed
-    from audit.examine.settings import MeasureSettings
     from audit.study.checkpoints import compare_files
     from audit.study.predictions import compare_prediction_files
 
-    settings = MeasureSettings(
-        curvature=curvature.value,
-        samples_per_group=samples_per_group,
-        curvature_samples=curvature_samples,
-        max_products=max_products,
-        device=device,
-        top_eigenvalues=top_eigenvalues,
-        smallest_eigenvalue=smallest_eigenvalue,
-        layer_curvature=layer_curvature,
-        spectral_density=spectral_density,
-        theory=theory,
-        deepfool=deepfool,
-        scores=scores,
-        measures=tuple(measures or ()),
-        discover=tuple(listed(discover or "")),
-    )
-    codes = []
+    settings, line = measuring.settings(own.scores), command_line()
+    failed = False
     for name, spec in specs.items():
         to = deliveries[name]
         with keeping(f"nothing was written to '{to.folder}'"):
             if predictions:
                 named = listed(classes) if classes else None
-                results = compare_prediction_files(
-                    paths, name, settings, dense, named, command_line()
-                )
+                results = compare_prediction_files(paths, name, settings, dense, named, line)
             else:
                 results = compare_files(
-                    baseline, fair, dense, spec, factories, settings, command_line(), gallery, given
+                    baseline, fair, dense, spec, factories, settings, line, forms.gallery, given
                 )
             results, unmeasured = own.added(results)
-        codes.append(_delivered(results, to, checks[name]))
+        failed |= _fails(results, to, checks[name])
         if unmeasured is not None:
             raise unmeasured
-    if any(codes):
+    if failed:
         raise typer.Exit(THRESHOLD_FAILED)
 
 
@@ -237,10 +142,10 @@ def _beside(junit: Path | None, attribute: str, all_of_them: Collection[str]) ->
     return junit.with_stem(f"{junit.stem}-{attribute.replace(os.sep, '_')}")
 
 
-def _delivered(results: Results, to: Delivery, checks: Checks) -> int:
-    """The exit code: the results of further attributes are still to come."""
+def _fails(results: Results, to: Delivery, checks: Checks) -> bool:
+    """Deliver; whether a threshold failed. The results of further attributes are still to come."""
     try:
         deliver(results, to, checks)
-    except typer.Exit as end:
-        return int(end.exit_code)
-    return 0
+    except typer.Exit:
+        return True
+    return False

@@ -51,51 +51,61 @@ LearningRateIfGiven = Annotated[
 ]
 
 
+RateIfDense = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of the prunable weights to remove from a dense NETWORK. A pruned one is "
+        "mended: its dense parent is pruned again as far, in as many steps."
+    ),
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Of a pruned NETWORK: where the comparison goes."),
+]
+FairMethod = Annotated[
+    str,
+    typer.Option(
+        help=f"How to prune fairly: {', '.join(MitigationMethod)}.",
+        autocompletion=lambda: list(MitigationMethod),
+    ),
+]
+Constraints = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--constraint",
+        metavar="NAME[=TOLERANCE]",
+        help="What must be fair; may be given several times. One of "
+        f"{', '.join(ConstraintName)}, or package.module:Class. [default: the method's own; "
+        "of a pruned NETWORK: by what is found of it]",
+    ),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(help="Allowed violation, in the unit of each constraint that names none."),
+]
+Structure = Annotated[
+    str | None, typer.Option(help="What goes as a whole: weight, layer, filter, or N:M.")
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="A further setting of the method, such as mask_share=0.6; may be given several times.",
+    ),
+]
+
+
 def mitigate(
     network: Checkpoint,
     out: OutCheckpoint,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of the prunable weights to remove from a dense NETWORK. A pruned one is "
-            "mended: its dense parent is pruned again as far, in as many steps."
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Of a pruned NETWORK: where the comparison goes."),
-    ] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            help=f"How to prune fairly: {', '.join(MitigationMethod)}.",
-            autocompletion=lambda: list(MitigationMethod),
-        ),
-    ] = "bilevel",
-    constraint: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[=TOLERANCE]",
-            help="What must be fair; may be given several times. One of "
-            f"{', '.join(ConstraintName)}, or package.module:Class. [default: the method's own; "
-            "of a pruned NETWORK: by what is found of it]",
-        ),
-    ] = None,
-    tolerance: Annotated[
-        float,
-        typer.Option(help="Allowed violation, in the unit of each constraint that names none."),
-    ] = 0.0,
-    structure: Annotated[
-        str | None, typer.Option(help="What goes as a whole: weight, layer, filter, or N:M.")
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="A further setting of the method, such as mask_share=0.6; may be given several "
-            "times.",
-        ),
-    ] = None,
+    rate: RateIfDense = None,
+    report: Report = None,
+    method: FairMethod = "bilevel",
+    constraint: Constraints = None,
+    tolerance: Tolerance = 0.0,
+    structure: Structure = None,
+    option: Options = None,
     epochs: EpochsIfGiven = None,
     seed: SeedIfGiven = None,
     batch_size: BatchSizeIfGiven = None,

@@ -131,6 +131,43 @@ Model = Annotated[
     str | None,
     typer.Option(help="package.module:function that builds the network, if it is your own."),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="[NAME=]FUNCTION",
+        help="What builds the networks: package.module:function, torchvision:NAME, timm:NAME "
+        "or hf:FOLDER; where they differ, one for the file of each NAME (dense.pth: dense).",
+    ),
+]
+Outputs = Annotated[
+    str | None,
+    typer.Option(help="Of other tools' weights: logits, log-probabilities or probabilities."),
+]
+Dense = Annotated[
+    Path | None, typer.Option(help="The dense parent, if not where the checkpoint says.")
+]
+Predictions = Annotated[
+    bool,
+    typer.Option(
+        "--predictions",
+        help="The files are tables of predictions (CSV, Parquet): columns sample, label, those "
+        "of --group, and prediction, score or one probability:CLASS a class; the first is the "
+        "dense network's, unless --dense names it.",
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMNS",
+        help="What the groups are of, in place of what --data says; crossed with commas, "
+        "audited one after another with semicolons: 'sex;race;sex,race'.",
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="Of --predictions: all classes, in order, with commas."),
+]
 
 CurvatureBy = Annotated[Curvature, typer.Option("--curvature", help="What computes λ_max.")]
 Samples = Annotated[

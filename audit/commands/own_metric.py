@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from audit.commands.options import Control, Metric, OfScores, Positive, Reference
 from audit.errors import AuditError
 
 if TYPE_CHECKING:
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 class OwnMetric:
     """What was asked of a metric of the user's own; nothing where none is named."""
 
-    metric: str | None
-    positive: str | None
-    scores: bool
-    reference: str | None
-    control: str | None
+    metric: Metric = None
+    positive: Positive = None
+    scores: OfScores = False
+    reference: Reference = None
+    control: Control = None
 
     def check(self) -> None:
         """Raise AuditError where it cannot be, before anything is measured."""

@@ -117,17 +117,9 @@ def from_frame(
     # What a checkpoint knows is found among all rows, in whatever order they are.
     table = _chosen(typed(frame, absent, decimal), None if preparation else most, split.seed)
     asked = Asked.of(
-        table,
-        target,
-        group,
-        categories=categories,
-        numeric=numeric,
-        drop=drop,
-        id=id,
-        unit=unit,
-        names=names,
-        bins=bins,
-    )
+        table, target, group, categories=categories, numeric=numeric, drop=drop, id=id, unit=unit,
+        names=names, bins=bins,
+    )  # fmt: skip
     attributes = attributes_of(table, asked, absent)
     for column, attribute in attributes.items():
         check_values(column, len(attribute.names), len(table))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -75,45 +76,18 @@ def groups_are_classes(evidence: Evidence) -> bool:
 
 
 def _beyond(evidence: Evidence, outcomes: Outcomes, cell: Cell, metric: str) -> Finding | None:
-    rates = [(rate, c) for rate in PARTS[metric] for c in compared_classes(outcomes)]
-    subsets = np.stack([_subset(outcomes, rate, c) for rate, c in rates])
-    subsets &= evidence.large[outcomes.codes]
-    values = np.stack([outcomes.predictions[cell.networks] == c for _, c in rates], 1)
-    groups = len(evidence.names)
-    wholes = np.stack([np.bincount(outcomes.codes[s], minlength=groups) for s in subsets])
-    if len(cell.networks) == 1:
-        parts = np.stack(
-            [
-                np.bincount(outcomes.codes[s & v], minlength=groups)
-                for s, v in zip(subsets, values[0], strict=True)
-            ]
-        )
-        single = rate_p_values(*_effective(outcomes, parts, wholes, values[0], subsets))
-        shares = parts / np.where(wholes > 0, wholes, np.nan)
-    else:
-        single = rate_run_p_values(values, subsets, outcomes.codes, evidence.large, outcomes.units)
-        mean = values.mean(0)
-        shares = np.stack(
-            [
-                np.bincount(outcomes.codes[s], weights=m[s], minlength=groups)
-                for s, m in zip(subsets, mean, strict=True)
-            ]
-        ) / np.where(wholes > 0, wholes, np.nan)
-    tested = adjusted(single)
-    if not np.isfinite(tested).any():
-        return None
+    tested = _tested(evidence, outcomes, cell, metric)
     rows = evidence.overall(cell, metric)
-    without = sorted(
-        {evidence.names[g] for g in np.flatnonzero(evidence.large) if _lacks(wholes, int(g))}
-    )
-    gaps = np.nanmax(shares, 1) - np.nanmin(shares, 1)
-    if not rows:
+    if not rows or not np.isfinite(tested.p_adjusted).any():
         return None
-    row, column = np.unravel_index(int(np.nanargmin(tested)), tested.shape)
-    own, others = _against_others(shares[row], wholes[row], int(column))
+    row, column = np.unravel_index(int(np.nanargmin(tested.p_adjusted)), tested.p_adjusted.shape)
+    p_adjusted = float(tested.p_adjusted[row, column])
+    own, others = _against_others(tested.shares[row], tested.wholes[row], int(column))
+    rate, position = tested.rates[row]
+    lacking = evidence.large & (tested.wholes == 0).any(0)
     return Finding(
         "beyond_chance",
-        bool(np.nanmin(tested) < ALPHA),
+        p_adjusted < ALPHA,
         **evidence.of(cell),
         group=evidence.names[column],
         metric=metric,
@@ -121,18 +95,59 @@ def _beyond(evidence: Evidence, outcomes: Outcomes, cell: Cell, metric: str) -> 
         low=rows[0]["ci_low"] if len(rows) == 1 else None,
         high=rows[0]["ci_high"] if len(rows) == 1 else None,
         interval="single" if len(rows) == 1 else None,
-        p_adjusted=known(float(np.nanmin(tested))),
-        n=int(subsets[row].sum()),
+        p_adjusted=known(p_adjusted),
+        n=int(tested.wholes[row].sum()),
         details={
-            "rate_of": rates[row][0],
-            "class": outcomes.classes[rates[row][1]],
+            "rate_of": rate,
+            "class": outcomes.classes[position],
             "rate_of_group": known(own),
             "rate_of_others": known(others),
-            "gap_of_rate": known(float(gaps[row])),
+            "gap_of_rate": known(
+                float(np.nanmax(tested.shares[row]) - np.nanmin(tested.shares[row]))
+            ),
             "floor_p95": known(float(np.mean([r["floor_p95"] or np.nan for r in rows]))),
-            "without": without,
-            "tests": int(np.isfinite(tested).sum()),
+            "without": sorted({evidence.names[g] for g in np.flatnonzero(lacking)}),
+            "tests": int(np.isfinite(tested.p_adjusted).sum()),
         },
+    )
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """Rates of a class each, by group [R, G]: shares, counts, and whether they differ by chance."""
+
+    rates: list[tuple[str, int]]
+    shares: NDArray[np.float64]
+    wholes: NDArray[np.float64]
+    p_adjusted: NDArray[np.float64]
+
+
+def _tested(evidence: Evidence, outcomes: Outcomes, cell: Cell, metric: str) -> _Tested:
+    """The rates of a metric in the large groups; of one network by counts, of more by runs."""
+    rates = [(rate, c) for rate in PARTS[metric] for c in compared_classes(outcomes)]
+    subsets = np.stack([_subset(outcomes, rate, c) for rate, c in rates])
+    subsets &= evidence.large[outcomes.codes]
+    values = np.stack([outcomes.predictions[cell.networks] == c for _, c in rates], 1)
+    groups = len(evidence.names)
+    wholes = _by_group(outcomes, subsets, subsets, groups)
+    parts = _by_group(outcomes, subsets, values.mean(0), groups)
+    if len(cell.networks) == 1:
+        counts = np.round(parts).astype(np.int64), wholes.astype(np.int64)
+        single = rate_p_values(*_effective(outcomes, *counts, values[0], subsets))
+    else:
+        single = rate_run_p_values(values, subsets, outcomes.codes, evidence.large, outcomes.units)
+    return _Tested(rates, parts / np.where(wholes > 0, wholes, np.nan), wholes, adjusted(single))
+
+
+def _by_group(
+    outcomes: Outcomes, subsets: Flags, values: NDArray[Any], groups: int
+) -> NDArray[np.float64]:
+    """The sums of values [R, n] over each group's samples of each subset: [R, G]."""
+    return np.stack(
+        [
+            np.bincount(outcomes.codes[s], weights=v[s], minlength=groups)
+            for s, v in zip(subsets, values, strict=True)
+        ]
     )
 
 
@@ -158,10 +173,6 @@ def _effective(
     )
     fewer = np.maximum(np.minimum(wholes, 1), (wholes / effects).astype(np.int64))
     return np.round(parts * fewer / np.maximum(wholes, 1)).astype(np.int64), fewer
-
-
-def _lacks(wholes: NDArray[np.int64], group: int) -> bool:
-    return bool((wholes[:, group] == 0).any())
 
 
 def _subset(outcomes: Outcomes, rate: str, position: int) -> Flags:
