@@ -16,7 +16,7 @@ from audit.examine.settings import MeasureSettings
 from audit.measure.calibration import uncertain
 from audit.measure.predictions import Outputs, predict
 from audit.measure.risk import excess_risk
-from audit.measure.sense import renamed
+from audit.measure.sense import agreement, renamed
 from audit.measure.uncertainty import (
     Interval,
     design_effects,
@@ -175,8 +175,9 @@ def make_subject(
     )
 
 
-ALIKE = 0.05
-"""A network with its classes renamed is the other's equal where it is this little less accurate."""
+RECOVERED = 0.5
+"""Of what the dense network knows of the labels (κ), a network with its classes renamed must know
+this share before their order is doubted: far less is no order but harm."""
 
 
 def check_order(
@@ -185,24 +186,25 @@ def check_order(
     """Raise AuditError where classes stand in another order than the network's outputs.
 
     So the dense network does where it answers most samples of two classes or more as other classes
-    (`audit.measure.sense.renamed`). A pruned network may have come to that; its classes are in
-    another order where, in that order, it is as accurate as the dense one.
+    (`audit.measure.sense.renamed`). Pruning too may bring a network to that; its classes are in
+    another order where, in that order, it still knows half of what the dense one knows.
     """
     if parent is None:
         return
     for own, whose in ((parent, "the dense network"), (outputs, f"'{name}'")):
-        labels, answers = own.label.numpy(), own.prediction.numpy()
-        moved = renamed(labels, answers, len(classes))
-        there = np.arange(len(classes))
+        labels, answers, number = own.label.numpy(), own.prediction.numpy(), len(classes)
+        moved = renamed(labels, answers, number)
+        there = np.arange(number)
         there[list(moved)] = list(moved.values())
-        accuracy = float((there[labels] == answers).mean())
-        if moved and (own is parent or accuracy >= float(parent.correct.mean()) - ALIKE):
+        found = agreement(there[labels], answers, number)
+        known = agreement(parent.label.numpy(), parent.prediction.numpy(), number)
+        if moved and (own is parent or found.kappa >= RECOVERED * known.kappa):
             label, answer = next(iter(moved.items()))
             raise AuditError(
                 f"{whose} answers most samples of '{classes[label]}' as '{classes[answer]}', and "
-                f"{len(moved)} classes so; in that order it is right on {accuracy:.1%} instead of "
-                f"{float(own.correct.mean()):.1%}: the data's classes seem not to be in the order "
-                "of its outputs; declare them in that order (classes)"
+                f"so for {len(moved)} classes; in that order it is right on {found.observed:.1%} "
+                f"instead of {float(own.correct.mean()):.1%}: the data's classes seem not to be in "
+                "the order of its outputs; declare them in that order (classes)"
             )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 CLAIMS = (
     "pays",
+    "better",
     "onset",
     "beyond_chance",
     "levelling_down",

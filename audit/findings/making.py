@@ -13,7 +13,7 @@ from audit.findings.discovered import discovered
 from audit.findings.evidence import Evidence, make_evidence
 from audit.findings.finding import Finding
 from audit.findings.missing import left_out, missing_networks, without_value
-from audit.findings.pays import onsets, who_pays
+from audit.findings.pays import better, onsets, who_pays
 from audit.findings.predicted import beyond_chance, collapses, levelling_down
 from audit.findings.reasons import boundaries, causes, faithful, layers
 from audit.findings.sentences import make_verdict
@@ -48,6 +48,7 @@ def conclude(
 
 def _all(evidence: Evidence) -> list[Finding]:
     found = who_pays(evidence)
+    found += better(evidence)
     found += onsets(evidence, found)
     found += beyond_chance(evidence)
     found += levelling_down(evidence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import norm
 
 from audit.findings.decisions import ALPHA, Claims, Sums, detectable, gap_claims, sums
 from audit.findings.evidence import Evidence
@@ -15,6 +16,8 @@ from audit.measure.sense import agreement
 from audit.measure.uncertainty import design_effects
 
 GAP = "excess_accuracy_gap"
+MORE = 0.02
+"""Points of accuracy that a pruned network may be better by before it is asked about."""
 NO_PARENT = "no dense network beside it"
 TOO_FEW = "fewer than two groups are judged"
 KNOWS_NOTHING = "the dense network tells nothing of the labels"
@@ -137,6 +140,38 @@ def _contrasts(found: Sums) -> np.ndarray:
 
 def _paying(alone: Sequence[Claims], group: int) -> int:
     return sum(bool(claims.low[group] > 0) for claims in alone)
+
+
+def better(evidence: Evidence) -> list[Finding]:
+    """The networks compared that are right on more samples than the one called dense.
+
+    Pruning may do that by a little; where it is more than MORE beyond doubt, files may have been
+    given the wrong way round, and then who pays is told the wrong way round too.
+    """
+    outcomes = evidence.outcomes
+    if outcomes is None or not evidence.compared:
+        return []
+    found = []
+    for cell in evidence.pruned:
+        if not outcomes.knows(cell):
+            continue
+        drops = outcomes.drops[cell.networks]
+        whole = sums(drops, np.zeros_like(outcomes.codes), 1, outcomes.units)
+        gain, reach = -float(whole.centre[0]), float(norm.ppf(1 - ALPHA / 2) * whole.error[0])
+        found.append(
+            Finding(
+                "better",
+                gain - reach > MORE,
+                **evidence.of(cell),
+                metric="accuracy_drop",
+                estimate=gain,
+                low=gain - reach,
+                high=gain + reach,
+                interval="single",
+                n=len(outcomes.codes),
+            )
+        )
+    return found
 
 
 def onsets(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:

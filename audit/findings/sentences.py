@@ -68,7 +68,14 @@ def make_verdict(findings: Sequence[Finding], baseline: str, compared: Sequence[
     compared   the networks of a comparison, the baseline first; empty for a study
     """
     told = _Told(tuple(findings), baseline, tuple(compared))
-    sentences = [*_who(told), *_onset(told), *_changes(told), *_rates(told), *_how(told)]
+    sentences = [
+        *_better(told),
+        *_who(told),
+        *_onset(told),
+        *_changes(told),
+        *_rates(told),
+        *_how(told),
+    ]
     sentences += [*_collapse(told), *_fairest(told), *_discovered(told), *_left_out(told)]
     because = [*_boundary(told), *_faithful(told), *_causes(told), *_layer(told), *_power(told)]
     return Verdict(_headline(told), tuple(sentences), tuple(because), _action(told))
@@ -242,6 +249,16 @@ def _compared(told: _Told) -> Said:
 
 
 # --- who pays, and from which rate on -------------------------------------------------------------
+
+
+def _better(told: _Told) -> Iterator[Said]:
+    """Whether the network called dense may be another than the one that was pruned."""
+    for one in (one for one in told.all("better") if one.decision):
+        yield told.said(
+            f"{told.where(one)} is more accurate than the network called dense by "
+            f"{_amount(one)}: are the files the right way round?",
+            [one],
+        )
 
 
 def _who(told: _Told) -> Iterator[Said]:

@@ -29,6 +29,12 @@ class Agreement:
     by_chance: float
     p_value: float
 
+    @property
+    def kappa(self) -> float:
+        """Cohen's κ: 1 where all agree, 0 as by chance; NaN where chance agrees always."""
+        left = 1 - self.by_chance
+        return (self.observed - self.by_chance) / left if left > 0 else float("nan")
+
 
 def agreement(labels: Codes, predictions: Codes, classes: int, effect: float = 1.0) -> Agreement:
     """Whether answers tell more of the labels than chance: Cohen's κ against zero.

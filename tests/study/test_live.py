@@ -235,6 +235,26 @@ def test_a_pruned_network_whose_classes_stand_in_another_order_is_refused(dense,
     models = {"dense": dense, "pruned": Ordered(copy.deepcopy(dense), [1, 0])}
     with pytest.raises(AuditError, match=r"'pruned' answers most samples"):
         audit.compare(models, two_groups, SETTINGS)
+    worse = copy.deepcopy(dense)
+    with torch.no_grad():
+        worse.head.bias[0] += 0.2
+    worse = Ordered(worse, [1, 0])
+    with pytest.raises(AuditError, match=r"'worse' answers most samples"):
+        audit.compare({"dense": dense, "worse": worse}, two_groups, SETTINGS)
+
+
+def test_a_network_better_than_the_dense_one_is_asked_about(dense, two_groups):
+    before = Network()
+    with torch.no_grad():
+        before.head.bias[0] += 0.3
+    train(before, two_groups, two_groups.indices("train")[:8], TrainingSettings(epochs=2))
+    settings = replace(SETTINGS, curvature="none")
+    for models, asked in (
+        ({"dense": before, "p": dense}, True),
+        ({"dense": dense, "p": dense}, False),
+    ):
+        said = audit.compare(models, two_groups, settings).record["verdict"]["sentences"]
+        assert any("are the files the right way round?" in one for one in said) is asked
 
 
 def test_under_a_dense_network_that_knows_nothing_nobody_is_cleared(dense, two_groups):
