@@ -20,6 +20,8 @@ Engine = Callable[[Sequence[Task]], Iterator[Outcome]]
 Work = Callable[[Task], Outcome]
 ENGINES = ("processes", "here", "dask")
 GONE = "its process died ({}): is there memory enough, or does a library crash?"
+ANSWERS_WITHIN = "60s"
+"""How long a Dask scheduler may take, on a machine that has much to do."""
 DASK = "pip install 'pruning-audit[dask]'"
 
 
@@ -129,7 +131,7 @@ def on_dask(
 
 def _connected(client: Any, address: str) -> Any:
     try:
-        return client(address, timeout="10s")
+        return client(address, timeout=ANSWERS_WITHIN)
     except (OSError, ValueError, TimeoutError) as error:
         raise AuditError(
             f"no Dask scheduler answers at '{address}'; start one with: dask scheduler"

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -90,16 +89,16 @@ def models(tmp_path_factory) -> Path:
 
 
 def test_help_answers_at_once():
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "audit.cli", "--help"],
         check=True,
         capture_output=True,
         text=True,
     )
-    assert time.monotonic() - started < 10
     assert "mitigate" in done.stdout
-    assert "torch" not in done.stderr
+    # What takes long to import; how long is the machine's.
+    for package in ("torch", "pandas", "numpy", "scipy", "sklearn", "matplotlib", "pydantic"):
+        assert package not in done.stderr
 
 
 def test_compare_finds_everything_in_the_checkpoints(models, monkeypatch, capsys, tmp_path):

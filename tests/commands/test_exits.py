@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from audit.cli import app
 from audit.commands.exits import Stopped, exit_code, keeping
 from audit.errors import AuditError
 from audit.files import check_file, check_folder, check_readable
+from tests.waiting import until
 
 AUDIT = [sys.executable, "-m", "audit"]
 OWN = """
@@ -204,19 +204,36 @@ def test_closed_streams_are_no_error():
         assert subprocess.run(command, shell=True, stdout=subprocess.DEVNULL).returncode == 0
 
 
+ENDLESS = """
+[data]
+dataset = "digits"
+[model]
+name = "mlp"
+width = 4
+[study]
+methods = ["magnitude"]
+rates = [0.5, 0.9]
+seeds = [0]
+[training]
+epochs = 1
+[pruning]
+epochs = 100000
+"""
+
+
 def test_ctrl_c_in_a_study_says_that_its_cells_are_kept(tmp_path):
+    (tmp_path / "study.toml").write_text(ENDLESS)
+    command = [*AUDIT, "run", "study.toml", "--device", "cpu", "--workers", "2", "--threads", "1"]
     with subprocess.Popen(
-        [*AUDIT, "demo", "--device", "cpu", "--out", "out"],
+        [*command, "--out", "out"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
     ) as running:
-        started = time.monotonic()
-        while not list(tmp_path.glob("out/models/dense*.pt")) and time.monotonic() < started + 400:
-            time.sleep(0.2)
+        until(lambda: running.poll() is not None or list(tmp_path.glob("out/models/dense*.pt")))
         os.kill(running.pid, signal.SIGINT)
-        out, told = running.communicate(timeout=200)
+        out, told = running.communicate(timeout=900)
     assert running.returncode == 130, told
     assert out == b""
     assert b"finished cells are kept under 'out'" in told

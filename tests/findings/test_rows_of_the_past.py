@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 
 from audit.findings.causes import causes_table
+from audit.findings.evidence import make_evidence
 from audit.findings.finding import Finding
 from audit.findings.making import conclude, make_findings
 from audit.findings.missing import with_missing
+from audit.findings.pays import who_pays
 from audit.findings.results import Results
 from audit.report.facts import facts
 from audit.report.terminal import print_findings
@@ -117,15 +119,13 @@ FAIR: Rates = {"a": (0.9, 0.1), "b": (0.9, 0.1)}
 
 def test_forty_groups_without_harm_raise_hardly_any_alarm(fake: Fake) -> None:
     names = [f"g{place}" for place in range(40)]
+    results = fake(groups=names, methods=(("magnitude", "none"),), rates=(0.9,), n=200, harm=0)
     alarms, single = [], []
     for seed in range(30):
-        generator = np.random.default_rng(seed)
-        results = fake(groups=names, methods=(("magnitude", "none"),), rates=(0.9,), n=200, harm=0)
-        samples = results.samples.copy()
-        wrong = generator.random(len(samples)) < 0.06
-        samples["prediction"] = np.where(wrong, "b", "a")
-        own = replace(results, samples=samples)
-        pays = found_in(own, "pays")
+        wrong = np.random.default_rng(seed).random(len(results.samples)) < 0.06
+        samples = results.samples.assign(prediction=np.where(wrong, "b", "a"))
+        evidence = make_evidence(results.groups, samples, results.layers, results.record)
+        pays = who_pays(evidence)
         alarms.append(any(one.decision for one in pays))
         single.append(any((one.p_adjusted or 1.0) < 0.05 * 40 for one in pays))
     # Forty intervals at 95 % each would raise one in most audits.

@@ -55,7 +55,9 @@ def test_a_notebook_runs_on_a_small_study(path, tmp_path, monkeypatch):
     headline = 'print(results.record["verdict"]["headline"])'
     notebook.cells.append(nbformat.v4.new_code_cell(headline))
     resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    NotebookClient(
+        notebook, timeout=900, startup_timeout=900, kernel_name="python3", resources=resources
+    ).execute()
     *before, last = code_cells(notebook)
     verdict = last.outputs[0].text.strip()
     assert re.search(r"points|no group|harms|not known", verdict)

@@ -24,6 +24,8 @@ HOSTILE = (
     "two\nlines",
 )
 DESKTOP, PHONE = (1200, 900), (390, 844)
+PATIENCE = 300_000
+"""Milliseconds: a machine may be loaded, and a page that fails does so without a limit too."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def browser() -> Iterator[Browser]:
         pytest.skip(reason)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=found, args=["--no-sandbox", "--disable-gpu"], timeout=PATIENCE
         )
         yield started
         started.close()
@@ -82,6 +84,7 @@ def opened(browser, reports):
     def open_report(name: str, size=DESKTOP, **options) -> Page:
         width, height = size
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         contexts.append(context)
         seen.append(Seen(page))
@@ -288,6 +291,7 @@ def test_names_are_no_formulas_in_the_csv(browser, fake, tmp_path):
     groups = ("=1+1", "-x", "@x", 'a "b", c', "plain")
     path = write_report(fake(groups=groups, harmed=groups[:1], rates=(0.98,)), tmp_path)
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto(path.as_uri())
     region = page.get_by_role("region", name=re.compile("^Samples per"))
     with page.expect_download() as started:

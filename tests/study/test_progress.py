@@ -3,7 +3,8 @@
 import io
 import os
 import sys
-import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
@@ -13,6 +14,7 @@ from audit.study.cells import Cell
 from audit.study.events import log
 from audit.study.progress import QUIET, Workers, watched
 from audit.study.working import Outcome
+from tests.waiting import until
 
 
 class Terminal(io.StringIO):
@@ -20,10 +22,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def outcomes(folder, seconds=0.0):
+def outcomes(folder: Path, shown: Callable[[int], bool] = lambda seed: True) -> Iterator[Outcome]:
+    """Three cells, each in work until something is shown of it."""
     for seed in range(3):
         log(folder, "started", cell=f"dense-seed{seed}")
-        time.sleep(seconds)
+        until(lambda place=seed: shown(place))
         log(folder, "finished", cell=f"dense-seed{seed}", seconds=1.0, kept=False)
         yield Outcome(Cell(seed))
 
@@ -54,21 +57,23 @@ def test_a_terminal_gets_lines_by_name_and_keeps_its_environment(tmp_path, monke
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    found = list(watched("dense networks", outcomes(tmp_path, 0.3), 3, tmp_path))
-    assert len(found) == 3
+    cells = outcomes(tmp_path, lambda seed: f"dense-seed{seed}" in terminal.getvalue())
+    assert len(list(watched("dense networks", cells, 3, tmp_path))) == 3
     assert "dense networks" in terminal.getvalue()
-    assert "dense-seed1" in terminal.getvalue()
     assert "TQDM_DISABLE" not in os.environ
 
 
-def test_a_log_gets_plain_lines_and_quiet_none(tmp_path, monkeypatch, capsys):
+def test_a_log_gets_plain_lines_and_quiet_none(tmp_path, monkeypatch):
+    told = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", told)
     monkeypatch.delenv(QUIET, raising=False)
     monkeypatch.setenv("TQDM_DISABLE", "1")  # as the command sets it where stderr is no terminal
     monkeypatch.setattr(progress, "LINE_EVERY", 0.05)
-    assert len(list(watched("dense networks", outcomes(tmp_path, 0.2), 3, tmp_path))) == 3
-    lines = capsys.readouterr().err.splitlines()
-    assert lines
+    cells = outcomes(tmp_path, lambda seed: f": {seed} of 3 cells" in told.getvalue())
+    assert len(list(watched("dense networks", cells, 3, tmp_path))) == 3
+    lines = told.getvalue().splitlines()
+    assert len(lines) >= 3
     assert all(line.startswith("audit: dense networks: ") for line in lines)
     monkeypatch.setenv(QUIET, "1")
-    assert len(list(watched("dense networks", outcomes(tmp_path, 0.1), 3, tmp_path))) == 3
-    assert capsys.readouterr().err == ""
+    assert len(list(watched("dense networks", outcomes(tmp_path), 3, tmp_path))) == 3
+    assert told.getvalue().splitlines() == lines

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from audit.study.events import EVENTS, events
 from audit.study.locks import alone, in_work
 from audit.study.run import check_complete, run_study
 from audit.study.settings import Method, StudySettings
+from tests.waiting import until
 
 
 def run(settings: StudySettings, folder: Path, **more: object) -> Results:
@@ -301,7 +301,7 @@ def config(table: Path, tmp_path: Path) -> Path:
 
 def test_two_processes_share_a_folder_and_make_each_cell_once(config, tmp_path):
     both = [audit_run(config, tmp_path / "out", "--workers", "1") for _ in range(2)]
-    codes = [one.communicate(timeout=300) and one.returncode for one in both]
+    codes = [one.communicate(timeout=900) and one.returncode for one in both]
     assert codes == [0, 0]
     worked = [
         one["cell"]
@@ -325,18 +325,16 @@ def alive(pid: int) -> bool:
 def test_workers_end_with_their_parent_and_the_study_goes_on(config, tmp_path, by):
     out = tmp_path / "out"
     main = audit_run(config, out, "--workers", "2")
-    limit = time.monotonic() + 120
-    while not any(one["event"] == "started" for one in events(out)):
-        assert time.monotonic() < limit
-        time.sleep(0.05)
-    workers = {one["pid"] for one in events(out) if one["event"] == "started"}
-    assert main.pid not in workers
+
+    def workers() -> set[int]:
+        return {one["pid"] for one in events(out) if one["event"] == "started"}
+
+    until(workers)
+    assert main.pid not in workers()
     os.kill(main.pid, by)
-    main.communicate(timeout=60)
-    while any(alive(pid) for pid in workers):
-        assert time.monotonic() < limit
-        time.sleep(0.1)
+    main.communicate(timeout=900)
+    until(lambda: not any(alive(pid) for pid in workers()))
     again = audit_run(config, out, "--workers", "1")
-    again.communicate(timeout=300)
+    again.communicate(timeout=900)
     assert again.returncode == 0
     assert not list(out.rglob("*.partial"))
