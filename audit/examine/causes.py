@@ -48,6 +48,8 @@ SLOPES = {
     "prediction_error_term": "error_term",
 }
 """Metrics of proposition 2 and theorem 2, and the parts of LogitSlopes that they are means of."""
+CUT_OFF_SAID = "does not require grad and does not have a grad_fn"
+CUT_OFF = "its outputs are cut off from its parameters, as by no_grad, detach or NumPy in forward"
 LONGEST_REASON = 200
 
 
@@ -84,6 +86,7 @@ def attempted(
         return find()
     except (AuditError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+        reason = CUT_OFF if CUT_OFF_SAID in reason else reason
         return _impossible(subject, group, name, metrics, reason)
 
 

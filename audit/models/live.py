@@ -20,6 +20,7 @@ from audit.models.checkpoint import Checkpoint, Provenance
 from audit.models.outputs import read_outputs
 from audit.models.outputs_only import OutputsOnly
 from audit.models.permanent import permanence_note, permanent_copy
+from audit.models.programs import script_program
 from audit.models.zoo import Architecture
 
 HALF = (torch.float16, torch.bfloat16)
@@ -46,13 +47,20 @@ def live(
 
     outputs   what it gives, where that is no logits (`audit.models.outputs`)
 
-    Computed weights are made permanent, and the notes say so. A network in half precision is fed
-    what it takes. One whose activations are quantised by what is in the batch is given one sample
-    at a time, so that it is a function of that sample. Raises AuditError where it is no module, or
+    What compiles a network or runs it on several devices is taken off. Computed weights are made
+    permanent, and the notes say so. A network in half precision is fed what it takes. One whose
+    activations are quantised by what is in the batch is given one sample at a time, so that it is
+    a function of that sample. Raises AuditError where it is no module, holds no numbers, or
     cannot be copied.
     """
     if not isinstance(model, nn.Module):
         raise AuditError(f"found a {type(model).__name__} as a network; expected a torch.nn.Module")
+    model = _inside(model)
+    if any(one.is_meta for one in (*model.parameters(), *model.buffers())):
+        raise AuditError(
+            f"the network ({type(model).__name__}) is on the device 'meta', which holds no "
+            "numbers; load its weights first"
+        )
     try:
         plain, made = permanent_copy(model)
     except (RuntimeError, TypeError) as error:
@@ -88,6 +96,23 @@ def live(
         classes=data.classes,
         network=plain,
     )
+
+
+def _inside(model: nn.Module) -> nn.Module:
+    """The network inside `torch.compile`'s module, or one for several devices; else itself.
+
+    TorchScript, which takes no hooks, becomes a program whose outputs alone are asked.
+    """
+    while True:
+        compiled = dict(model.named_children()).get("_orig_mod")
+        if compiled is not None:
+            model = compiled
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(model, torch.jit.ScriptModule):
+            return script_program(model)
+        else:
+            return model
 
 
 def _ordinary(model: nn.Module) -> nn.Module:

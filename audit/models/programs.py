@@ -8,6 +8,7 @@ what does so is refused.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import warnings
@@ -73,7 +74,7 @@ class Program(OutputsOnly):
     least, most  samples that it takes at once; fewer are filled up, more are divided
     """
 
-    reason = "it is a program in a file, of which outputs alone are measured"
+    reason = "it is a program, of which outputs alone are measured"
 
     def __init__(
         self,
@@ -281,16 +282,28 @@ def _script(path: Path) -> Program:
                     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = torch.jit.load(path, map_location="cpu").eval()
+        return script_program(torch.jit.load(path, map_location="cpu"))
+
+
+def script_program(module: torch.jit.ScriptModule) -> Program:
+    """A TorchScript module, in a copy, as a program: its interpreter gives no second derivatives.
+
+    >>> script_program(torch.jit.script(torch.nn.Linear(2, 2))).weights[".weight"].shape
+    torch.Size([2, 2])
+    """
+    written = io.BytesIO()
+    torch.jit.save(module, written)
+    written.seek(0)
+    own = torch.jit.load(written, map_location="cpu").eval()
     kinds = ("Linear", "Conv1d", "Conv2d", "Conv3d")
     weights = {
         f"{name}.weight": layer.weight.detach()
-        for name, layer in module.named_modules()
+        for name, layer in own.named_modules()
         if getattr(layer, "original_name", "") in kinds and hasattr(layer, "weight")
     }
 
     def run(inputs: Inputs) -> Any:
-        return module(**inputs) if isinstance(inputs, Mapping) else module(inputs)
+        return own(**inputs) if isinstance(inputs, Mapping) else own(inputs)
 
     return Program("TorchScript program", run, weights)
 

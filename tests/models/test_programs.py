@@ -92,7 +92,7 @@ def test_programs_are_compared_by_their_outputs(
     assert entries["pruned"]["sparsity"] == pytest.approx(24 / 48)
     assert entries["dense"]["sparsity"] == 0
     gradients = found.groups[found.groups["metric"] == "gradient_norm"]
-    assert gradients["note"].str.contains("a program in a file").all()
+    assert gradients["note"].str.contains("it is a program").all()
     with pytest.raises(AuditError, match=r"pruned already as the dense one: 50\.0%"):
         compare_weights(files, None, two_groups, SETTINGS, dense="pruned")
 

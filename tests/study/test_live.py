@@ -286,3 +286,43 @@ def test_a_label_is_one_value(dense, label, told):
     items = [(torch.zeros(4), label, 0)] * 4
     with pytest.raises(AuditError, match=told):
         audit.compare({"dense": dense, "pruned": dense}, items, SETTINGS)
+
+
+# Modules around modules
+
+
+class CutOff(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    @torch.no_grad()
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.model(inputs)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_what_is_around_a_network_is_no_other_network(dense, two_groups):
+    pruned = pruned_by_torch(dense).eval()
+    alone = audit.compare({"dense": dense, "p": pruned}, two_groups, SETTINGS)
+    traced = torch.jit.trace(copy.deepcopy(dense).eval(), two_groups.inputs[:2])
+    models = {
+        "dense": nn.DataParallel(dense), "p": torch.compile(pruned), "traced": traced,
+        "cut off": CutOff(dense),
+    }  # fmt: skip
+    found = audit.compare(models, two_groups, SETTINGS)
+    for metric in ("accuracy", "gradient_norm", "hessian_max_eigenvalue"):
+        one, other = (rows(results, "p", metric)["value"] for results in (found, alone))
+        pd.testing.assert_series_equal(one, other)
+    assert rows(found, "traced", "accuracy")["value"].equals(
+        rows(found, "dense", "accuracy")["value"]
+    )
+    assert rows(found, "traced", "gradient_norm")["note"].str.contains("outputs alone").all()
+    assert rows(found, "cut off", "gradient_norm")["note"].str.contains("cut off from").all()
+    assert traced.training is False
+
+
+def test_a_network_without_numbers_is_refused(dense, two_groups):
+    with pytest.raises(AuditError, match="the device 'meta', which holds no numbers"):
+        audit.compare({"dense": dense, "p": Network().to("meta")}, two_groups, SETTINGS)
