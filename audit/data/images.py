@@ -36,8 +36,8 @@ class ImageSettings:
     size        pixels a side
     fit         stretch to a square, crop its middle, or pad it with the background
     background  what lies behind transparent pixels: a colour's name or #rrggbb
-    white       what is white in images of more than 8 bits a pixel: 65535 for 16 bits and 1 for
-                floats, unless given (4095 for 12 bits)
+    white       what is white in images of more than 8 bits a value: 65535 for 16 bits and 1 for
+                floats, unless given (4095 for 12 bits of grey)
     unreadable  refuse an image that cannot be read, or skip it; those skipped are counted
 
     Raises AuditError where a setting is unknown or out of its range.
@@ -98,10 +98,14 @@ class Read:
 DONE = {
     "turned": "{n:,} images were turned upright, as their files say (EXIF).",
     "transparent": "{n:,} images have transparent parts, which were laid on {background}.",
-    "deep": "{n:,} images have more than 8 bits a pixel; white is {white}.",
-    "dim": "All {n:,} images of more than 8 bits stay below a tenth of white; if they hold fewer "
-    "bits than their files, say what is white (white=4095 for 12 bits).",
+    "deep": "{n:,} images have more than 8 bits a value; white is {white}.",
+    "deep dim": "{n:,} of them stay below a quarter of white: dark pictures, or pictures of fewer "
+    "bits than their files; then say what is white (white=4095 for 12 bits), or scale the files.",
+    "all dim": "All {n:,} images stay below a quarter of white: dark pictures, or numbers on "
+    "another scale than their files can hold; then scale the files.",
 }
+DIM = 0.25
+"""Of white: 14 bits in a file of 16 reach no further."""
 
 
 def read_images(
@@ -127,12 +131,13 @@ def read_images(
         read.append(row)
         digests.append(one.digest)
         counts.update(one.done)
+        counts["deep dim"] += {"deep", "dim"} <= one.done
     if not read:
         raise AuditError(f"none of {len(files):,} images can be read (for instance {skipped[0]})")
     return Read(
         np.frombuffer(b"".join(digests), np.uint8).reshape(len(read), -1),
         np.array(read, dtype=np.int64),
-        (*_done(counts, settings), *_skipped(skipped, len(files))),
+        (*_done(counts, len(read), settings), *_skipped(skipped, len(files))),
     )
 
 
@@ -173,7 +178,10 @@ def read_image(path: Path, settings: ImageSettings) -> Pixels:
         with Image.open(BytesIO(content)) as image:
             check_size(path, image.width * image.height * READ_BYTES)
             pixels, done = _upright(image, settings)
-            values = np.asarray(_fitted(pixels, settings)).transpose(2, 0, 1)
+            small = _small(pixels, settings)
+            if max(most for _, most in small.getextrema()) < 255 * DIM:
+                done.add("dim")
+            values = np.asarray(_padded(small, settings)).transpose(2, 0, 1)
     except AuditError as error:
         raise AuditError(f"the image '{path}' cannot be read: {error}") from error
     except Exception as error:  # Pillow's plugins raise whatever a broken file makes them raise.
@@ -198,21 +206,34 @@ def _upright(image: Image, settings: ImageSettings) -> tuple[Image, set[str]]:
     """The image upright, in 8 bits of red, green and blue, on the background; what was done."""
     from PIL import ImageOps
 
-    done = set()
+    done = {"deep"} if _is_deep(image, settings) else set()
     if image.getexif().get(0x0112, 1) not in (0, 1):
         image = ImageOps.exif_transpose(image)
         done.add("turned")
     if image.mode.startswith("I") or image.mode == "F":
-        image, dim = _shallow(image, settings)
-        done |= {"deep", "dim"} if dim else {"deep"}
+        image = _shallow(image, settings)
     if image.has_transparency_data:
         image, transparent = _laid_on(image, settings.colour())
         done |= {"transparent"} if transparent else set()
     return image.convert("RGB"), done
 
 
-def _shallow(image: Image, settings: ImageSettings) -> tuple[Image, bool]:
-    """An image of whole numbers or floats in 8 bits, and whether nearly all of it is black."""
+def _is_deep(image: Image, settings: ImageSettings) -> bool:
+    """Whether values have more than 8 bits in the file; AuditError where white cannot be theirs."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return True
+    # Of colours of 16 bits Pillow reads the upper 8; how they lie in the file is all it tells.
+    deep = any(";16" in str(tile[3]) for tile in image.tile)
+    if deep and settings.white not in (None, DEEP):
+        raise AuditError(
+            f"found colours of 16 bits and white={settings.white:g}; expected grey, or colours "
+            "whose white is 65535: write them anew on that scale"
+        )
+    return deep
+
+
+def _shallow(image: Image, settings: ImageSettings) -> Image:
+    """An image of whole numbers or floats in 8 bits."""
     from PIL import Image
 
     values = np.asarray(image, dtype=np.float64)
@@ -222,8 +243,7 @@ def _shallow(image: Image, settings: ImageSettings) -> tuple[Image, bool]:
             f"found numbers from {values.min():g} to {values.max():g}, expected 0 to {white:g}; "
             "say what is white with white="
         )
-    eight = np.round(values * (255.0 / white)).astype(np.uint8)
-    return Image.fromarray(eight), bool(values.max() < white / 10)
+    return Image.fromarray(np.round(values * (255.0 / white)).astype(np.uint8))
 
 
 def _laid_on(image: Image, background: tuple[int, ...]) -> tuple[Image, bool]:
@@ -239,8 +259,8 @@ def _laid_on(image: Image, background: tuple[int, ...]) -> tuple[Image, bool]:
     return laid, True
 
 
-def _fitted(pixels: Image, settings: ImageSettings) -> Image:
-    """The image as a square of the size that was asked for."""
+def _small(pixels: Image, settings: ImageSettings) -> Image:
+    """The image as large as asked for: stretched, cropped, or whole within the square."""
     from PIL import Image, ImageOps
 
     size, method = (settings.size, settings.size), Image.Resampling.BILINEAR
@@ -249,21 +269,25 @@ def _fitted(pixels: Image, settings: ImageSettings) -> Image:
     if settings.fit == "crop":
         return ImageOps.fit(pixels, size, method)
     if settings.fit == "pad":
-        return ImageOps.pad(pixels, size, method, color=settings.colour())
+        return ImageOps.contain(pixels, size, method)
     # Large originals shrink by a whole factor first: much faster, as good to see.
     return pixels.resize(size, method, reducing_gap=3.0)
 
 
-def _done(found: Mapping[str, int], settings: ImageSettings) -> list[str]:
-    counts = dict.fromkeys(DONE, 0) | dict(found)
-    if counts["dim"] < counts["deep"]:
-        # Some are bright: the others are dark pictures, not pictures of fewer bits.
-        counts["dim"] = 0
+def _padded(small: Image, settings: ImageSettings) -> Image:
+    """The image in the middle of a square of the size that was asked for."""
+    from PIL import ImageOps
+
+    return ImageOps.pad(small, (settings.size, settings.size), color=settings.colour())
+
+
+def _done(found: Mapping[str, int], total: int, settings: ImageSettings) -> list[str]:
+    counts = dict(found) | {"all dim": total if found.get("dim") == total else 0}
     white = "65535, or 1 of floats" if settings.white is None else f"{settings.white:g}"
     return [
         text.format(n=counts[what], background=settings.background, white=white)
         for what, text in DONE.items()
-        if counts[what]
+        if counts.get(what)
     ]
 
 

@@ -1,5 +1,8 @@
 """Image files: every depth, mode and orientation gives the picture that a viewer shows."""
 
+import struct
+import zlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,7 +62,7 @@ def test_what_is_transparent_shows_the_background(tmp_path, mode, background, le
     found = read_image(tmp_path / "ink.png", ImageSettings(size=8, background=background))
     assert (found.values[:, :4] == 0).all()
     assert (found.values[:, 4:] == level).all()
-    assert found.done == {"transparent"}
+    assert found.done - {"dim"} == {"transparent"}
 
 
 def test_half_transparent_pixels_are_mixed(tmp_path):
@@ -72,13 +75,57 @@ def test_white_is_declared_for_images_of_other_depths(tmp_path):
     Image.fromarray((RAMP * 4095).astype(np.uint16)).save(tmp_path / "12.png")
     found = read_image(tmp_path / "12.png", ImageSettings(size=SIZE, white=4095)).values.astype(int)
     assert np.abs(found - GREY).max() <= 1
-    images = read_images([tmp_path / "12.png"] * 2, ImageSettings(size=SIZE))
-    assert "All 2 images of more than 8 bits stay below a tenth of white" in images.notes[-1]
+    Image.fromarray((RAMP * 65535).astype(np.uint16)).save(tmp_path / "16.png")
+    mixed = read_images([tmp_path / f"{bits}.png" for bits in (12, 16)], ImageSettings(size=SIZE))
+    assert (
+        mixed.notes[0] == "2 images have more than 8 bits a value; white is 65535, or 1 of floats."
+    )
+    assert mixed.notes[1].startswith("1 of them stay below a quarter of white: dark pictures, or")
+    assert len(mixed.notes) == 2
     with pytest.raises(AuditError, match="found numbers from 0 to 4095, expected 0 to 255"):
         read_image(tmp_path / "12.png", ImageSettings(white=255))
     Image.fromarray((RAMP * 300).astype(np.float32)).save(tmp_path / "300.tiff")
     with pytest.raises(AuditError, match=r"300\.tiff' cannot be read: found numbers from 0 to 300"):
         read_image(tmp_path / "300.tiff", ImageSettings())
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("most", [1, 63, 64])
+def test_numbers_on_a_smaller_scale_than_the_file_holds_are_noted(tmp_path, most, fit):
+    Image.fromarray((RAMP * most).astype(np.uint8)).save(tmp_path / "dark.png")
+    read = read_images([tmp_path / "dark.png"] * 2, ImageSettings(size=SIZE, fit=fit))
+    said = [note for note in read.notes if "All 2 images stay below a quarter of white" in note]
+    assert len(said) == (most < 64)
+    Image.fromarray(GREY).save(tmp_path / "bright.png")
+    files = [tmp_path / "dark.png", tmp_path / "bright.png"]
+    assert read_images(files, ImageSettings(size=SIZE, fit=fit)).notes == ()
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_colours_of_sixteen_bits_are_noted_and_have_one_white(tmp_path, channels):
+    values = np.repeat((RAMP * 4095).astype(np.uint16)[..., None], channels, 2)
+    (tmp_path / "12.png").write_bytes(png_of_sixteen_bits(values))
+    read = read_images([tmp_path / "12.png"], ImageSettings(size=SIZE, background="black"))
+    assert any("1 images have more than 8 bits a value" in note for note in read.notes)
+    assert any("1 of them stay below a quarter of white" in note for note in read.notes)
+    read_image(tmp_path / "12.png", ImageSettings(white=65535))
+    with pytest.raises(AuditError, match="found colours of 16 bits and white=4095; expected grey"):
+        read_image(tmp_path / "12.png", ImageSettings(white=4095))
+
+
+def png_of_sixteen_bits(values):
+    """A PNG file's bytes: uint16 [height, width, channels]; Pillow writes no such colours."""
+    height, width, channels = values.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+    def chunk(name, content):
+        checksum = struct.pack(">I", zlib.crc32(name + content))
+        return struct.pack(">I", len(content)) + name + content + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def test_fits_stretch_crop_and_pad(tmp_path):
