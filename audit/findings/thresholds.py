@@ -307,8 +307,8 @@ def _claimed(results: Results, model: str, threshold: Threshold) -> list[Judgeme
             str(one["group"] or ""),
             *_bounds(one),
             certain=one["decision"] is True,
-            possible=one["decision"] is not False or _may_pay(one),
-            note=str(one["details"].get("why", "")),
+            possible=one["decision"] is not False or _may_pay(one) or bool(_lacking(one)),
+            note=str(one["details"].get("why", "")) or _lacking(one),
         )
         for one in own
     ]
@@ -338,6 +338,12 @@ def _bounds(one: dict[str, Any]) -> tuple[float, float, float]:
         float("nan") if one[key] is None else float(one[key]) for key in ("estimate", "low", "high")
     )
     return value, low, high
+
+
+def _lacking(one: dict[str, Any]) -> str:
+    """The groups without a sample that a rate is of, which a claim about rates says nothing of."""
+    names = ", ".join(str(name) or "(empty)" for name in one["details"].get("without") or ())
+    return f"without group {names}, which has no such samples" if names else ""
 
 
 def _may_pay(one: dict[str, Any]) -> bool:

@@ -49,7 +49,8 @@ class FairnessDifference:
     value               NaN where no rate of any class is known for two groups
     class_index, rate   the class and the rate whose difference is the largest
     low, high           positions of the groups with the smallest and the largest rate, if any
-    without             positions of the groups that have no such rate, and are left out
+    without             positions of the groups that lack one of the rates, in any of the classes:
+                        it is left out there, so that the difference may be larger
     interval            of the largest difference over classes and rates
     floor               what equal groups of these sizes would show, the worst class and rate chosen
                         anew in every resample
@@ -197,7 +198,7 @@ def _difference(
         METRICS[metric][rate],
         int(order[0]) if compared else None,
         int(order[-1]) if compared else None,
-        tuple(np.flatnonzero(~np.isfinite(column)).tolist()),
+        tuple(np.flatnonzero(~np.isfinite(found).all((0, 2))).tolist()),
         _interval(confusion, metric, effects),
         _floor(metric, draws) if compared else NoiseFloor(float("nan"), float("nan")),
         int(confusion.sum()),

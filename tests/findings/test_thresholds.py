@@ -142,6 +142,14 @@ def test_a_claim_of_which_nothing_is_known_is_not_passed():
     assert judged.failed(if_possible=True)
 
 
+def test_a_claim_about_rates_that_a_group_lacks_is_not_passed():
+    lacking = finding("beyond_chance", False, "a", details={"without": ["c"]})
+    threshold = Threshold.parse("any rate beyond chance")
+    (judged,) = judge(results(rows=ROWS[:2], findings=[lacking]), [threshold])
+    assert (judged.failed(), judged.failed(if_possible=True)) == (False, True)
+    assert "without group c, which has no such samples" in judged.sentence()
+
+
 def test_a_group_that_pays_in_one_run_of_three_is_not_passed():
     once = finding("pays", False, "a", low=-0.01, high=0.01, runs=3, details={"runs_paying": 1})
     (judged,) = judge(results(rows=ROWS[:2], findings=[once]), [Threshold.parse("any group pays")])

@@ -67,9 +67,16 @@ def test_a_group_without_positives_is_left_out_by_name():
     labels = np.array([1, 1, 0, 1, 1, 0, 0, 0])
     predictions = np.array([1, 0, 0, 1, 1, 0, 1, 0])
     codes = np.array([0, 0, 0, 1, 1, 1, 2, 2])
-    _, opportunity, _ = fairness_differences(confusion_counts(labels, predictions, codes, 3, 2))
+    parity, opportunity, _ = fairness_differences(
+        confusion_counts(labels, predictions, codes, 3, 2)
+    )
     assert opportunity.without == (2,)
     assert opportunity.value == 0.5
+    assert parity.without == ()
+    predictions[:2] = 1
+    _, _, odds = fairness_differences(confusion_counts(labels, predictions, codes, 3, 2))
+    # The largest difference is of false positives, which every group has; true positives not.
+    assert (odds.rate, odds.without) == ("false positive rate", (2,))
 
 
 def test_without_positives_there_is_no_opportunity():
@@ -89,6 +96,14 @@ def test_one_group_with_positives_is_not_compared():
     _, opportunity, _ = fairness_differences(confusion_counts(labels, labels, codes, 2, 2))
     assert np.isnan(opportunity.value)
     assert opportunity.without == (1,)
+
+
+def test_a_group_without_a_class_is_named_whichever_class_is_worst():
+    labels = np.array([0, 0, 1, 2, 0, 0, 1, 1])
+    predictions = np.array([0, 0, 1, 2, 1, 1, 1, 1])
+    codes = np.repeat([0, 1], 4)
+    _, opportunity, _ = fairness_differences(confusion_counts(labels, predictions, codes, 2, 3))
+    assert (opportunity.class_index, opportunity.value, opportunity.without) == (0, 1.0, (1,))
 
 
 def test_the_worst_of_ten_classes_pays_for_being_chosen():
