@@ -28,6 +28,7 @@ from audit.measure.cost import multiply_adds, surviving_multiply_adds
 from audit.measure.faithfulness import divergence
 from audit.measure.predictions import Outputs
 from audit.models.checkpoint import Checkpoint, called_pruned
+from audit.prune.mask import PRUNED, other_sparsity, other_weights
 
 MEASURES = {
     "harm": harm,
@@ -261,9 +262,31 @@ def _remarks(subject: Subject) -> list[str]:
             f"called pruned by '{made.method}' at rate {made.rate:.6g}, but its weights are dense: "
             f"{sparsity:.2%} of them are zeros; was it trained on without its mask?"
         )
+    found += _beside_the_prunable(subject)
     if subject.parent is None:
+        zeros = f"{sparsity:.1%} of its weights are zeros"
+        seen = zeros if sparsity == sparsity else "no weight of it can be looked at"
         found.append(
-            f"{sparsity:.1%} of its weights are zeros and its dense network was not given: what "
-            "its pruning has cost any group is not known"
+            f"{seen} and its dense network was not given: what its pruning has cost any group is "
+            "not known"
         )
     return found
+
+
+def _beside_the_prunable(subject: Subject) -> list[str]:
+    """What a sparsity of convolution and linear layers says nothing of, where that is much."""
+    network, mask = subject.network, subject.mask
+    if not subject.pruned or not mask.size:
+        return []
+    others = other_weights(network)
+    number = sum(one.numel() for one in others.values())
+    zeros = other_sparsity(network)
+    if zeros < PRUNED and number < mask.size:
+        return []
+    largest = max(others, key=lambda name: others[name].numel())
+    share = (mask.size - mask.survivors + zeros * number) / (mask.size + number)
+    return [
+        f"its sparsity of {mask.sparsity:.1%} is of the {mask.size:,} weights of convolution and "
+        f"linear layers; of {number:,} others ('{largest}' has the most) {zeros:.1%} are zeros: "
+        f"{share:.1%} of all weights"
+    ]

@@ -30,7 +30,14 @@ from audit.models.admission import admitted
 from audit.models.checkpoint import Checkpoint, called_pruned, check_same_data
 from audit.models.outputs_only import StoredPredictions
 from audit.models.training import checked_device
-from audit.prune.mask import Mask, check_dense, is_pruned, measured_mask
+from audit.prune.mask import (
+    Mask,
+    check_dense,
+    is_pruned,
+    measured_mask,
+    other_weights,
+    tells_weights,
+)
 
 Array = NDArray[np.float64]
 
@@ -102,8 +109,12 @@ class Subject:
         return design_effects(values, self.codes, len(self.counts), self.units)
 
     def hessian_mask(self) -> Mapping[str, Tensor] | None:
-        """The surviving weights, for a pruned network."""
-        return self.mask.parts if self.pruned else None
+        """The surviving weights, for a pruned network; of all layers, prunable or not."""
+        if not self.pruned:
+            return None
+        weights = dict(self.network.named_parameters())
+        others = {name: weights[name].detach().cpu() != 0 for name in other_weights(self.network)}
+        return others | dict(self.mask.parts)
 
 
 @dataclass(frozen=True)
@@ -128,7 +139,8 @@ def make_subject(
 
     `before` is what the dense parent says of them, where that is known already.
 
-    Without a dense parent, a network that is dense, and is not called pruned, is its own. Raises
+    Without a dense parent, a network that is seen to be dense, and is not called pruned, is its
+    own. Raises
     AuditError where the network, its parent and the data do not go together, or the parent is
     pruned.
     """
@@ -141,7 +153,8 @@ def make_subject(
     rows = data.indices(settings.split)
     batches = SampleBatches(data, rows, settings.batch_size, device)
     outputs = outputs_of(network, batches)
-    parent = None if pruned or called_pruned(checkpoint) else outputs
+    unseen = dense is None and not tells_weights(network)
+    parent = None if pruned or unseen or called_pruned(checkpoint) else outputs
     if dense is checkpoint:
         check_dense(network, checkpoint.mask)
     elif dense is not None:

@@ -199,24 +199,72 @@ def _known_weights(model: nn.Module) -> Mapping[str, Tensor]:
     return weights if all(type(one.data) is Tensor for one in weights.values()) else {}
 
 
+def other_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The weights that are not prunable: of recurrent, attention and embedding layers, and scales.
+
+    Those that are frozen beside trainable ones are left out, as computed tables are, and so are
+    those that are all zero, as some are initialised; an embedding's padding is none of its weights.
+    """
+    own = {id(module.weight) for module in prunable_layers(model).values()}
+    scales, padded = set[int](), dict[int, int]()
+    for module in model.modules():
+        scale = getattr(module, "weight", None)
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            padded[id(scale)] = module.padding_idx
+        elif isinstance(scale, nn.Parameter) and scale.ndim == 1:
+            scales.add(id(scale))
+    trained = any(one.requires_grad for one in model.parameters())
+    found = {}
+    for name, one in model.named_parameters():
+        if id(one) in own or (one.ndim < 2 and id(one) not in scales):
+            continue
+        weight = one.detach()
+        if id(one) in padded:
+            rows = torch.arange(len(weight), device=weight.device) != padded[id(one)]
+            weight = weight[rows]
+        if one.requires_grad >= trained and type(one.data) is Tensor and bool(weight.any()):
+            found[name] = weight
+    return found
+
+
+def other_sparsity(model: nn.Module) -> float:
+    """Share of exact zeros among the weights that are not prunable; 0 where there are none.
+
+    No method here removes them, but others do: gates of a recurrent layer, projections of an
+    attention layer, scales of a norm.
+    """
+    weights = other_weights(model).values()
+    size = sum(weight.numel() for weight in weights)
+    return 1.0 - sum(int(one.count_nonzero()) for one in weights) / size if size else 0.0
+
+
+def tells_weights(model: nn.Module) -> bool:
+    """Whether any weight can be looked at: integers with scales, and stored answers, tell none."""
+    return bool(_known_weights(model)) or bool(other_weights(model))
+
+
 def is_pruned(model: nn.Module, mask: Mapping[str, Tensor] | None = None) -> bool:
     """Whether weights of the network have been removed: measured, not taken from what it is called.
 
     mask   what is said to survive; None where nobody says so
 
     A share of zeros below PRUNED, as a few dead units leave, makes a network pruned only where a
-    mask says that they were removed.
+    mask says that they were removed. Weights that no sparsity counts make a network pruned too.
     """
     sparsity = measured_sparsity(model)
     removed = mask is not None and not all(bool(part.all()) for part in mask.values())
-    return sparsity >= PRUNED or (removed and sparsity > 0)
+    pruned = sparsity >= PRUNED or (removed and sparsity > 0)
+    return pruned or other_sparsity(model) >= PRUNED
 
 
 def check_dense(model: nn.Module, mask: Mapping[str, Tensor] | None = None) -> None:
     """Raise AuditError where what is to be pruned, or compared with, is pruned itself."""
     if is_pruned(model, mask):
+        other = other_sparsity(model)
+        zeros = f"{measured_sparsity(model):.1%} of its weights are zeros"
+        if other >= PRUNED:
+            zeros += f", and {other:.1%} of those that are of no convolution or linear layer"
         raise AuditError(
-            f"found a network that is pruned already as the dense one: "
-            f"{measured_sparsity(model):.1%} of its weights are zeros; give the network that it "
-            "was pruned from"
+            f"found a network that is pruned already as the dense one: {zeros}; give the network "
+            "that it was pruned from"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from dataclasses import replace
 
 import pandas as pd
@@ -31,6 +33,7 @@ from audit.models.checkpoint import Checkpoint
 from audit.models.training import train_mode
 from audit.prune import PRUNING_METHODS
 from audit.prune.mask import measured_mask
+from audit.study.live import live
 from audit.study.making import prune_model, train_model
 from audit.study.settings import Method
 
@@ -47,6 +50,18 @@ class Tied(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.head(torch.relu(self.b(torch.relu(self.a(inputs)))))
+
+
+class Rows(nn.Module):
+    """Reads its inputs one after another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.LSTM(1, 4, batch_first=True)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = self.cell(inputs[:, :, None])[0][:, -1]
+        return found
 
 
 class Coded(nn.Module):
@@ -395,6 +410,38 @@ def test_zeros_without_a_mask_are_no_dense_parent(two_groups: GroupedData) -> No
         measured(pruned, two_groups, pruned)
     with pytest.raises(AuditError, match="pruned already as the dense one"):
         prune_model(pruned, two_groups, factory=factory("two_logits"))
+
+
+def test_integers_alone_are_no_dense_parent(two_groups: GroupedData) -> None:
+    """Nothing tells whether weights are zero that are integers and scales."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch has moved dynamic quantisation to torchao
+        quantised = torch.ao.quantization.quantize_dynamic(two_logits((4,), 2), {nn.Linear})
+    alone = measure_model(live(quantised, two_groups, Provenance("int8"), None), None, two_groups, SETTINGS)  # fmt: skip
+    assert not set(alone.groups["metric"]) & {"excess_risk", "excess_accuracy_gap"}
+    said = "no weight of it can be looked at and its dense network was not given"
+    assert any(note.startswith(said) for note in alone.model["notes"])
+
+
+def test_zeros_beside_linear_layers_are_counted_and_told(two_groups: GroupedData) -> None:
+    """M5 over the surviving weights of all layers, and the share of all weights that is zero."""
+    torch.manual_seed(0)
+    dense = nn.Sequential(Rows(), nn.Linear(4, 2))
+    pruned = copy.deepcopy(dense)
+    with torch.no_grad():
+        pruned[0].cell.weight_ih_l0[:8] = 0
+    found = audit.compare({"dense": dense, "pruned": pruned}, two_groups, SETTINGS)
+    (note,) = [one for one in found.record["models"][1]["notes"] if "all weights" in one]
+    assert note.startswith("its sparsity of 0.0% is of the 8 weights of convolution and linear")
+    assert "of 80 others ('0.cell.weight_hh_l0' has the most) 10.0% are zeros" in note
+    assert note.endswith(": 9.1% of all weights")
+    norms = found.groups[(found.groups["metric"] == "gradient_norm") & (found.groups["model"] == "pruned")]  # fmt: skip
+    slope = torch.autograd.grad(group_loss(pruned, two_groups, 1), list(pruned.parameters()))
+    kept = [s * (p != 0) for s, p in zip(slope, pruned.parameters(), strict=True)]
+    norm = float(torch.cat([part.flatten() for part in kept]).norm())
+    assert norms.set_index("group").loc["many", "value"] == pytest.approx(norm, rel=1e-5)
+    with pytest.raises(AuditError, match=r"and 10\.0% of those that are of no convolution or"):
+        audit.prune(pruned, two_groups, "magnitude", rate=0.5)
 
 
 def test_zeros_without_a_mask_have_the_coordinates_of_a_pruned_network(

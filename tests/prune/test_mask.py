@@ -8,7 +8,16 @@ from audit.errors import AuditError
 from audit.models.training import TrainingSettings
 from audit.prune.fine_tune import fine_tune
 from audit.prune.magnitude import magnitude_mask
-from audit.prune.mask import Mask, keep_largest, measured_mask, prunable_weights
+from audit.prune.mask import (
+    Mask,
+    check_dense,
+    is_pruned,
+    keep_largest,
+    measured_mask,
+    other_sparsity,
+    other_weights,
+    prunable_weights,
+)
 from audit.prune.random import random_mask
 
 
@@ -107,3 +116,45 @@ def test_fine_tuning_keeps_the_mask_and_trains_what_survives(two_groups):
         assert torch.equal(weight[~mask.parts[name]], torch.zeros_like(weight[~mask.parts[name]]))
         kept = mask.parts[name]
         assert not torch.equal(weight[kept], before[name][kept])
+
+
+class Recurrent(nn.Module):
+    """A network whose weights are nearly all in layers that no method here prunes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(4, 4, padding_idx=0)
+        self.cell, self.norm = nn.LSTM(4, 4, batch_first=True), nn.LayerNorm(4)
+        self.attention, self.head = nn.MultiheadAttention(4, 2, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.cell(self.table(x))[0])
+        return self.head(self.attention(x, x, x)[0][:, -1])
+
+
+def test_zeros_of_any_layer_make_a_network_pruned():
+    for name in ("table.weight", "cell.weight_hh_l0", "norm.weight", "attention.in_proj_weight"):
+        torch.manual_seed(0)
+        model = Recurrent()
+        assert not is_pruned(model)
+        with torch.no_grad():
+            weight = model.get_parameter(name)
+            weight[: len(weight) // 2] = 0
+        assert is_pruned(model), name
+        assert measured_mask(model).sparsity == 0
+        with pytest.raises(AuditError, match=r"0\.0% of its weights are zeros, and \d+\.\d% of th"):
+            check_dense(model)
+
+
+def test_what_is_zero_from_the_start_or_computed_is_not_removed():
+    torch.manual_seed(0)
+    model = Recurrent()
+    nn.init.zeros_(
+        model.norm.weight
+    )  # As of the last norm in each block of some residual networks.
+    model.steps = nn.Parameter(torch.eye(8), requires_grad=False)
+    assert other_sparsity(model) == 0
+    assert set(other_weights(model)) == {
+        "table.weight", "cell.weight_ih_l0", "cell.weight_hh_l0", "attention.in_proj_weight",
+    }  # fmt: skip
+    assert other_weights(model)["table.weight"].shape == (3, 4)
