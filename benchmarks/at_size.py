@@ -5,6 +5,7 @@ What a P-vector is: as many numbers as the network has parameters, in single pre
 runs in a process of its own; its peak is told beside what it held before curvature began.
 torchvision builds both: run it in the environment of `make test-extras`.
 Run: python benchmarks/at_size.py [--images 500] [--curvature-samples 4] [--max-products 20]
+     [--threads 2]
      [--alone: λ_max of one group of the dense network, without the comparison]
 """
 
@@ -54,7 +55,9 @@ class Peak:
         self._thread.join()
 
 
-def measured(name: str, images: int, samples: int, products: int, alone: bool) -> dict[str, Any]:
+def measured(
+    name: str, images: int, samples: int, products: int, threads: int, alone: bool
+) -> dict[str, Any]:
     """One network and its pruned copy, compared as a user would, in this process."""
     import audit
     from audit.measure.curvature import CurvatureSettings, top_eigenvalues
@@ -62,7 +65,7 @@ def measured(name: str, images: int, samples: int, products: int, alone: bool) -
     from audit.models.zoo import Architecture, build_model
     from audit.prune.magnitude import magnitude_mask
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(threads)
     generator = np.random.default_rng(0)
     data = audit.from_arrays(
         generator.normal(size=(images, 3, SIZE, SIZE)).astype(np.float32),
@@ -90,10 +93,12 @@ def measured(name: str, images: int, samples: int, products: int, alone: bool) -
         "network": name,
         "parameters": parameters,
         "samples": samples,
+        "threads": threads,
         "gradient_bytes": held,
         "curvature_bytes": curvature.bytes - before,
         "seconds_a_product": seconds / largest.products,
         "products": largest.products,
+        "max_products": products,
         "converged": largest.converged,
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
@@ -121,11 +126,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--curvature-samples", type=int, default=4)
     parser.add_argument("--max-products", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", choices=NETWORKS)
     parser.add_argument("--alone", action="store_true")
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    numbers = (chosen.images, chosen.curvature_samples, chosen.max_products)
+    numbers = (chosen.images, chosen.curvature_samples, chosen.max_products, chosen.threads)
     if chosen.into is not None:
         chosen.into.write_text(json.dumps(measured(chosen.only, *numbers, chosen.alone)))
         return
@@ -135,7 +141,7 @@ def main() -> None:
     for name in [chosen.only] if chosen.only else NETWORKS:
         with tempfile.TemporaryDirectory() as folder:
             into = Path(folder) / "found.json"
-            flags = ["--images", "--curvature-samples", "--max-products"]
+            flags = ["--images", "--curvature-samples", "--max-products", "--threads"]
             given = [part for pair in zip(flags, map(str, numbers), strict=True) for part in pair]
             command = [sys.executable, __file__, *given, "--only", name, "--into", str(into)]
             subprocess.run([*command, *["--alone"] * chosen.alone], check=True)

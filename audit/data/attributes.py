@@ -194,7 +194,11 @@ def _texts(known: pd.Series) -> np.ndarray:
         numbers = known.to_numpy(dtype=float)
         if np.isfinite(numbers).all() and ((numbers % 1 == 0) & (np.abs(numbers) < WHOLE)).all():
             known = pd.Series(numbers.astype(np.int64))
-    return np.array([_text(value) for value in known.tolist()], dtype=object)
+    if known.dtype == object and pd.api.types.infer_dtype(known, skipna=False) != "string":
+        # Equal values of several types, such as 1 and True, have several texts.
+        return np.array([_text(value) for value in known.tolist()], dtype=object)
+    codes, values = pd.factorize(known)
+    return np.array([_text(value) for value in values.tolist()], dtype=object)[codes]
 
 
 def _text(value: Any) -> str:

@@ -67,14 +67,21 @@ class Prepared:
 
     def inputs(self, column: pd.Series) -> np.ndarray:
         """float32 [n, width]; a missing number is the mean, an unknown value is none of them."""
+        found = np.zeros((len(column), self.width), np.float32)
+        self.fill(found, column)
+        return found
+
+    def fill(self, zeros: np.ndarray, column: pd.Series) -> None:
+        """Write the inputs into an array of zeros [n, width], which may be a part of a larger."""
         if self.kind == "number":
             numbers = numbers_of(column)
-            found = np.where(np.isnan(numbers), 0.0, (numbers - self.mean) / self.spread)
-            return np.asarray(found, dtype=np.float32)[:, None]
+            zeros[:, 0] = np.where(np.isnan(numbers), 0.0, (numbers - self.mean) / self.spread)
+            return
         attribute = from_column(column)
-        places = pd.Index(self.values).get_indexer(pd.Index(attribute.names))
-        known = np.vstack([np.eye(self.width, dtype=np.float32), np.zeros(self.width)])
-        return np.asarray(known[places][attribute.codes], dtype=np.float32)
+        index = pd.Index(self.values).get_indexer(pd.Index(attribute.names))
+        places = index[attribute.codes]
+        rows = np.flatnonzero(places >= 0)
+        zeros[rows, places[rows]] = 1.0
 
 
 def typed(rows: pd.DataFrame, missing: Collection[str], decimal: str = "") -> pd.DataFrame:

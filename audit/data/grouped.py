@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audit import display
 from audit.data.columns import Column, Prepared
-from audit.data.inputs import Inputs, on_device
+from audit.data.inputs import READ_AT_ONCE, Inputs, on_device
 from audit.data.scaling import Scaling
 from audit.errors import AuditError
 
@@ -270,9 +270,15 @@ def _check_lengths(data: GroupedData) -> None:
         raise AuditError(
             f"{data.name}: found repeated sample ids (for instance '{twice}'); each needs its own"
         )
-    own = data.inputs
-    if isinstance(own, Tensor) and own.is_floating_point() and not torch.isfinite(own).all():
+    if isinstance(data.inputs, Tensor) and not _all_finite(data.inputs):
         raise AuditError(f"{data.name}: found inputs that are not finite (NaN or infinity)")
+
+
+def _all_finite(values: Tensor) -> bool:
+    """Whether no number is NaN or infinite; one that is makes the sum so, which copies nothing."""
+    if not values.is_floating_point() or bool(torch.isfinite(values.sum())):
+        return True
+    return all(bool(torch.isfinite(part).all()) for part in values.split(READ_AT_ONCE))
 
 
 def _check_codes(what: str, codes: Tensor, names: Sequence[str]) -> None:

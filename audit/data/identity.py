@@ -28,12 +28,20 @@ def content_digests(contents: Iterable[bytes]) -> np.ndarray:
     return np.frombuffer(found, dtype=np.uint8).reshape(-1, CONTENT)
 
 
-def digests(data: GroupedData) -> np.ndarray:
-    """One digest a sample of its input, its label and its group, uint8 [n, 32]."""
-    contents = data.contents if data.contents is not None else content_digests(_inputs(data))
-    labels = _name_digests(data.classes)[data.labels.numpy()]
+def digests(data: GroupedData, rows: Tensor | None = None) -> np.ndarray:
+    """One digest a sample, or one of those at some positions, of its input, label and group.
+
+    uint8 [n, 32]
+    """
+    places = torch.arange(len(data)) if rows is None else rows
+    contents = (
+        content_digests(_inputs(data if rows is None else data.take(rows)))
+        if data.contents is None
+        else data.contents[places.numpy()]
+    )
+    labels = _name_digests(data.classes)[data.labels[places].numpy()]
     groups = _name_digests([f"{data.attribute}\x1f{name}" for name in data.group_names])
-    return np.hstack([contents, labels, groups[data.groups.numpy()]])
+    return np.hstack([contents, labels, groups[data.groups[places].numpy()]])
 
 
 def whole_digest(data: GroupedData) -> str:
@@ -67,7 +75,7 @@ def check_unseen(data: GroupedData, known: Mapping[str, Any]) -> None:
     if not known or not (data.contents is not None or isinstance(data.inputs, Tensor)):
         return
     stored = {name: _rows(known["digests"][name].numpy()[:, :LABEL]) for name in SPLITS}
-    own = _rows(digests(data.take(data.splits["test"]))[:, :LABEL])
+    own = _rows(digests(data, data.splits["test"])[:, :LABEL])
     if not len(stored["train"]) or np.array_equal(own, stored["test"]):
         return
     seen = np.isin(own, stored["train"])
@@ -113,12 +121,13 @@ def recognise(
     order = np.argsort(np.concatenate([known["positions"][name].numpy() for name in kept]))
     names = np.repeat(kept, [len(places[name]) for name in kept])[order]
     extra = len(data) - len(rows)
+    same = np.array_equal(rows[order], np.arange(len(data)))
     notes = [f"Absent: the {name} samples, which measuring does not need." for name in absent]
     if extra:
         notes.append(f"{extra:,} samples that the checkpoint does not know were left out.")
     scaling = known["scaling"]
     return replace(
-        _in_order_of(data.take(torch.from_numpy(rows[order])), known),
+        _in_order_of(data if same else data.take(torch.from_numpy(rows[order])), known),
         samples=ids[order],
         splits={name: torch.from_numpy(np.flatnonzero(names == name)) for name in SPLITS},
         scaling=None if scaling is None else Scaling(*(tuple(part) for part in scaling)),

@@ -133,7 +133,7 @@ def from_frame(
     prepared = _prepared(inputs, asked, ~test, scale, prepared_from(preparation))
     data = GroupedData(
         name=name,
-        inputs=torch.from_numpy(np.hstack([one.inputs(inputs[one.name]) for one in prepared])),
+        inputs=torch.from_numpy(_side_by_side(inputs, prepared)),
         labels=codes,
         groups=groups.codes,
         classes=labels.names,
@@ -207,6 +207,15 @@ def _prepared(
         if category:
             check_values(str(name), len(from_column(column).names), len(inputs))
         found.append(learn(column, category, known, scale == "standard"))
+    return found
+
+
+def _side_by_side(inputs: pd.DataFrame, prepared: Sequence[Prepared]) -> np.ndarray:
+    """What each column becomes, float32 [n, inputs], without a copy beside the whole."""
+    ends = np.cumsum([one.width for one in prepared])
+    found = np.zeros((len(inputs), ends[-1]), np.float32)
+    for one, end in zip(prepared, ends, strict=True):
+        one.fill(found[:, end - one.width : end], inputs[one.name])
     return found
 
 

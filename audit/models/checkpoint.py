@@ -6,6 +6,7 @@ loading one never runs code from it.
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import sys
@@ -167,7 +168,10 @@ def make_checkpoint(
 def save_checkpoint(checkpoint: Checkpoint, path: Path | str) -> str:
     """Write a checkpoint, whole or not at all; return its SHA-256."""
     path = Path(path)
-    content = {"format": FORMAT, "schema_version": SCHEMA_VERSION} | _plain(asdict(checkpoint))
+    content = {"format": FORMAT, "schema_version": SCHEMA_VERSION}
+    content |= _plain(asdict(replace(checkpoint, splits={})))
+    # One text a split: a list of a million ids takes torch half a minute to read.
+    content["splits"] = {name: json.dumps(ids) for name, ids in checkpoint.splits.items()}
     # An open file, for torch writes a path's own name into the archive: the same network is to give
     # the same bytes wherever and by whatever process it is saved.
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -194,7 +198,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         )
     try:
         checkpoint = _from_plain(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise AuditError(
             f"'{path}' is a damaged checkpoint: {error!r} is missing or wrong"
         ) from error
@@ -315,7 +319,7 @@ def _from_plain(content: Mapping[str, Any]) -> Checkpoint:
         ),
         content["mask"],
         content["data"],
-        content["splits"],
+        {name: _ids(own) for name, own in content["splits"].items()},
         content["attribute"],
         tuple(content["group_names"]),
         tuple(content["classes"]),
@@ -323,6 +327,11 @@ def _from_plain(content: Mapping[str, Any]) -> Checkpoint:
         content.get("samples", {}),
         tuple(content.get("frozen", ())),
     )
+
+
+def _ids(stored: Any) -> list[str]:
+    """The ids of a split, whose text older checkpoints hold as the list itself."""
+    return [str(one) for one in (json.loads(stored) if isinstance(stored, str) else stored)]
 
 
 def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, str]:

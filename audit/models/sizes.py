@@ -49,7 +49,9 @@ def tensors(content: Any, depth: int = 0) -> Iterator[Tensor]:
             yield from tensors(value, depth + 1)
     elif isinstance(content, list | tuple):
         for value in content:
-            yield from tensors(value, depth + 1)
+            # A list may be of a million ids.
+            if not isinstance(value, str):
+                yield from tensors(value, depth + 1)
 
 
 def check_shapes(architecture: Architecture, state: Mapping[str, Tensor]) -> None:

@@ -194,12 +194,12 @@ def _measure_all(
     factory: str | None,
 ) -> list[ModelMeasures]:
     dense = None if parent is None else load_checkpoint(parent)
-    return [
-        measure_model(load_checkpoint(path), dense, data, settings, name, factory).with_file(
-            path.name, sha256(path)
-        )
-        for name, path in files.items()
-    ]
+    found = []
+    for name, path in files.items():
+        own = dense if dense is not None and path == parent else load_checkpoint(path)
+        measures = measure_model(own, dense, data, settings, name, factory)
+        found.append(measures.with_file(path.name, sha256(path)))
+    return found
 
 
 def _check_pair(one: Checkpoint, other: Checkpoint, first: Path, second: Path) -> None:

@@ -43,6 +43,20 @@ def test_a_checkpoint_comes_back_as_it_was(checkpoint, tmp_path):
     assert all(torch.equal(found.mask[name], part) for name, part in checkpoint.mask.items())
 
 
+def test_ids_are_texts_of_any_letters_and_those_of_older_files_are_read(checkpoint, tmp_path):
+    path = tmp_path / "model.pt"
+    ids = {"train": ["a\n,", '"', "\udcff", "é"], "select": [], "test": ["\x1f"]}
+    save_checkpoint(replace(checkpoint, splits=ids), path)
+    assert load_checkpoint(path).splits == ids
+    content = torch.load(path, weights_only=True)
+    assert {type(own) for own in content["splits"].values()} == {str}
+    torch.save(content | {"splits": ids}, path)
+    assert load_checkpoint(path).splits == ids
+    torch.save(content | {"splits": {"train": "[1"}}, path)
+    with pytest.raises(AuditError, match="is a damaged checkpoint"):
+        load_checkpoint(path)
+
+
 def test_a_checkpoint_loads_without_unpickling(checkpoint, tmp_path):
     save_checkpoint(checkpoint, tmp_path / "model.pt")
     content = torch.load(tmp_path / "model.pt", weights_only=True)
