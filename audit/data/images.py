@@ -179,7 +179,7 @@ def read_image(path: Path, settings: ImageSettings) -> Pixels:
             check_size(path, image.width * image.height * READ_BYTES)
             pixels, done = _upright(image, settings)
             small = _small(pixels, settings)
-            if max(most for _, most in small.getextrema()) < 255 * DIM:
+            if np.asarray(small).max() < 255 * DIM:
                 done.add("dim")
             values = np.asarray(_padded(small, settings)).transpose(2, 0, 1)
     except AuditError as error:
@@ -223,7 +223,7 @@ def _is_deep(image: Image, settings: ImageSettings) -> bool:
     if image.mode.startswith("I") or image.mode == "F":
         return True
     # Of colours of 16 bits Pillow reads the upper 8; how they lie in the file is all it tells.
-    deep = any(";16" in str(tile[3]) for tile in image.tile)
+    deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     if deep and settings.white not in (None, DEEP):
         raise AuditError(
             f"found colours of 16 bits and white={settings.white:g}; expected grey, or colours "
