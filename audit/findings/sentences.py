@@ -213,8 +213,10 @@ def _studied(told: _Told) -> Said:
     )
 
 
-def _unseen(told: _Told) -> str:
-    blind = next(iter(told.all("detectable")), None)
+def _unseen(told: _Told, labels: Sequence[str] = ()) -> str:
+    """What a clear verdict could not have seen: of these networks, or of all that are told."""
+    every = [one for one in told.all("detectable") if not labels or one.label in labels]
+    blind = max(every, key=lambda one: one.estimate or 0.0, default=None)
     if blind is None:
         return ""
     return (
@@ -224,7 +226,7 @@ def _unseen(told: _Told) -> str:
 
 
 def _compared(told: _Told) -> Said:
-    parts, used, clear = [], [], False
+    parts, used, clear = [], [], []
     for name in told.compared:
         own = [one for one in told.all("pays") if one.label == name]
         if not own:
@@ -238,13 +240,19 @@ def _compared(told: _Told) -> Said:
         elif unknown := _not_known(told, own):
             parts.append(unknown)
         else:
-            clear = True
+            clear.append(name)
             parts.append(f"under {name}, no group was found to pay")
     text = _first_upper("; ".join(parts))
-    beside = f"{_unjudged(told)}{_but_crossed(told, told.compared)}" if clear else ""
+    beside = [
+        *(one for one in told.all("detectable") if one.label in clear),
+        *told.all("left_out"),
+        *_crossed(told, told.compared),
+    ]
+    unseen = f"{_unseen(told, clear)}{_unjudged(told)}{_but_crossed(told, told.compared)}"
     return told.said(
-        f"{text}; points of accuracy beyond the average, against the dense network{beside}.",
-        [*used, *((*told.all("left_out"), *_crossed(told, told.compared)) if beside else ())],
+        f"{text}; points of accuracy beyond the average, against the dense network"
+        f"{unseen if clear else ''}.",
+        [*used, *(beside if clear else ())],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from itertools import pairwise
 from typing import Any
 
@@ -23,10 +24,10 @@ class Architecture:
 
     Or `torchvision:NAME`, `timm:NAME` or `hf:FOLDER` (audit.models.libraries).
 
-    A function of your own is called as `function(input_shape, classes, **arguments)` and returns
-    a `torch.nn.Module`. `outputs` declares what that gives: logits [n, classes], or [n, 1] for two
-    classes, unless it is log-probabilities or probabilities. None: logits that do not look like
-    probabilities.
+    A function of your own is called as `function(input_shape, classes, **arguments)`, or without
+    those of the two that it does not take, and returns a `torch.nn.Module`. `outputs` declares what
+    that gives: logits [n, classes], or [n, 1] for two classes, unless it is log-probabilities or
+    probabilities. None: logits that do not look like probabilities.
 
     Raises AuditError where that is none of them.
     """
@@ -46,6 +47,12 @@ class Architecture:
         return ":" not in self.name
 
 
+SHAPE = ("input_shape", "shape")
+CLASSES = ("classes", "num_classes", "n_classes", "number_of_classes")
+"""What parameters of a function that builds a network are called."""
+POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
 def build_model(architecture: Architecture, seed: int = 0) -> nn.Module:
     """A freshly initialised network that gives logits; the same seed gives the same weights.
 
@@ -60,18 +67,45 @@ def build_model(architecture: Architecture, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            network = builder(shape, classes, **dict(architecture.arguments))
+            network = _called(builder, shape, classes, dict(architecture.arguments))
         except AuditError:
             raise
         except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
-            raise AuditError(f"model '{name}' cannot be built: {reason}") from error
+            raise AuditError(
+                f"model '{name}' cannot be built: {reason} (a function is called with the shape of "
+                "an input and the number of classes, or with what it takes of these)"
+            ) from error
     if not isinstance(network, nn.Module):
         found = type(network).__name__
         raise AuditError(f"model '{name}' gave a {found}; expected a torch.nn.Module")
     if architecture.in_zoo:
         return network
     return read_outputs(network, classes, architecture.outputs)
+
+
+def _called(
+    builder: Callable[..., nn.Module],
+    shape: tuple[int, ...],
+    classes: int,
+    arguments: dict[str, Any],
+) -> nn.Module:
+    """The network of a function that takes a shape and a number of classes, or less of these.
+
+    One that can do without is told what it has a parameter of that name for, and nothing else.
+    """
+    try:
+        known = [one for one in signature(builder).parameters.values() if one.name not in arguments]
+    except (TypeError, ValueError):
+        return builder(shape, classes, **arguments)
+    given: dict[str, Any] = {one.name: shape for one in known if one.name in SHAPE}
+    given |= {one.name: classes for one in known if one.name in CLASSES}
+    needed = [one for one in known if one.default is Parameter.empty and one.kind in POSITIONAL]
+    if any(one.name not in given for one in needed) or any(
+        one.kind is Parameter.VAR_POSITIONAL for one in known
+    ):
+        return builder(shape, classes, **arguments)
+    return builder(**given, **arguments)
 
 
 def _zoo(name: str) -> Callable[..., nn.Module]:

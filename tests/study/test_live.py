@@ -271,6 +271,17 @@ def test_under_a_dense_network_that_knows_nothing_nobody_is_cleared(dense, two_g
         judge(found, [Threshold.parse("any group pays")])
 
 
+def test_the_first_line_says_what_it_could_not_have_seen(dense, two_groups):
+    settings = replace(SETTINGS, curvature="none")
+    slightly = copy.deepcopy(dense)
+    with torch.no_grad():
+        slightly.hidden.weight[0, 0] = 0.0
+    found = audit.compare({"dense": dense, "p": slightly}, two_groups, settings)
+    headline = found.record["verdict"]["headline"]
+    assert "under p, no group was found to pay" in headline.lower()
+    assert "would often have gone unseen" in headline
+
+
 def test_fewer_than_two_judged_groups_are_not_told_to_find_their_parent(dense, two_groups):
     settings = replace(SETTINGS, curvature="none", minimum_group_size=1000)
     models = {"dense": dense, "pruned": pruned_by_torch(dense)}
