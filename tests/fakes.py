@@ -83,8 +83,8 @@ def bounds(results: Results, claim: str, network: str, row: dict[str, Any], side
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
-    return found
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def _layers(models: list[dict[str, Any]], sizes: dict[str, int]) -> pd.DataFrame:

@@ -83,7 +83,7 @@ def by_option(chance: random.Random) -> object:
     name = chance.choice([*names_of(kind), "distillation", "unknown", "", "a b"])
     value = chance.choice(VALUES)
     text = (
-        chance.choice([str, repr])(value)
+        (repr(value) if chance.random() < 0.5 else str(value))
         if not isinstance(value, int) or abs(value) < 2**70
         else "1"
     )

@@ -21,7 +21,7 @@ PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML with the tags that mkdocs knows."""
 
 

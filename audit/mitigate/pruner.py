@@ -129,7 +129,7 @@ class FairPruner:
         self.weights = MaskedWeights(model, self._projected())
         self.parameters = tuple(p for p in model.parameters() if p.requires_grad)
         self.lower = {n: torch.zeros_like(s) for n, s in self.scores.items()}
-        self.history: list[dict[str, object]] = []
+        self.history: list[dict[str, Any]] = []
         self.changed = 0.0
         self._gradients = _Gradients(self.weights)
         self._watch = HarmWatch(self.names)

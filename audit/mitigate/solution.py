@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class Solution:
     steps: int
     passes: int
     readings: int
-    history: tuple[dict[str, object], ...] = ()
+    history: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -163,7 +163,7 @@ class _Runner:
         self.shares = [share + (place < rest) for place in range(stages)]
         self.steps, self.passes = 0, 0
         self.readings = batches_per_epoch(len(data), training.batch_size)
-        self.history: list[dict[str, object]] = []
+        self.history: list[dict[str, Any]] = []
 
     def run(self, stage: Stage, number: int, unseen_share: float) -> None:
         """Train for the stage's share of the steps, the first of them without the select split."""

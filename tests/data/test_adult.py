@@ -33,10 +33,11 @@ def write(folder, train, test=(ROW, OTHER), packed=False):
 @pytest.fixture(scope="module")
 def published(adult_folder):
     """Training rows and test rows as pandas reads them."""
-    read = {"header": None, "names": COLUMNS, "skipinitialspace": True, "comment": "|"}
-    return (
-        pd.read_csv(adult_folder / "adult.data.gz", **read),
-        pd.read_csv(adult_folder / "adult.test.gz", **read),
+    return tuple(
+        pd.read_csv(
+            adult_folder / name, header=None, names=COLUMNS, skipinitialspace=True, comment="|"
+        )
+        for name in ("adult.data.gz", "adult.test.gz")
     )
 
 

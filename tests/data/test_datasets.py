@@ -1,5 +1,7 @@
 """Datasets that people hold already: items, dicts, loaders, columns; read once, fetched later."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -101,7 +103,7 @@ def test_a_loader_keeps_its_collate_function_and_workers():
         return 2 * torch.stack([item[0] for item in items]), None
 
     items = [(VALUES[row], row % 2, NAMES[row // 2 % 2]) for row in range(40)]
-    loader = DataLoader(items, batch_size=4, shuffle=True, collate_fn=doubled)
+    loader: DataLoader[Any] = DataLoader(items, batch_size=4, shuffle=True, collate_fn=doubled)
     data = from_dataset(loader)
     assert torch.equal(data.batch(torch.tensor([0, 9])).inputs, 2 * VALUES[[0, 9]])
     assert data.group_names == ("f", "m")

@@ -243,6 +243,7 @@ def test_only_what_is_declared_an_image_is_scaled(folder):
         assert data.batch(torch.arange(40)).inputs.tolist() == table.tolist()
     images = load_data(f"images:{folder}?target=y&group=g&size=8")
     found = images.batch(torch.arange(40)).inputs
+    assert isinstance(images.inputs, torch.Tensor)
     assert torch.equal(found, images.inputs.float() / 127.5 - 1)
     undeclared = from_arrays(images.inputs, [0, 1] * 20, ["a", "b"] * 20)
     assert "were not declared so" in undeclared.notes[0]

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -78,7 +79,9 @@ def test_the_file_says_what_it_is_and_not_its_ending(people, tmp_path, name, kin
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, arrow.schema) as stream:
             stream.write_table(arrow)
     else:
-        packed = {"csv": bytes, "gzip": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+        packed: dict[str, Callable[[bytes], bytes]] = {
+            "csv": bytes, "gzip": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress
+        }  # fmt: skip
         path.write_bytes(packed[kind](text))
     np.testing.assert_array_equal(loaded(path).inputs, loaded(csv(tmp_path, people)).inputs)
 

@@ -40,12 +40,12 @@ def audited(copies: int, declared: bool) -> Results:
     torch.manual_seed(0)
     dense = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 2))
     with torch.no_grad():
-        dense[2].weight.mul_(3)
+        dense.get_parameter("2.weight").mul_(3)
     pruned = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 2))
     pruned.load_state_dict(dense.state_dict())
     with torch.no_grad():
-        for layer in (pruned[0], pruned[2]):
-            layer.weight[layer.weight.abs() < layer.weight.abs().median()] = 0
+        for weight in (pruned.get_parameter("0.weight"), pruned.get_parameter("2.weight")):
+            weight[weight.abs() < weight.abs().median()] = 0
     settings = MeasureSettings(curvature="none", samples_per_group=PERSONS * COPIES)
     return audit.compare({"dense": dense, "pruned": pruned}, data, settings)
 

@@ -95,10 +95,12 @@ def test_the_gap_is_psi_and_the_parts_are_the_kernels(
     own = samples[samples["model"] == "harsh"]
     drop = (own["dense_prediction"] == "yes") * 1.0 - (own["prediction"] == "yes") * 1.0
     few = own["group"] == "few"
-    row = found.loc[("harsh", "accuracy", "few")]
+    row = found.loc[[("harsh", "accuracy", "few")]].iloc[0]
     assert row["gap"] == pytest.approx(drop[few].mean() - drop.mean())
     codes = np.repeat(range(4), SIZES)
-    kernel = decompose(own["dense_margin"].to_numpy(), {"a": drop.to_numpy()}, codes, 4)["a"]
+    kernel = decompose(
+        own["dense_margin"].to_numpy(), {"a": np.asarray(drop, np.float64)}, codes, 4
+    )["a"]
     assert row["within"] == pytest.approx(kernel.within[1])
     assert (row["within_ci_low"], row["within_ci_high"]) == (
         kernel.within_intervals[1].low,
@@ -135,7 +137,7 @@ def test_faithfulness_is_counted_and_adjusted_over_groups_of_minimum_size(
     samples: pd.DataFrame, groups: pd.DataFrame
 ) -> None:
     found = faithfulness_table(samples, groups).set_index(["model", "group"])
-    row = found.loc[("harsh", "few")]
+    row = found.loc[[("harsh", "few")]].iloc[0]
     own = samples[(samples["model"] == "harsh") & (samples["group"] == "few")]
     same = own["prediction"] == own["dense_prediction"]
     assert (row["n"], row["agree"]) == (80, same.sum())
@@ -151,7 +153,7 @@ def test_faithfulness_is_counted_and_adjusted_over_groups_of_minimum_size(
     adjusted = found.loc["mild"].loc[["many", "few"], "p_adjusted"].to_numpy()
     np.testing.assert_allclose(adjusted, holm(raw))
     assert np.isnan(found.loc[("mild", "tiny"), "p_adjusted"])
-    gone = found.loc[("mild", "gone")]
+    gone = found.loc[[("mild", "gone")]].iloc[0]
     assert gone["n"] == 0
     assert np.isnan([gone["agreement"], gone["divergence"], gone["p_value"]]).all()
 

@@ -49,8 +49,8 @@ def people(harmed: bool = True) -> GroupedData:
     )
     label = generator.integers(2, size=N)
     hit = (columns["age"] > 70) & (columns["region"] == "s") & (generator.random(N) < 0.35)
-    hit = hit if harmed else generator.random(N) < 0.01
-    inputs = np.stack([2.0 * label - 1, hit], 1).astype(np.float32)
+    rare = hit.to_numpy() if harmed else generator.random(N) < 0.01
+    inputs = np.stack([2.0 * label - 1, rare], 1).astype(np.float32)
     sex = np.where(generator.random(N) < 0.5, "f", "m")
     return from_arrays(inputs, label, sex, attribute="sex", splits={"test": np.arange(N)},
                        further=columns)  # fmt: skip

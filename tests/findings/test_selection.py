@@ -26,7 +26,7 @@ def test_the_ratio_is_to_the_most_selected_group_as_the_law_defines_it():
     assert list(found["rate"]) == [0.4, 0.3, 0.2]
     assert list(found["ratio"]) == pytest.approx([1.0, 0.75, 0.5])
     assert list(found["most"]) == [True, False, False]
-    low, high = found.loc[1, ["ratio_low", "ratio_high"]]
+    low, high = float(found["ratio_low"][1]), float(found["ratio_high"][1])
     assert low < 0.75 < high
     # Two groups stand beside the most selected: each interval is wider than one of 95 %.
     _, single_low, single_high = ratio_of_shares((30, 100), (40, 100))

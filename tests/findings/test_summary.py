@@ -23,7 +23,7 @@ def test_a_study_has_a_row_per_method_and_rate(fake):
         for row in results.record["overall"]
         if row["model"] == "magnitude-0.98-seed0" and row["metric"] == "max_excess_accuracy_gap"
     )
-    shown = table.loc[("magnitude", "98%")]
+    shown = table.loc[("magnitude", "98%"), :]
     assert shown["largest excess accuracy gap"].startswith(f"{100 * row['value']:.1f} points [")
     assert shown["group"] == "8"
     assert shown["sparsity"] == "98.0 %"
@@ -31,7 +31,7 @@ def test_a_study_has_a_row_per_method_and_rate(fake):
 
 def test_several_seeds_give_means_with_their_spread(fake):
     results = fake(rates=(0.98,), seeds=3)
-    shown = summary(results.record).loc[("magnitude", "98%")]
+    shown = summary(results.record).loc[("magnitude", "98%"), :]
     values = [
         100 * row["value"]
         for row in results.record["overall"]

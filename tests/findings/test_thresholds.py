@@ -78,8 +78,8 @@ def test_the_maximum_is_of_groups_that_are_large_enough():
     # Stretched to hold for both groups.
     assert found.ci_low == pytest.approx(0.3 - 0.1 * norm.ppf(1 - 0.05 / 4) / norm.ppf(0.975))
     every = judge(results(), [Threshold.parse("any excess_risk > 0.15")])
-    found = [(one.group, one.certain, one.possible) for one in every]
-    known, unknown = found[:2], found[2:]
+    told = [(one.group, one.certain, one.possible) for one in every]
+    known, unknown = told[:2], told[2:]
     assert known == [("a", True, True), ("b", False, True)]
     assert unknown == [("few", False, True), ("none", False, True)]
 
@@ -227,7 +227,7 @@ def test_hostile_names_stay_text_in_xml_and_annotations():
     judgements = judge(results(name), [Threshold.parse("any excess_risk > 0.15")])
     suite = ElementTree.fromstring(junit(judgements))
     assert (suite.get("tests"), suite.get("failures")) == ("4", "1")
-    assert '<script>"&' in suite[0].get("name")
+    assert '<script>"&' in suite[0].get("name", "")
     assert suite[0].find("failure").get("message").startswith("fair: any excess_risk is 0.3")
     lines = github(judgements)
     assert [line.split(" ")[0] for line in lines] == ["::error", *["::warning"] * 3]

@@ -105,7 +105,7 @@ def test_running_statistics_are_told_apart():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 3)).double()
     pruned = copy.deepcopy(model)
-    pruned[1].running_mean += 0.5
+    pruned.get_buffer("1.running_mean").add_(0.5)
     inputs, labels = samples()
     found = taylor_attribution(model, pruned, ragged(inputs, labels))
     expected = mean_loss(pruned.eval(), inputs, labels) - mean_loss(model.eval(), inputs, labels)

@@ -16,8 +16,8 @@ def test_surviving_multiply_adds_are_those_of_weights_that_are_not_zero():
     inputs = torch.randn(1, 1, 5, 5)
     assert surviving_multiply_adds(model, inputs) == multiply_adds(model, inputs)
     with torch.no_grad():
-        model[0].weight.zero_()
-        model[0].weight[1, 0, 1, 1] = 1.0
-        model[2].weight[:3] = 0.0
+        model.get_parameter("0.weight").zero_()
+        model.get_parameter("0.weight")[1, 0, 1, 1] = 1.0
+        model.get_parameter("2.weight")[:3] = 0.0
     # One weight of the convolution at each of 25 places, and 50 weights of the linear layer once.
     assert surviving_multiply_adds(model, inputs) == 25 + 50

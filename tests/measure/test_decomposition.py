@@ -29,8 +29,8 @@ def audit_of(
         draw = generator.random(size)
         drop = (draw < chance + extra) - 1.0 * (draw > 1 - chance / 3)
         parts.append((margin.astype(float), drop, np.full(size, group)))
-    margin, drop, group = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return margin, drop, group
+    margins, drops, groups = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return margins, drops, groups
 
 
 def truth(

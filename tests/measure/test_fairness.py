@@ -24,7 +24,7 @@ PEERS = {
 }
 
 
-def drawn(classes, groups, size=900, seed=0):
+def drawn(classes: int, groups: int, size: int = 900, seed: int = 0) -> tuple[np.ndarray, ...]:
     generator = np.random.default_rng(seed)
     labels = generator.integers(classes, size=size)
     codes = generator.integers(groups, size=size)
@@ -130,8 +130,9 @@ def test_an_absent_group_changes_nothing():
 
 
 def test_one_group_has_no_difference():
+    labels, predictions, codes = drawn(2, 1)
     with pytest.raises(AuditError, match="fewer than two groups"):
-        fairness_differences(confusion_counts(*drawn(2, 1), 1, 2))
+        fairness_differences(confusion_counts(labels, predictions, codes, 1, 2))
 
 
 def test_the_floor_is_what_equal_groups_show():

@@ -140,8 +140,8 @@ def test_its_hessian_is_that_of_the_network(name):
         v.view_as(p)
         for v, p in zip(vector.split([p.numel() for p in parameters]), parameters, strict=True)
     ]
-    expected = torch.autograd.grad(slopes, parameters, pieces)
-    expected = torch.cat([part.flatten() for part in expected])
+    products = torch.autograd.grad(slopes, parameters, pieces)
+    expected = torch.cat([part.flatten() for part in products])
     batches = [(inputs[:3], labels[:3]), (inputs[3:6], labels[3:6]), (inputs[6:], labels[6:])]
     for kept_bytes in (0, 200_000, 2**30):
         hessian = Hessian(model, batches, kept_bytes=kept_bytes)

@@ -38,7 +38,8 @@ def dense_hessian(model, batches):
 
 def test_top_eigenvalues_are_the_largest_of_the_dense_hessian(case):
     expected = torch.linalg.eigvalsh(dense_hessian(*case)).flip(0)
-    found = top_eigenvalues(*case, settings=EXACT, number=4)
+    model, batches = case
+    found = top_eigenvalues(model, batches, settings=EXACT, number=4)
     assert [one.value for one in found] == pytest.approx(expected[:4].tolist(), rel=1e-6)
     assert all(one.converged and one.n == 23 for one in found)
     vectors = torch.stack([one.vector for one in found])
@@ -56,7 +57,7 @@ def test_an_eigenvalue_that_comes_twice_is_found_twice():
 
 def test_no_eigenvalue_cannot_be_asked_for(case):
     with pytest.raises(AuditError, match="at least 1"):
-        top_eigenvalues(*case, number=0)
+        top_eigenvalues(case[0], case[1], number=0)
 
 
 def test_a_layer_has_the_spectrum_of_its_own_block(case):
@@ -97,7 +98,8 @@ def test_a_layer_of_which_nothing_survives_is_left_out():
 
 def test_the_density_has_the_moments_of_the_spectrum(case):
     spectrum = torch.linalg.eigvalsh(dense_hessian(*case)).numpy()
-    found = spectral_density(*case, probes=80, steps=12, seed=3)
+    model, batches = case
+    found = spectral_density(model, batches, probes=80, steps=12, seed=3)
     assert found.dimension == len(spectrum)
     assert found.products == 80 * 12
     assert found.n == 23
@@ -106,14 +108,14 @@ def test_the_density_has_the_moments_of_the_spectrum(case):
         mean, error = found.moment(power)
         assert abs(mean - (spectrum**power).mean()) < 4 * error
     # With a step for every coordinate the nodes are the eigenvalues, and the shares are right.
-    whole = spectral_density(*case, probes=80, steps=99, seed=3)
+    whole = spectral_density(model, batches, probes=80, steps=99, seed=3)
     points = np.quantile(spectrum, [0.1, 0.5, 0.9]) + 1e-9
     shares = (spectrum[None] <= points[:, None]).mean(1)
     np.testing.assert_allclose(whole.share_below(points), shares, atol=0.06)
 
 
 def test_the_density_integrates_to_one(case):
-    found = spectral_density(*case, probes=2, steps=10)
+    found = spectral_density(case[0], case[1], probes=2, steps=10)
     low, high = found.nodes.min() - 1, found.nodes.max() + 1
     points = np.linspace(low, high, 4000)
     density = found.density(points, width=0.05)
@@ -137,4 +139,4 @@ def test_the_density_of_the_support_ignores_removed_weights(case):
 
 def test_a_density_needs_a_probe_and_a_step(case):
     with pytest.raises(AuditError, match="at least 1 of each"):
-        spectral_density(*case, probes=0)
+        spectral_density(case[0], case[1], probes=0)

@@ -20,7 +20,7 @@ from audit.prune.projection import project
 SETTINGS = BilevelSettings(training=TrainingSettings(epochs=6, batch_size=16, learning_rate=0.1))
 
 
-TRAINED = {}
+TRAINED: dict[int, torch.nn.Module] = {}
 
 
 def dense(data, epochs=20):
@@ -199,7 +199,7 @@ def test_the_solver_repeats_itself(two_groups):
 
 def test_the_weights_do_not_see_the_select_split_before_the_mask_freezes(two_groups, monkeypatch):
     """With no settling phase, weight steps read train alone, and mask steps select alone."""
-    seen = {"step_on": set(), "observe_on": set()}
+    seen: dict[str, set[tuple[float, ...]]] = {"step_on": set(), "observe_on": set()}
     for name, rows in seen.items():
         original = getattr(FairPruner, name)
 
@@ -219,7 +219,7 @@ def test_the_weights_do_not_see_the_select_split_before_the_mask_freezes(two_gro
 
 
 def test_once_all_is_settled_the_weights_see_the_select_split_too(two_groups, monkeypatch):
-    seen = set()
+    seen: set[tuple[float, ...]] = set()
     original = FairPruner.step_on
 
     def spy(self, samples):

@@ -86,11 +86,10 @@ def test_the_network_kept_is_the_one_that_select_shows_to_be_best(
     from audit.mitigate import solver
 
     looked: list[Candidate] = []
-    original = solver.front
 
     def spy(candidates: list[Candidate]) -> list[Candidate]:
         looked.append(candidates[-1])
-        return original(candidates)
+        return front(candidates)
 
     monkeypatch.setattr(solver, "front", spy)
     before = evaluated_logits(dense, two_groups)

@@ -29,7 +29,7 @@ TRAINING = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.1)
 FAIR, PLAIN = Stage(fair=True, pruned=True), Stage(fair=False, pruned=True)
 
 
-TRAINED = {}
+TRAINED: dict[int, torch.nn.Module] = {}
 
 
 def dense(data, epochs=20):
@@ -338,14 +338,14 @@ def test_the_line_between_two_networks_starts_and_ends_at_them(two_groups):
 
 def test_the_barrier_of_a_convex_loss_is_none(two_groups):
     """A linear softmax has a convex loss: on a line it lies below the chord."""
-    models = [torch.nn.Linear(4, 2) for _ in range(2)]
-    line = loss_on_line(*models, two_groups, 11)
+    one, other = torch.nn.Linear(4, 2), torch.nn.Linear(4, 2)
+    line = loss_on_line(one, other, two_groups, 11)
     assert line.barrier == pytest.approx(0.0, abs=1e-7)
     assert (line.loss[1:-1] < torch.lerp(line.loss[0], line.loss[-1], line.positions)[1:-1]).all()
     with pytest.raises(AuditError, match="two ends"):
-        loss_on_line(*models, two_groups, 1)
+        loss_on_line(one, other, two_groups, 1)
     with pytest.raises(AuditError, match="one architecture"):
-        loss_on_line(models[0], torch.nn.Linear(4, 3), two_groups)
+        loss_on_line(one, torch.nn.Linear(4, 3), two_groups)
 
 
 def test_readings_count_what_was_last_seen_of_every_sample() -> None:

@@ -86,7 +86,7 @@ def test_a_network_that_is_unsafe_with_channels_last_never_sees_them(image_group
     seen = []
     model = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.Conv2d(4, 8, 1, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    ).to(memory_format=torch.channels_last)
+    ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model[1].register_forward_pre_hook(lambda _, given: seen.append(given[0].stride()[1] == 1))
     images = image_groups.inputs.float().expand(-1, 1, -1, -1)
     data = replace(image_groups, inputs=images.contiguous(memory_format=torch.channels_last))

@@ -19,8 +19,8 @@ def small(activation: nn.Module) -> nn.Sequential:
         nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), activation, nn.MaxPool2d(2), nn.Flatten(),
         nn.Linear(2, 4), activation, nn.Linear(4, 3),
     ).double()  # fmt: skip
-    model[1].running_mean.normal_()
-    model[1].running_var.uniform_(0.5, 2.0)
+    model.get_buffer("1.running_mean").normal_()
+    model.get_buffer("1.running_var").uniform_(0.5, 2.0)
     return model
 
 
@@ -73,7 +73,7 @@ def test_fair_choice_against_its_definition(seed):
     """The same greedy choice with all shares computed anew at every step."""
     values = np.random.default_rng(seed).gamma(0.3, size=(4, 60))
     target = values.sum(1) / values.sum()
-    left, kept = list(range(60)), []
+    left, kept = list(range(60)), list[int]()
     while len(kept) < 40:
         own = values[:, kept].sum(1)
         share = own / own.sum() if kept else np.zeros(4)
@@ -147,7 +147,7 @@ def test_elsewhere_the_diagonal_is_the_gauss_newton_part():
     """Jᵀ(diag p − ppᵀ)J of the dense Jacobian of the logits: never negative, not all of it."""
     model, samples = small(nn.Tanh()), batches(0)
     inputs = torch.cat([x for x, _ in samples])
-    weight = model[0].weight.detach()
+    weight = model.get_parameter("0.weight").detach()
     jacobian = torch.autograd.functional.jacobian(
         lambda at: functional_call(model.eval(), {"0.weight": at}, (inputs,)), weight
     ).flatten(2)

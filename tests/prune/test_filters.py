@@ -35,7 +35,7 @@ def test_fpgm_by_hand():
     """Distances: (0,1) √5 = 2.24, (0,2) 7, (1,2) √40 = 6.32: filter 1 lies nearest to the others."""
     model = network()
     groups = channel_groups(model, torch.zeros(1, 2))
-    sums = distance_sums(model[0].weight.detach())
+    sums = distance_sums(model.get_parameter("0.weight").detach())
     torch.testing.assert_close(sums, torch.tensor([9.2361, 8.5606, 13.3246]), atol=1e-4, rtol=0)
     assert kept(fpgm_mask(model, groups, 1 / 3)) == [0, 2]
 
@@ -45,7 +45,7 @@ def test_fpgm_does_not_care_where_the_filters_lie():
     model = network()
     groups = channel_groups(model, torch.zeros(1, 2))
     before = fpgm_mask(model, groups, 1 / 3)
-    model[0].weight.data += 100.0
+    model.get_parameter("0.weight").data += 100.0
     assert kept(fpgm_mask(model, groups, 1 / 3)) == kept(before)
     assert kept(norm_mask(model, groups, 1 / 3)) == [0, 1]
 

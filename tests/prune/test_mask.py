@@ -99,7 +99,7 @@ def test_a_mask_of_another_network_is_an_error():
     mask = magnitude_mask(network(), 0.5)
     with pytest.raises(AuditError, match="differ in layer"):
         mask.apply(nn.Linear(4, 2))
-    other = nn.Sequential(*network()[:4], nn.Linear(12, 3))
+    other = nn.Sequential(*list(network())[:4], nn.Linear(12, 3))
     with pytest.raises(AuditError, match=r"'4\.weight' has shape \(2, 12\) in the mask"):
         mask.apply(other)
 

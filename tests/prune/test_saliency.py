@@ -49,7 +49,7 @@ def loss_and_flow(model, samples, parameters) -> tuple[torch.Tensor, torch.Tenso
     logits = functional_call(model, {**parameters, **buffers}, (inputs,))
     loss = nn.functional.cross_entropy(logits, labels)
     gradient = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
-    return loss, sum(part.square().sum() for part in gradient)
+    return loss, torch.stack([part.square().sum() for part in gradient]).sum()
 
 
 def leaves(model) -> dict[str, torch.Tensor]:

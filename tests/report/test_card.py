@@ -105,7 +105,7 @@ def test_gaps_stand_beside_their_noise_floors(compared):
     pays = [
         one for (model, _), one in claimed(results.record, "pays").items() if model == COMPARED[1]
     ]
-    most = max(pays, key=lambda one: one.estimate)
+    most = max(pays, key=lambda one: one.estimate or 0.0)
     assert f"{points(most.estimate)} points {interval(most.low, most.high, 'points')}" in plain(
         card
     )

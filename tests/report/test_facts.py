@@ -13,7 +13,7 @@ def test_the_facts_are_those_of_the_findings(fake):
     pays = [
         one for one in found if one.claim == "pays" and one.decision and one.label == "magnitude"
     ]
-    most = max(pays, key=lambda one: one.estimate)
+    most = max(pays, key=lambda one: one.estimate or 0.0)
     assert (who.value, who.harm) == (f"Group {most.group}", True)
     assert much.value == f"{points(most.estimate)} points"
     assert interval(most.low, most.high, "points") in much.detail

@@ -253,4 +253,4 @@ def test_hostile_names_are_text(fake, tmp_path):
         assert _close(name) in text
     assert "x" * 300 in text
     assert "(empty)" in text
-    assert "/JavaScript" not in reader.trailer["/Root"].get("/Names", {})
+    assert "/JavaScript" not in reader.root_object.get("/Names", {})

@@ -62,7 +62,7 @@ def tokens() -> tuple[Tensor, np.ndarray, np.ndarray]:
     return codes, (codes.sum(1) > 20).long().numpy(), generator.choice(["f", "m"], N)
 
 
-def numbers(found: Results) -> pd.DataFrame:
+def numbers(found: Results) -> pd.Series[float]:
     keys = ["model", "group", "metric"]
     return found.groups.astype({"group": str}).set_index(keys)["value"].astype(float)
 
@@ -106,9 +106,9 @@ class Items(Dataset):
 def test_a_dataset_is_data(form: str) -> None:
     own = Items("dicts" in form)
     data = DataLoader(own, batch_size=16) if "loader" in form else own
-    models = readers()
+    models: dict[str, nn.Module] = dict(readers())
     if "dicts" not in form:
-        models = {name: OneTensor(one) for name, one in models.items()}
+        models = {name: OneTensor(one) for name, one in readers().items()}
     settings = MeasureSettings(resamples=50, minimum_group_size=5, curvature="none")
     found = audit.compare(models, data, settings)
     codes, labels, groups = tokens()

@@ -123,7 +123,7 @@ def test_a_network_in_memory_is_pruned_and_mitigated(
     before = copy.deepcopy(dense.state_dict())
     settings = TrainingSettings(epochs=2)
     pruned = audit.prune(dense, two_groups, "magnitude", rate=0.5, settings=settings)
-    fair = audit.mitigate(
+    fair = audit.mitigate(  # type: ignore[operator]
         dense, two_groups, rate=0.5, constraint="excess-accuracy", settings=settings
     )
     for network in (pruned, fair):

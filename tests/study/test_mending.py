@@ -1,5 +1,6 @@
 """From a pruned network that harms to one that does not: the plan, the file, the comparison."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,7 @@ def test_what_cannot_be_mended(files: Path) -> None:
 def test_the_command_mends_and_reports(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from audit.study import mending
 
-    original = mending.mend
-
-    def quick(*arguments: Any, **more: Any) -> Any:
-        return original(*arguments, **more, settings=QUICK)
-
-    monkeypatch.setattr(mending, "mend", quick)
+    monkeypatch.setattr(mending, "mend", partial(mending.mend, settings=QUICK))
     arguments = ["mitigate", str(files / "pruned.pt"), "--out", str(files / "mended.pt")]
     report = ["--constraint", "excess-accuracy", "--report", str(files / "report")]
     done = CliRunner().invoke(cli.app, [*arguments, *report])
@@ -147,8 +143,7 @@ def test_every_flag_of_mending_works(files: Path, monkeypatch: pytest.MonkeyPatc
     """Method, tolerance, structure, settings and training are what is asked for."""
     from audit.study import mending
 
-    original = mending.mend
-    monkeypatch.setattr(mending, "mend", lambda *a, **more: original(*a, **more, settings=QUICK))
+    monkeypatch.setattr(mending, "mend", partial(mending.mend, settings=QUICK))
     done = invoked(
         files, "--method", "gradual-excess-accuracy", "--constraint", "excess-accuracy",
         "--tolerance", "0.03", "--structure", "layer", "--option", "ramp_share=0.5",

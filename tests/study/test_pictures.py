@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from audit.errors import AuditError
-from audit.study.pictures import MOST_PICTURES, MOST_PIXELS, take_pictures
+from audit.findings.results import MOST_PIXELS
+from audit.study.pictures import MOST_PICTURES, take_pictures
 
 
 def results_of(data, gaps, model="pruned"):
@@ -89,8 +90,9 @@ def test_of_a_study_the_first_method_and_the_constrained_ones_are_pictured(image
 
 
 def test_a_table_has_no_pictures(two_groups):
+    samples, groups = results_of(two_groups, {"few": 0.1})
     with pytest.raises(AuditError, match="needs images"):
-        take_pictures(two_groups, *results_of(two_groups, {"few": 0.1}), MODELS)
+        take_pictures(two_groups, samples, groups, MODELS)
 
 
 def test_measures_without_the_dense_predictions_must_be_made_anew(image_groups):

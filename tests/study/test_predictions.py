@@ -77,9 +77,9 @@ def test_stored_probabilities_give_the_numbers_of_the_networks(
             assert len(one) == 2
             np.testing.assert_allclose(one.to_numpy(float), other.to_numpy(float), rtol=1e-4, atol=1e-6, err_msg=metric)  # fmt: skip
     for table in ("boundary", "faithfulness"):
-        one, other = (pd.DataFrame(r.record["tables"][table]) for r in (found, live))
-        numbers = one.select_dtypes("number").columns
-        np.testing.assert_allclose(one[numbers], other[numbers], rtol=1e-3, atol=1e-5)
+        given, made = (pd.DataFrame(r.record["tables"][table]) for r in (found, live))
+        numbers = given.select_dtypes("number").columns
+        np.testing.assert_allclose(given[numbers], made[numbers], rtol=1e-3, atol=1e-5)
     assert {f["claim"] for f in found.record["findings"]} >= {"pays", "faithful"}
 
 

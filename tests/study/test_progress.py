@@ -4,6 +4,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -26,7 +27,7 @@ def outcomes(folder: Path, shown: Callable[[int], bool] = lambda seed: True) -> 
     """Three cells, each in work until something is shown of it."""
     for seed in range(3):
         log(folder, "started", cell=f"dense-seed{seed}")
-        until(lambda place=seed: shown(place))
+        until(partial(shown, seed))
         log(folder, "finished", cell=f"dense-seed{seed}", seconds=1.0, kept=False)
         yield Outcome(Cell(seed))
 

@@ -113,7 +113,7 @@ def test_what_failed_is_tried_again_on_request_alone(small, tmp_path, monkeypatc
     assert not list((tmp_path / "out/failed").iterdir())
 
 
-def test_what_is_pruned_from_a_network_that_failed_fails_with_it(small, tmp_path):
+def test_what_is_pruned_from_a_network_that_failed_fails_with_it(small, tmp_path, monkeypatch):
     diverging = replace(small, seeds=(0, 1))
     folder = tmp_path / "out"
     data_free = replace(small, seeds=(1,))
@@ -123,11 +123,9 @@ def test_what_is_pruned_from_a_network_that_failed_fails_with_it(small, tmp_path
     def only_one(data, model, settings, arguments):
         raise AuditError("it diverged")
 
-    original, working.train_model = working.train_model, only_one
-    try:
+    with monkeypatch.context() as patched:
+        patched.setattr(working, "train_model", only_one)
         results = run(diverging, folder)
-    finally:
-        working.train_model = original
     assert {one["model"] for one in results.record["missing"]} == {
         "dense-seed0",
         "magnitude-0.3-seed0",

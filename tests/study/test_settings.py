@@ -70,7 +70,7 @@ def test_rates_of_an_entry_are_checked():
 
 def test_a_study_runs_every_entry_at_its_own_rates_under_its_title(tmp_path):
     results = run_study(write(tmp_path), tmp_path / "out", workers=1)
-    rates = {}
+    rates: dict[str, list[float]] = {}
     for model in results.record["models"][1:]:
         rates.setdefault(label(model), []).append(model["rate"])
     assert rates == {
