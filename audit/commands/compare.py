@@ -73,6 +73,7 @@ def compare(
         for name in specs
     }
     from audit.data.asked import listed
+    from audit.examine.estimate import told_before
     from audit.study.checkpoints import compare_files
     from audit.study.predictions import compare_prediction_files
 
@@ -80,7 +81,7 @@ def compare(
     failed = False
     for name, spec in specs.items():
         to = deliveries[name]
-        with keeping(f"nothing was written to '{to.folder}'"):
+        with told_before(), keeping(f"nothing was written to '{to.folder}'"):
             if predictions:
                 named = listed(classes) if classes else None
                 results = compare_prediction_files(paths, name, settings, dense, named, line)

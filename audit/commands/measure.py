@@ -37,10 +37,11 @@ def measure(
     to = forms.to(out or Path("reports") / model_file.stem)
     checks = thresholds.checks()
     own.check()
+    from audit.examine.estimate import told_before
     from audit.study.checkpoints import measure_files
 
     settings = measuring.settings(own.scores)
-    with keeping(f"nothing was written to '{to.folder}'"):
+    with told_before(), keeping(f"nothing was written to '{to.folder}'"):
         results = measure_files(
             model_file, dense, data, model, settings, command_line(), forms.gallery
         )

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from audit.errors import AuditError
+from audit.examine.estimate import tell_curvature
 from audit.examine.found import (
     Found,
     group_row,
@@ -57,6 +58,8 @@ def causes(subject: Subject) -> Found:
     """All measures of the whole network that are asked for, group by group."""
     settings = subject.settings
     measures = MEASURES | own_measures(settings.measures)
+    if "hessian" not in settings.without and settings.curvature == "lanczos":
+        tell_curvature(subject)
     return together(
         _of_group(subject, group, name, measure)
         for group in range(len(subject.counts))
