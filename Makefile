@@ -33,6 +33,7 @@ $(EXTRAS)/.complete: requirements.lock tests/extras/requirements.txt
 	@grep -vE '^torch(vision)?==' requirements.lock > $(EXTRAS)/rest.txt
 	@echo "extras: installing into $(EXTRAS) (6 GB, minutes)"
 	@$(EXTRAS)/bin/pip install -q -r tests/extras/requirements.txt -r $(EXTRAS)/rest.txt
+	@$(EXTRAS)/bin/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 test-extras: $(EXTRAS)/.complete ## files that torchvision, timm, transformers, ONNX … wrote, under the newest torch

@@ -74,7 +74,7 @@ def identity(subject: Subject) -> Row:
         "method": provenance.method,
         "constraint": provenance.constraint,
         "rate": provenance.rate,
-        "sparsity": subject.mask.sparsity,
+        "sparsity": subject.sparsity,
         "seed": provenance.seed,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -89,6 +90,11 @@ class Subject:
     def large(self) -> NDArray[np.intp]:
         """The groups of at least minimum size."""
         return np.flatnonzero(self.counts >= self.settings.minimum_group_size)
+
+    @cached_property
+    def sparsity(self) -> float:
+        """The measured sparsity, counted once: every row names it, and a mask may be large."""
+        return self.mask.sparsity
 
     @property
     def present(self) -> NDArray[np.intp]:
