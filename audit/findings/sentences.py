@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from audit.findings.decisions import ALPHA
 from audit.findings.finding import Finding
 from audit.findings.pays import NO_PARENT, TOO_FEW
 from audit.findings.words import (
@@ -427,32 +428,55 @@ def _judged_rate(told: _Told) -> float:
 
 def _how(told: _Told) -> Iterator[Said]:
     """Gaps that narrowed: by lowering somebody, or by raising the worst-off beyond chance (J6)."""
-    for one in told.all("levelling_down"):
-        found = one.details
-        if not _spoken_of(told, one) or (one.decision is False and not found["rose"]):
-            continue
-        before, after = (number(v, "accuracy") for v in found["rates"][one.group])
-        balanced = " to ".join(
-            number(found[f"balanced_{side}"], "accuracy") for side in ("before", "after")
+    own = [
+        one
+        for one in told.all("levelling_down")
+        if _spoken_of(told, one) and (one.decision is not False or one.details["rose"])
+    ]
+    for key in dict.fromkeys(map(_narrowed_so, own)):
+        alike = [one for one in own if _narrowed_so(one) == key]
+        yield told.said(_narrowed(told, alike), alike)
+
+
+def _narrowed_so(one: Finding) -> tuple[object, ...]:
+    """What gaps that one sentence speaks of have in common."""
+    return one.decision, one.metric, one.details["against"]
+
+
+def _narrowed(told: _Told, alike: Sequence[Finding]) -> str:
+    """Several networks that narrowed the same gap in the same way, in one sentence."""
+    first = alike[0]
+    gap = f"the gap in {first.metric} against {first.details['against']}"
+    ways = [f"{told.where(one)} from {_of_gap(one)}, {_of_worst_off(one)}" for one in alike]
+    each = "; ".join(ways)
+    if first.decision:
+        return f"By levelling down, {gap} narrows under {each}."
+    if first.decision is None:
+        return (
+            f"{_first_upper(gap)} narrows, but the worst off did not gain by it, under {each}: "
+            "too few samples to say whether this is levelling down."
         )
-        closed = (
-            f"{told.where(one)} narrows the gap in {one.metric} against {found['against']} from "
-            f"{points(found['gap_before'])} to {points(found['gap_after'])} points"
-        )
-        if one.decision:
-            how = f"by levelling down: {group(one.group)}, the worst off, goes from {before} to"
-            text = f"{closed} {how} {after}; balanced accuracy goes from {balanced}."
-        elif one.decision is None:
-            text = (
-                f"{closed}, and {group(one.group)}, the worst off, did not gain by it ({before} to "
-                f"{after}): too few samples to say whether this is levelling down."
-            )
-        else:
-            text = (
-                f"{closed}, with {group(one.group)}, the worst off, raised from {before} to "
-                f"{after}; balanced accuracy goes from {balanced}."
-            )
-        yield told.said(text, [one])
+    return f"{_first_upper(gap)} narrows, with the worst off raised, under {each}."
+
+
+def _of_gap(one: Finding) -> str:
+    found = one.details
+    return f"{points(found['gap_before'])} to {points(found['gap_after'])} points"
+
+
+def _of_worst_off(one: Finding) -> str:
+    """What became of the worst-off group; where it did not fall, of the best-off one too."""
+    found = one.details
+
+    def change(name: str | None) -> str:
+        before, after = (number(v, "accuracy") for v in found["rates"][name])
+        return f"from {before} to {after}"
+
+    before, after = (number(found[f"balanced_{side}"], "accuracy") for side in ("before", "after"))
+    text = f"{group(one.group)}, the worst off, {change(one.group)}"
+    if one.decision and (one.p_adjusted or 0.0) >= ALPHA:
+        text += f", {group(found['best_off'])}, the best off, {change(found['best_off'])}"
+    return f"{text} (balanced accuracy {before} to {after})"
 
 
 def _collapse(told: _Told) -> Iterator[Said]:
@@ -534,17 +558,34 @@ def _price(told: _Told, one: Finding) -> str:
 
 
 def _boundary(told: _Told) -> Iterator[Said]:
-    """Of the group that pays most under each method, or network compared."""
+    """Of the group that pays most under each method, or network compared, all in one sentence."""
     every = told.all("boundary")
-    for label in dict.fromkeys(one.label for one in every):
-        one = max((o for o in every if o.label == label), key=lambda o: o.estimate or 0.0)
-        shared, own = (_part(one.details, part) for part in ("composition", "within"))
-        yield told.said(
-            f"Of the {points(one.estimate or 0.0)} points that {group(one.group)} pays beyond the "
-            f"average under {told.where(one)}, {shared} are what any group's samples so near the "
-            f"boundary pay; {own} are what this group pays more than others at the same margin.",
-            [one],
+    most = [
+        max((o for o in every if o.label == label), key=lambda o: o.estimate or 0.0)
+        for label in dict.fromkeys(one.label for one in every)
+    ]
+    if not most:
+        return
+    first, *rest = most
+    others = [
+        f"of the {points(one.estimate or 0.0)} of {group(one.group)} under {told.where(one)}, "
+        f"{_part(one.details, 'composition')} and {_part(one.details, 'within')}"
+        for one in rest
+    ]
+    shared, own = (_part(first.details, part) for part in ("composition", "within"))
+    yield told.said(
+        "; ".join(
+            [
+                f"Of the {points(first.estimate or 0.0)} points that {group(first.group)} pays "
+                f"beyond the average under {told.where(first)}, {shared} are what any group's "
+                f"samples so near the boundary pay; {own} are what this group pays more than "
+                "others at the same margin",
+                *others,
+            ]
         )
+        + ".",
+        most,
+    )
 
 
 def _part(found: Mapping[str, Any], part: str) -> str:

@@ -219,7 +219,9 @@ def test_levelling_down_is_told_with_who_lost(two):
     assert FAIR not in action.networks or action.details["do"] == "mitigate"
     said = conclude(two.groups, samples, two.layers, record)["verdict"]["sentences"]
     assert any(
-        "levelling down: group b, the worst off, goes from 74.0 % to 55.0 %" in s for s in said
+        s.startswith("By levelling down, ")
+        and "group b, the worst off, from 74.0 % to 55.0 % (balanced accuracy " in s
+        for s in said
     )
 
 
@@ -231,7 +233,7 @@ def test_raising_the_worst_off_is_no_levelling_down(two):
     assert own
     assert {one.decision for one in own} == {False}
     said = conclude(two.groups, samples, two.layers, record)["verdict"]["sentences"]
-    assert any("group b, the worst off, raised from 60.0 % to 85.0 %" in s for s in said)
+    assert any("with the worst off raised, " in s and "from 60.0 % to 85.0 %" in s for s in said)
 
 
 def test_a_rise_that_may_be_chance_is_no_praise(two):

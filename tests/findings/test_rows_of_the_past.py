@@ -319,7 +319,7 @@ def test_odds_that_close_by_predicting_one_class_are_a_collapse_and_levelling_do
     assert [one for one in found_in(results, "levelling_down") if one.decision]
     told = text_of(results)
     assert "has collapsed" in told
-    assert "by levelling down" in told
+    assert "By levelling down" in told
     assert "Do not ship" in told
 
 
@@ -328,12 +328,38 @@ def test_odds_that_close_by_lowering_everybody_are_levelling_down() -> None:
     (one,) = [o for o in found_in(results, "levelling_down") if o.decision]
     assert one.group == "b"
     assert one.details["rates"]["a"] == [pytest.approx(0.9), pytest.approx(0.6)]
-    assert "goes from 60.0 % to 50.0 %" in text_of(results)
+    told = text_of(results)
+    assert "group b, the worst off, from 60.0 % to 50.0 % (balanced" in told
+    assert "the best off" not in told
 
 
 def test_odds_that_close_by_lowering_the_better_off_alone_are_levelling_down() -> None:
     results = narrowed({"a": (0.7, 0.1), "b": (0.6, 0.1)})
     assert [one.decision for one in found_in(results, "levelling_down")] == [True]
+    # Who was lowered is said: the worst off was not.
+    worst = "group b, the worst off, from 60.0 % to 60.0 %"
+    assert f"{worst}, group a, the best off, from 90.0 % to 70.0 %" in text_of(results)
+
+
+def test_levelling_down_under_several_networks_is_said_once_for_each_kind() -> None:
+    levelled: Rates = {"a": (0.6, 0.1), "b": (0.5, 0.1)}
+    networks = {
+        "dense": ("dense", "none", 0.0, 0, {"a": (0.9, 0.1), "b": (0.6, 0.1)}),
+        "magnitude": ("magnitude", "none", 0.9, 0, levelled),
+        "random": ("random", "none", 0.9, 0, levelled),
+        "fair": ("bilevel", "equalised-odds", 0.9, 0, {"a": (0.9, 0.1), "b": (0.85, 0.1)}),
+    }
+    results = studied(networks)
+    sentences = verdict_of(results)["sentences"]
+    (down,) = [one for one in sentences if "By levelling down" in one]
+    assert "under magnitude at 90% from 30.0 to 10.0 points, group b" in down
+    assert "; random at 90% from 30.0 to 10.0 points, group b" in down
+    raised = [one for one in sentences if "with the worst off raised" in one]
+    assert [one.count("bilevel") for one in raised] == [1] * len(raised)
+    assert len({one.split(" against ")[1].split(" narrows")[0] for one in raised}) == len(raised)
+    # The findings of all of them are those that the sentence is made from.
+    said = next(o for o in verdict_of(results)["said"] if o["text"] == down)
+    assert len(said["findings"]) == 2
 
 
 def test_a_fall_too_small_to_be_sure_of_is_told_and_not_praised() -> None:
@@ -409,6 +435,22 @@ def test_what_is_alike_under_two_networks_is_said_once(fake: Fake) -> None:
     told = " ".join(verdict_of(results)["because"])
     assert told.count("too few for any correlation") == 1
     assert f"under {names[0]} and {names[1]} to be significant" in told
+
+
+def test_the_boundary_is_told_of_several_networks_in_one_sentence(fake: Fake) -> None:
+    methods = (("magnitude", "none"), ("random", "none"))
+    results = fake(rates=(0.98,), methods=methods, harm=0.4)
+    paying = [one for one in found_in(results, "pays") if one.decision]
+    assert {one.label for one in paying} == {"magnitude", "random"}
+    results.record["tables"]["boundary"] = [
+        {"model": one.networks[0], "group": one.group, "harm": "accuracy", "composition": 0.11,
+         "composition_ci_low": 0.07, "composition_ci_high": 0.15, "within": 0.222,
+         "within_ci_low": 0.1, "within_ci_high": 0.3, "bins": 5}
+        for one in paying
+    ]  # fmt: skip
+    (told,) = [s for s in verdict_of(results)["because"] if "so near the boundary pay" in s]
+    assert "under magnitude at 98%, 11.0 [7.0, 15.0] are what any group's samples" in told
+    assert "under random at 98%, 11.0 [7.0, 15.0] and 22.2 [10.0, 30.0]." in told
 
 
 def test_no_layer_is_said_to_have_cost_nothing(fake: Fake) -> None:
