@@ -106,6 +106,7 @@ def from_arrays(
             scaling=rule,
             units=None if numbers is None else torch.from_numpy(numbers),
             further=_columns(further),
+            drawn=splits is None,
         )
     )
 

@@ -46,6 +46,7 @@ def load_digits(
         attribute="class",
         samples=np.array([f"digits-{row:04d}" for row in kept]),
         splits=split_samples(labels, split, test=np.isin(kept, test)),
+        drawn=True,
         notes=(
             "Real handwritten digits, 8×8 pixels, from the UCI collection that scikit-learn "
             "bundles. The groups are the ten classes, not people: a stand-in that shows the "

@@ -72,6 +72,7 @@ def load_utkface(
         attribute=groups.attribute,
         samples=np.array([file.name for file in files]),
         splits=split_samples(strata(codes, groups.codes), split, repeats),
+        drawn=True,
         notes=(*notes, *images.notes),
         scaling=scaling,
         contents=images.contents,

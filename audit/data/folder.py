@@ -182,6 +182,7 @@ def load_labelled(own: Labelled, split: SplitSettings, settings: dict[str, Any])
         attribute=own.groups.attribute,
         samples=own.samples[rows],
         splits=splits,
+        drawn=own.splits is None and test is None,
         notes=(*own.groups.notes, *own.notes, *images.notes),
         scaling=scaling,
         units=None if units is None else torch.from_numpy(units),

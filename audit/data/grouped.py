@@ -52,6 +52,7 @@ class GroupedData:
     contents uint8 [n, 16], a digest of each sample's source, where inputs depend on other samples
     columns  what was made of each column of a table; `preparation` makes inputs of them again
     further  columns of the samples, a row each, that groups nobody named are sought in (M16)
+    drawn    whether the splits were drawn here, and not declared by whose data it is
 
     Only the test split must have samples: train and select are not asked of one who only measures.
     Raises AuditError where the parts do not fit together.
@@ -74,6 +75,7 @@ class GroupedData:
     columns: tuple[Column, ...] = ()
     preparation: tuple[Prepared, ...] = ()
     further: pd.DataFrame | None = None
+    drawn: bool = False
 
     def __post_init__(self) -> None:
         _check_lengths(self)

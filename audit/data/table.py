@@ -141,6 +141,7 @@ def from_frame(
         attribute=groups.attribute,
         samples=ids_of(table, asked),
         splits=splits,
+        drawn=not asked.split,
         notes=groups.notes,
         units=None if units is None else torch.from_numpy(units),
         contents=_contents(inputs, prepared),

@@ -50,8 +50,11 @@ def causes_table(
 def trained_sizes(record: Mapping[str, Any]) -> dict[str, int]:
     """The samples of each group that networks were trained on, as results.json has them.
 
-    Zero where none are known, as of data that hold test samples only.
+    Zero where none are known, as of data that hold test samples only, or of networks that were
+    trained elsewhere: a split that is drawn here says nothing of what they were trained on.
     """
+    if record["data"].get("trained_elsewhere"):
+        return {str(row["group"]): 0 for row in record["data"]["groups"]}
     return {str(row["group"]): int(row.get("train", 0)) for row in record["data"]["groups"]}
 
 

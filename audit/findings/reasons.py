@@ -66,10 +66,17 @@ def causes(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
                     None,
                     **evidence.of(cell),
                     metric="group_size",
-                    details={"why": "the data hold no training samples"},
+                    details={"why": _without_sizes(evidence.record)},
                 )
             )
     return made
+
+
+def _without_sizes(record: Mapping[str, Any]) -> str:
+    """Why it is not known how many samples of each group the networks were trained on."""
+    if record["data"].get("trained_elsewhere"):
+        return "the dense network was trained elsewhere, and the split was drawn here"
+    return "the data hold no training samples"
 
 
 def boundaries(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:

@@ -34,12 +34,14 @@ def gather(
     compared: Sequence[str] | None = None,
     gallery: bool = False,
     missing: Mapping[str, str] | None = None,
+    elsewhere: bool = False,
 ) -> Results:
     """The results of some models on the same data, with their verdict in words.
 
     `compared` names the baseline and then every candidate where models are compared. With
     `gallery`, pictures of the samples that pruning broke are part of the results. `missing` gives
-    the networks of a study that could not be made, each with its reason.
+    the networks of a study that could not be made, each with its reason. `elsewhere` says that the
+    dense network was trained elsewhere, on samples that are not those of the split.
     """
     missing = missing or {}
     groups = pd.concat([one.groups for one in measures], ignore_index=True)
@@ -54,7 +56,7 @@ def gather(
         "command": command,
         "settings": _plain(settings),
         "versions": library_versions(),
-        "data": describe(data),
+        "data": describe(data) | ({"trained_elsewhere": True} if elsewhere else {}),
         "models": models,
         "overall": overall,
         "missing": [{"model": name, "reason": reason} for name, reason in missing.items()],

@@ -103,7 +103,8 @@ def compare_weights(
         )
     ]
     record = {"measure": asdict(settings)}
-    return gather(measures, data, record, command, tuple(subjects), gallery)
+    elsewhere = data.drawn and not is_checkpoint(files[name])
+    return gather(measures, data, record, command, tuple(subjects), gallery, elsewhere=elsewhere)
 
 
 def _from_file(

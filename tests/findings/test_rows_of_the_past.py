@@ -427,6 +427,11 @@ def test_a_size_that_is_not_known_is_said_to_be_so_and_is_no_cause(fake: Fake) -
     sizes = [one for one in found_in(results, "cause") if one.metric == "group_size"]
     assert [one.decision for one in sizes] == [None]
     assert "trained on is not known: the data hold no training samples" in text_of(results)
+    # Nor is it that of a split which is no more than drawn here.
+    results.record["data"]["trained_elsewhere"] = True
+    for row in results.record["data"]["groups"]:
+        row["train"] = 100
+    assert "not known: the dense network was trained elsewhere, and the split" in text_of(results)
 
 
 def test_what_is_alike_under_two_networks_is_said_once(fake: Fake) -> None:

@@ -18,6 +18,7 @@ import audit
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.examine.settings import MeasureSettings
+from audit.findings.causes import trained_sizes
 from audit.findings.results import Results
 from audit.findings.thresholds import Threshold, judge
 from audit.models import TrainingSettings, train
@@ -171,6 +172,11 @@ def test_weights_of_other_tools_are_compared(
     assert entry(found, "pruned")["sparsity"] == pytest.approx(0.75)
     assert entry(found, "pruned")["file"] == "pruned.safetensors"
     assert "the prefix 'module.' was taken off its names" in entry(found, "dense")["notes"]  # type: ignore[operator]
+    # A split that was drawn here says nothing of what the weights were trained on.
+    drawn = replace(two_groups, drawn=True)
+    of_drawn = audit.compare_weights(files, f"{__name__}:build", drawn, settings).record
+    assert all(trained_sizes(found.record).values())
+    assert not any(trained_sizes(of_drawn).values())
     with pytest.raises(AuditError, match="give the function that builds it by --model"):
         audit.compare_weights(files, None, two_groups, settings)
     turned = dict(reversed(files.items()))
