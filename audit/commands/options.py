@@ -231,7 +231,7 @@ OfScores = Annotated[
     bool,
     typer.Option(
         "--scores",
-        help="Keep every class's probability; the metric is given those of --positive.",
+        help="Keep every class's probability; a metric of scores is given those of --positive.",
     ),
 ]
 Reference = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -24,6 +25,8 @@ Array = NDArray[np.float64]
 Metric = Callable[[Any, Any], float]
 
 RESAMPLES = 500
+OF_PROBABILITIES = ("log_loss",)
+"""What scikit-learn's older versions say of them is y_pred."""
 TAIL = (1 - CONFIDENCE) / 2
 
 
@@ -83,6 +86,27 @@ def metric_by_group(
                 )
             ]
     return pd.DataFrame(rows)
+
+
+def takes_scores(metric: Metric) -> bool | None:
+    """Whether a metric is of scores, or of predicted labels, by the name of its second argument.
+
+    As scikit-learn and fairlearn name them; None where the name says neither.
+
+    >>> from sklearn.metrics import recall_score, roc_auc_score
+    >>> takes_scores(roc_auc_score), takes_scores(recall_score), takes_scores(lambda a, b: 0.0)
+    (True, False, None)
+    """
+    if getattr(metric, "__name__", "") in OF_PROBABILITIES:
+        return True
+    try:
+        _, second, *_ = inspect.signature(metric).parameters
+    except (TypeError, ValueError):
+        return None
+    for words, answer in ((("score", "prob", "decision"), True), (("pred", "label"), False)):
+        if any(word in second.lower() for word in words):
+            return answer
+    return None
 
 
 def with_own_metric(results: Results, metric: str, **settings: Any) -> Results:
