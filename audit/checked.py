@@ -80,6 +80,11 @@ def checked(cls: type[Kind]) -> type[Kind]:
             init(self, **{name: plain(value) for name, value in given.items()})
         except ValidationError as error:
             raise AuditError(_line(error, made)) from None
+        except RecursionError:
+            raise AuditError(
+                f"found a value for {cls.__name__} that holds itself, or tables a thousand deep; "
+                "expected plain values"
+            ) from None
 
     made.__init__ = checked_init  # type: ignore[method-assign]
     return cast("type[Kind]", made)

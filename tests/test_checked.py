@@ -163,3 +163,10 @@ def test_options_of_the_command_line_have_the_values_of_toml():
     for hostile in ("[" * 5000, "9" * 5000, "2026-01-01", "{a = 1}", "\x00"):
         with pytest.raises(AuditError):
             Method("bilevel", options=parse_options([f"mask_share={hostile}"]))
+
+
+def test_a_value_that_holds_itself_is_refused_in_one_line() -> None:
+    endless: list[object] = []
+    endless.append(endless)
+    with pytest.raises(AuditError, match="found a value for MeasureSettings that holds itself"):
+        MeasureSettings(without=endless)

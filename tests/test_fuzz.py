@@ -39,6 +39,11 @@ KINDS: list[type] = [
 ]  # fmt: skip
 
 
+def a_value(chance: random.Random) -> Any:
+    """One of the values, and not the list itself: a mutation may put a table into another."""
+    return copy.deepcopy(chance.choice(VALUES))
+
+
 def tables(content: Any) -> list[Any]:
     """Every table and list inside a configuration, itself included."""
     inside = content.values() if isinstance(content, dict) else content
@@ -51,14 +56,14 @@ def mutated_file(chance: random.Random) -> Mapping[str, Any]:
     for _ in range(chance.randint(1, 3)):
         table = chance.choice(tables(content))
         if isinstance(table, list):
-            table.insert(chance.randint(0, len(table)), chance.choice(VALUES))
+            table.insert(chance.randint(0, len(table)), a_value(chance))
             continue
         key = chance.choice([*table, "unknown"])
         value = table.pop(key, None)
         change = chance.choice(["replace", "replace", "replace", "remove", "rename"])
         if change != "remove":
             new = chance.choice(["epoch", key[:-1], key.upper()]) if change == "rename" else key
-            table[new] = value if change == "rename" else chance.choice(VALUES)
+            table[new] = value if change == "rename" else a_value(chance)
     return content
 
 
@@ -69,7 +74,7 @@ def by_file(chance: random.Random) -> object:
 def by_python(chance: random.Random) -> object:
     kind = chance.choice(KINDS)
     names = chance.sample(names_of(kind), chance.randint(1, 3))
-    given = {name: chance.choice(VALUES) for name in names}
+    given = {name: a_value(chance) for name in names}
     if kind is Method:
         given = {"name": chance.choice(METHODS), **given}
     if kind is StudySettings:
@@ -81,7 +86,7 @@ def by_python(chance: random.Random) -> object:
 def by_option(chance: random.Random) -> object:
     kind = chance.choice([BilevelSettings, StageSettings])
     name = chance.choice([*names_of(kind), "distillation", "unknown", "", "a b"])
-    value = chance.choice(VALUES)
+    value = a_value(chance)
     text = (
         (repr(value) if chance.random() < 0.5 else str(value))
         if not isinstance(value, int) or abs(value) < 2**70
