@@ -114,6 +114,12 @@ def _amount(one: Finding) -> str:
     return f"{points(one.estimate or 0.0)} points {interval(one.low, one.high, LARGEST)}".strip()
 
 
+def _few(parts: Sequence[str], rest: str = "more") -> str:
+    """The first of many parts of a sentence, and how many are not told."""
+    left = len(parts) - MOST_TOLD
+    return listed([*parts[:MOST_TOLD], *([f"{left} {rest}"] if left > 0 else [])])
+
+
 def _runs(one: Finding) -> str:
     """Over how many runs, and in how many by itself; one run says nothing of another."""
     if one.runs == 1:
@@ -151,9 +157,8 @@ def _unjudged(told: _Told) -> str:
     left = told.all("left_out")
     if not left:
         return ""
-    named = [f"{group(one.group)}{FLAGGED[one.details['flag']]}" for one in left[:MOST_TOLD]]
-    more = f" and {len(left) - MOST_TOLD} more" if len(left) > MOST_TOLD else ""
-    return f"; nothing is known of {listed(named)}{more}"
+    named = [f"{group(one.group)}{FLAGGED[one.details['flag']]}" for one in left]
+    return f"; nothing is known of {_few(named)}"
 
 
 def _crossed(told: _Told, labels: Sequence[str]) -> list[Finding]:
@@ -236,8 +241,8 @@ def _compared(told: _Told) -> Said:
         used += own
         if harmed:
             worst = max(harmed, key=lambda one: one.estimate or 0.0)
-            more = f" and {len(harmed) - 1} more" if len(harmed) > 1 else ""
-            parts.append(f"under {name}, {group(worst.group)}{more} pays {_amount(worst)}")
+            more = f", the most of {len(harmed)} groups that pay" if len(harmed) > 1 else ""
+            parts.append(f"under {name}, {group(worst.group)} pays {_amount(worst)}{more}")
         elif unknown := _not_known(told, own):
             parts.append(unknown)
         else:
@@ -286,17 +291,14 @@ def _who(told: _Told) -> Iterator[Said]:
     own = [one for one in told.all("pays") if one.label in clear and one.decision is False]
     single = [one for one in own if one.runs > 1 and one.details["runs_paying"]]
     if single:
-        named = listed(
+        named = _few(
             [
                 f"{group(one.group)} under {told.where(one)} "
                 f"(in {one.details['runs_paying']} of {one.runs})"
-                for one in single[:MOST_TOLD]
+                for one in single
             ]
         )
-        more = f" and {len(single) - MOST_TOLD} more" if len(single) > MOST_TOLD else ""
-        yield told.said(
-            f"Found to pay in single runs but not over all of them: {named}{more}.", single
-        )
+        yield told.said(f"Found to pay in single runs but not over all of them: {named}.", single)
     quiet = [label for label in clear if not any(one.label == label for one in single)]
     shown = [one for one in own if one.label in quiet]
     if shown and (told.compared or quiet != [told.baseline]):
@@ -321,10 +323,9 @@ def _payers(told: _Told, harmed: Sequence[Finding]) -> str:
         by_rate.setdefault(one.rate, []).append(one)
     parts = []
     for rate, own in by_rate.items():
-        first = listed([f"{group(one.group)} pays {_amount(one)}" for one in own[:MOST_TOLD]])
-        more = f" and {len(own) - MOST_TOLD} more pay" if len(own) > MOST_TOLD else ""
+        first = _few([f"{group(one.group)} pays {_amount(one)}" for one in own], "more pay")
         at = "" if told.compared else f"at {percent(rate)}, "
-        parts.append(f"{at}{first}{more}")
+        parts.append(f"{at}{first}")
     return f"{'; '.join(parts)}, of accuracy beyond the average"
 
 
@@ -356,11 +357,9 @@ def _changes(told: _Told) -> Iterator[Said]:
         for word, sign in sides:
             changed = [one for one in own if one.decision and sign * (one.estimate or 0.0) > 0]
             if changed:
-                parts = [f"{group(one.group)} ({_signed(one)})" for one in changed[:MOST_TOLD]]
-                more = f" and {len(changed) - MOST_TOLD} more" if len(changed) > MOST_TOLD else ""
+                parts = _few([f"{group(one.group)} ({_signed(one)})" for one in changed])
                 yield told.said(
-                    f"{name} is {word} accurate than {told.compared[0]} for {listed(parts)}{more}.",
-                    changed,
+                    f"{name} is {word} accurate than {told.compared[0]} for {parts}.", changed
                 )
         if own and not any(one.decision for one in own):
             yield told.said(
@@ -730,10 +729,9 @@ def _discovered(told: _Told) -> Iterator[Said]:
             )
             continue
         own.sort(key=lambda one: -(one.estimate or 0.0))
-        parts = listed([f"{group(one.group)} pays {_amount(one)}" for one in own[:MOST_TOLD]])
-        more = f" and {len(own) - MOST_TOLD} more pay" if len(own) > MOST_TOLD else ""
+        parts = _few([f"{group(one.group)} pays {_amount(one)}" for one in own], "more pay")
         yield told.said(
-            f"Among crossings that nobody named, under {whole.networks[0]}: {parts}{more}; found "
+            f"Among crossings that nobody named, under {whole.networks[0]}: {parts}; found "
             "in one half of the samples and confirmed in the other.",
             [whole, *own],
         )
@@ -825,7 +823,8 @@ def _mitigate(told: _Told, one: Finding) -> str:
     faults = " and ".join(fault.replace("_", " ") for fault in one.details["faults"])
     why = "somebody pays" if not faults else f"there is {faults}"
     return (
-        f"Do not ship {told.where(one)} as it is: {why}, and no network measured here is better. "
+        f"Do not ship {told.where(one)} as it is: {why}, and no other network measured here is "
+        "cleared. "
         "Prune again under a fairness constraint (audit mitigate), or prune less."
     )
 

@@ -373,3 +373,13 @@ def test_where_one_network_harms_and_another_does_not_it_says_which_to_take(fake
     assert action.label == COMPARED[1]
     assert action.details["instead_of"] == COMPARED[0]
     assert "nobody was found to pay" not in words(results)["action"]
+
+
+def test_of_several_that_pay_the_first_line_gives_the_most_its_own_number(fake):
+    results = fake(rates=(0.98,), harmed=("8", "9"), compared=COMPARED)
+    first = words(results)["headline"]
+    paying = [one for one in found_in(results, "pays", label=COMPARED[0]) if one.decision]
+    worst = max(paying, key=lambda one: one.estimate or 0.0)
+    assert f"group {worst.group} pays {points(worst.estimate or 0.0)} points" in first
+    assert (f"the most of {len(paying)} groups that pay" in first) is (len(paying) > 1)
+    assert len(paying) > 1
