@@ -221,11 +221,20 @@ epochs = 100000
 """
 
 
+# A job in a shell's background ignores Ctrl-C, and so does all that it starts: heard again here.
+HEARING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from audit.cli import main
+main()
+"""
+
+
 def test_ctrl_c_in_a_study_says_that_its_cells_are_kept(tmp_path):
     (tmp_path / "study.toml").write_text(ENDLESS)
-    command = [*AUDIT, "run", "study.toml", "--device", "cpu", "--workers", "2", "--threads", "1"]
+    command = [sys.executable, "-c", HEARING, "run", "study.toml", "--device", "cpu"]
     with subprocess.Popen(
-        [*command, "--out", "out"],
+        [*command, "--workers", "2", "--threads", "1", "--out", "out"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
