@@ -56,7 +56,8 @@ def quick() -> MeasureSettings:
 
 
 def measured(data) -> Results:
-    dense, pruned = checkpoint_of(data), checkpoint_of(data, rate=0.5)
+    dense = train_model(data, "mlp", TrainingSettings(epochs=5), {"width": 6})
+    pruned = prune_model(dense, data, "magnitude", 0.5, TrainingSettings(epochs=0))
     measures = [
         measure_model(dense, None, data, quick(), "dense"),
         measure_model(pruned, dense, data, quick(), "pruned"),

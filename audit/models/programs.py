@@ -286,15 +286,14 @@ def _script(path: Path) -> Program:
 
 
 def script_program(module: torch.jit.ScriptModule) -> Program:
-    """A TorchScript module, in a copy, as a program: its interpreter gives no second derivatives.
-
-    >>> script_program(torch.jit.script(torch.nn.Linear(2, 2))).weights[".weight"].shape
-    torch.Size([2, 2])
-    """
+    """A TorchScript module, in a copy, as a program: it gives outputs and no second derivatives."""
     written = io.BytesIO()
-    torch.jit.save(module, written)
-    written.seek(0)
-    own = torch.jit.load(written, map_location="cpu").eval()
+    with warnings.catch_warnings():
+        # TorchScript is deprecated as a whole; whoever has it is to be audited all the same.
+        warnings.simplefilter("ignore")
+        torch.jit.save(module, written)
+        written.seek(0)
+        own = torch.jit.load(written, map_location="cpu").eval()
     kinds = ("Linear", "Conv1d", "Conv2d", "Conv3d")
     weights = {
         f"{name}.weight": layer.weight.detach()
