@@ -146,9 +146,8 @@ def make_subject(
     `before` is what the dense parent says of them, where that is known already.
 
     Without a dense parent, a network that is seen to be dense, and is not called pruned, is its
-    own. Raises
-    AuditError where the network, its parent and the data do not go together, or the parent is
-    pruned.
+    own. Raises AuditError where the network, its parent and the data do not go together, or the
+    parent is pruned.
     """
     check_same_data(checkpoint, data)
     device = checked_device(settings.device)
@@ -210,13 +209,14 @@ def check_order(
     """
     if parent is None:
         return
+    number = len(classes)
+    known = agreement(parent.label.numpy(), parent.prediction.numpy(), number)
     for own, whose in ((parent, "the dense network"), (outputs, f"'{name}'")):
-        labels, answers, number = own.label.numpy(), own.prediction.numpy(), len(classes)
+        labels, answers = own.label.numpy(), own.prediction.numpy()
         moved = renamed(labels, answers, number)
         there = np.arange(number)
         there[list(moved)] = list(moved.values())
         found = agreement(there[labels], answers, number)
-        known = agreement(parent.label.numpy(), parent.prediction.numpy(), number)
         if moved and (own is parent or found.kappa >= RECOVERED * known.kappa):
             label, answer = next(iter(moved.items()))
             raise AuditError(
