@@ -19,6 +19,7 @@ Need = Literal["outputs", "gradients", "curvature", "dense"]
 from, for whose derivatives both must have the same coordinates."""
 Place = Literal[
     "every group",
+    "compared on paper",
     "further measures",
     "gaps",
     "beside the dense network",
@@ -398,7 +399,14 @@ _ALL = (
         "share",
         ACCURACY,
         lower_is_better=False,
-        shown=("every group", "harm by rate", "methods by rate", "constraint", "harm compared"),
+        shown=(
+            "every group",
+            "compared on paper",
+            "harm by rate",
+            "methods by rate",
+            "constraint",
+            "harm compared",
+        ),
         paired="correct",
     ),
     Metric(
@@ -408,7 +416,7 @@ _ALL = (
         EXCESS_ACCURACY_GAP,
         lower_is_better=True,
         needs=("outputs", "dense"),
-        shown=("every group", "harm compared"),
+        shown=("every group", "compared on paper", "harm compared"),
     ),
     Metric(
         "excess_risk",
@@ -417,7 +425,7 @@ _ALL = (
         EXCESS_RISK,
         lower_is_better=True,
         needs=("outputs", "dense"),
-        shown=("every group", "attribution", "harm by rate", "harm compared"),
+        shown=("every group", "compared on paper", "attribution", "harm by rate", "harm compared"),
         paired="loss",
     ),
     Metric(
@@ -504,7 +512,7 @@ _ALL = (
         short="broken",
         lower_is_better=True,
         needs=("outputs", "dense"),
-        shown=("every group",),
+        shown=("every group", "compared on paper"),
     ),
     Metric(
         "mended",

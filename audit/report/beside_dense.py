@@ -34,7 +34,8 @@ def margin_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     )
     heads = [METRICS[name].title for name in ("boundary_composition", "boundary_within")]
     columns = ["model", "group", "harm", "n", "gap", *heads, "bins of the margin"]
-    return Table("Who pays for being near the boundary", columns, shown, note, folded=True)
+    title = "Who pays for being near the boundary"
+    return Table(title, columns, shown, note, folded=True, on_paper=False)
 
 
 def _part(row: Mapping[str, Any], part: str, unit: str) -> Cell:
@@ -67,7 +68,8 @@ def faithfulness_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         "Samples by what became of them: p is that of as many broken as mended, by McNemar's exact "
         "test, adjusted over the groups of at least minimum size."
     )
-    return Table("How faithful each network is to the dense one", columns, shown, note, folded=True)
+    title = "How faithful each network is to the dense one"
+    return Table(title, columns, shown, note, folded=True, on_paper=False)
 
 
 def _count(value: Any) -> str:

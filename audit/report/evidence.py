@@ -189,7 +189,8 @@ def attribution_table(layers: pd.DataFrame, groups: pd.DataFrame) -> Table:
         "In nats, at the dense network's weights. Excess risk is the sum of the four that follow; "
         "slope and curvature are exactly additive over layers."
     )
-    return Table("Which layer's pruning hurt whom", columns, rows, note, folded=True)
+    title = "Which layer's pruning hurt whom"
+    return Table(title, columns, rows, note, folded=True, on_paper=False)
 
 
 def exemplar_table(exemplars: Sequence[Mapping[str, Any]]) -> Table:
@@ -213,4 +214,5 @@ def exemplar_table(exemplars: Sequence[Mapping[str, Any]]) -> Table:
         "one that most dense networks give (Hooker et al.); with one seed, where the prediction "
         "changed."
     )
-    return Table("Samples that pruning sees otherwise", columns, rows, note, folded=True)
+    title = "Samples that pruning sees otherwise"
+    return Table(title, columns, rows, note, folded=True, on_paper=False)

@@ -31,6 +31,8 @@ MOST_ACROSS = 3
 MOST_METHODS = 6
 MOST_LABELLED = 14
 MOST_WRITTEN = 160
+SMALLEST = 9.0
+"""In points where a figure is WIDEST: as small as paper can take it."""
 
 
 def _percent_tick(value: float, _: object = None) -> str:
@@ -271,7 +273,7 @@ def heat_map(
             vmax=extent or 1.0,
             annot=_annotations(table, metric) if values.size <= MOST_WRITTEN else False,
             fmt="",
-            annot_kws={"fontsize": 8},
+            annot_kws={"fontsize": SMALLEST},
             linewidths=0.6,
             cbar_kws={"label": label},
         )  # fmt: skip
@@ -281,7 +283,7 @@ def heat_map(
         for tick in axes[0, 0].get_xticklabels():
             tick.set_ha("right")
 
-    height = 1.5 + 0.34 * len(table)
+    height = 1.4 + 0.2 * len(table)
     return svg(draw, 1, 1, name, height=height, least=min(WIDEST, 3.6 + 0.62 * table.shape[1]))
 
 
@@ -340,7 +342,7 @@ def distributions(
         axis.set_xlabel("margin: negative where the prediction is wrong")
         axis.figure.legend(loc="outside upper left", ncols=2, frameon=False)
 
-    return svg(draw, 1, 1, name, height=1.3 + 0.36 * len(groups), least=8.4)
+    return svg(draw, 1, 1, name, height=0.95 + 0.21 * len(groups), least=8.4)
 
 
 def spectral_densities(
@@ -436,7 +438,7 @@ def dumbbells(
         handles, names = axes[0, 0].get_legend_handles_labels()
         axes[0, 0].figure.legend(handles, names, loc="outside upper left", ncols=2, frameon=False)
 
-    return svg(draw, 1, len(metrics), name, height=1.1 + 0.34 * len(groups))
+    return svg(draw, 1, len(metrics), name, height=0.9 + 0.21 * len(groups))
 
 
 PARTS = {
@@ -484,7 +486,7 @@ def parts_of_gaps(table: pd.DataFrame, names: Sequence[str], name: str) -> str:
             axis.set_yticklabels([])
         _legend_of_all(axes)
 
-    height = 1.4 + 0.3 * len(groups)
+    height = 1.2 + 0.2 * len(groups)
     return svg(draw, 1, len(names), name, height=height, share="none", least=8.4)
 
 
@@ -633,7 +635,7 @@ def _label_points(axis: Axes, points: Any, names: Sequence[object], panels: int)
             tuple(point),
             xytext=tuple(sides[best]),
             textcoords="offset points",
-            fontsize=8,
+            fontsize=SMALLEST,
         )
 
 

@@ -19,7 +19,7 @@ from audit.escaping import visible_lines
 from audit.extras import command_for
 from audit.files import replacing, write_atomically
 from audit.findings.results import Results
-from audit.metrics import DEFINITIONS
+from audit.report.tables import HALF, READABLE
 from audit.report.view import View, anchor, defined_as, make_view, on_paper
 
 ONE_PAGE = ((30, 8.5), (30, 7.5), (12, 7.5), (6, 7.0), (3, 6.5), (1, 6.0))
@@ -131,8 +131,9 @@ def _page(view: View, printed: bool = False) -> str:
         view=on_paper(view) if printed else view,
         style=style,
         script=script,
-        definitions=DEFINITIONS,
         printed=printed,
+        half=HALF,
+        readable=READABLE,
     )
     return page if printed else page.replace(POLICY, content_policy(page, script), 1)
 

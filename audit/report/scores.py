@@ -189,7 +189,7 @@ def _own_metric(table: pd.DataFrame, strata: Sequence[str], name: str) -> str:
         handles, labels = axes[0, 0].get_legend_handles_labels()
         axes[0, 0].figure.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False)
 
-    return svg(draw, 1, len(strata), "own-metric", height=1.1 + 0.34 * len(groups))
+    return svg(draw, 1, len(strata), "own-metric", height=1.0 + 0.25 * len(groups))
 
 
 def _points(

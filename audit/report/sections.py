@@ -36,6 +36,7 @@ from audit.report.shaping import (
 )
 from audit.report.svg import Drawing, short
 from audit.report.tables import (
+    HALF,
     Table,
     comparison_tables,
     group_table,
@@ -52,8 +53,6 @@ RELATIONS = (
 )
 """What Tran et al. (2022) relate: pairs of measures of the groups under the dense network."""
 ODDS = "equalized_odds_difference"
-NARROW = 7
-"""So many columns of a table fit half a page."""
 SIDE_BY_SIDE = ("max_excess_accuracy_gap", "equalized_odds_difference", "accuracy")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -70,10 +69,26 @@ class Section:
     strips: list[Strip] = field(default_factory=list)
 
     @property
-    def beside(self) -> bool:
-        """Whether its tables stand beside one another on paper: several, and all narrow."""
-        narrow = all(len(table.columns) <= NARROW for table in self.tables)
-        return narrow and len(self.tables) > 1
+    def rows(self) -> list[list[Drawing]]:
+        """The figures as they are printed: two that are narrow beside one another."""
+        rows: list[list[Drawing]] = []
+        for one in self.figures:
+            beside = rows and len(rows[-1]) == 1 and rows[-1][0].printed + one.printed < 1
+            if beside:
+                rows[-1].append(one)
+            else:
+                rows.append([one])
+        return rows
+
+    @property
+    def narrow(self) -> list[Table]:
+        """The tables that stand beside one another on paper, each on half of its width."""
+        return [table for table in self.tables if table.fits(HALF) and not table.apart()]
+
+    @property
+    def broad(self) -> list[Table]:
+        """The others."""
+        return [table for table in self.tables if table not in self.narrow]
 
 
 def study_sections(results: Results) -> list[Section]:
@@ -358,6 +373,9 @@ def comparison_sections(results: Results) -> list[Section]:
         sections.append(
             Section(f"{pair[0]} against {pair[1]}", figures=_side_by_side(own, pair, place, small))
         )
+    drawn = _margins(results.samples, (names[0], names[1]), small)
+    if drawn:
+        sections.append(Section("How sure each network is", figures=drawn))
     note = (
         f"Each network and its difference from {names[0]}. Differences are paired on the same "
         "samples; a coloured one is worse for the group with its whole interval."
@@ -365,12 +383,10 @@ def comparison_sections(results: Results) -> list[Section]:
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
     tables = comparison_tables(rows, names, pays, changes)
     sections.append(Section("Every group", note, tables=tables))
-    drawn = _margins(results.samples, (names[0], names[1]), small)
-    if drawn:
-        sections.append(Section("How sure each network is", figures=drawn))
-    drawn = _layer_sparsity(record["models"])
+    drawn = []
     for place, name in enumerate(names):
         drawn += _attribution(results, name, name, small, f"attribution-{place}")
+    drawn += _layer_sparsity(record["models"])
     if drawn:
         sections.append(Section("Layer by layer", figures=drawn))
     return sections
@@ -447,8 +463,8 @@ def _attribution(
             figures.heat_map(wide, "nats", "slope + curvature (nats)", ("layer", "group"), name),
             f"What the change of every layer cost every group under {title}, by the Taylor series.",
             f"Which layer's change hurt whom under {title}: slope and curvature terms of the "
-            "Taylor series at the dense network, in nats; red is harm. After long fine-tuning the "
-            "series says little: compare its sum with the excess risk, in the evidence below."
+            "Taylor series at the dense network, in nats; red is harm. After long fine-tuning it "
+            "says little: compare its sum with the excess risk."
             f"{told_small(small)}",
         )
     ]
@@ -465,7 +481,7 @@ def _layer_sparsity(models: Sequence[dict[str, Any]]) -> list[Drawing]:
     across = ("layer", "network")
     return [
         Drawing(
-            figures.heat_map(table, "accuracy", "share removed", across, "layer-sparsity"),
+            figures.heat_map(table, "share", "share removed", across, "layer-sparsity"),
             "The share of the weights of every layer that is zero, for every network.",
             "The share of every layer's weights that is exactly zero, as measured in the file.",
         )

@@ -24,6 +24,8 @@ INK = "#1d2430"
 RATE = "weights removed"
 """The label of the axes whose ticks are rates."""
 WIDEST = 9.6  # inches
+PRINTED = 0.84
+"""The share of a sheet's width that the widest takes: no letter in it is under 5.6 points."""
 TALLEST = 12.4  # inches: with its caption, a page of the PDF
 DOTS = 200
 """Dots an inch of a PNG."""
@@ -63,6 +65,11 @@ class Drawing:
         width = re.search(r'viewBox="0 0 ([\d.]+)', self.svg)
         assert width is not None  # every SVG here has one
         return round(min(1.0, float(width[1]) / 72 / WIDEST), 3)
+
+    @property
+    def printed(self) -> float:
+        """The same of a sheet of paper; two that are narrow stand beside one another."""
+        return round(PRINTED * self.share, 3)
 
 
 @dataclass

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,13 @@ from audit.findings.finding import Claimed, Finding
 from audit.findings.words import DASH, bare, count, interval, layer_named, named, number, percent
 from audit.metrics import METRICS, metric, shown
 
-MOST_CHARACTERS = 32
-WIDTH, LARGEST_TEXT, READABLE = 830.0, 7.0, 5.6
-"""Of a printed page, its width in characters of one point; and sizes of a table's text."""
+MOST_CHARACTERS, ROOMY = 32, 44
+"""Of a line of words in a printed table, and where there is room."""
+WIDTH, LARGEST_TEXT, READABLE, HALF = 845.0, 7.0, 5.6, 0.48
+"""Of a printed page, its width in characters of one point; sizes of a table's text; and the share
+of the width that a table beside another has."""
+MOST_TOGETHER = 4
+"""From so many rows a name on, names have tables of their own on paper."""
 NONE: Claimed = {}
 PADDING = 2.0
 """The width that a column of a printed table has beside its text, in characters."""
@@ -54,32 +59,56 @@ class Table:
         """Whether a column holds words, which stand on the left, not numbers."""
         return column == 0 or any(row.cells[column - 1].style == "text" for row in self.rows)
 
-    def widths(self, flat: bool = False) -> list[float]:
-        """How many characters every column needs, intervals below their values or beside them."""
-        return [self._width(column, flat) for column in range(len(self.columns))]
+    def widths(self, flat: bool = False, most: int = MOST_CHARACTERS) -> list[float]:
+        """How many characters every column needs, intervals below their values or beside them.
+
+        most   the characters of a line of words
+        """
+        return [self._width(column, flat, most) for column in range(len(self.columns))]
 
     def printed(self, share: float = 1.0) -> tuple[float, list[float], bool]:
         """On a share of the page's width: the size of its text in points, its columns' widths in
         characters, and whether intervals stand beside their values. On paper nothing scrolls.
         """
-        for flat in (True, False):
-            widths = self.widths(flat)
+        for flat, most in ((True, ROOMY), (True, MOST_CHARACTERS), (False, MOST_CHARACTERS)):
+            widths = self.widths(flat, most)
             size = min(LARGEST_TEXT, WIDTH * share / sum(widths))
-            if (flat and self.folded) or size >= READABLE:
+            if size >= READABLE:
                 return size, widths, flat
-        return size, widths, False
+        return READABLE, widths, False
 
-    def _width(self, column: int, flat: bool) -> float:
-        """The longest number whole, names and words on lines of MOST_CHARACTERS."""
-        head = 1.1 * max(len(word) for word in self.columns[column].split())
+    def fits(self, share: float) -> bool:
+        """Whether a share of the page's width holds it in letters that can be read."""
+        return WIDTH * share / sum(self.widths()) >= READABLE
+
+    def apart(self) -> list[Table]:
+        """One table for every name that several rows have, where these fit beside one another."""
+        names = list(dict.fromkeys(row.name for row in self.rows))
+        if len(names) < 2 or len(self.rows) < MOST_TOGETHER * len(names):
+            return []
+        parts = [self._of(name) for name in names]
+        return parts if all(part.fits(HALF) for part in parts) else []
+
+    def _of(self, name: str) -> Table:
+        """The rows of one name, which becomes the title; their next column names them."""
+        rows = [
+            TableRow(row.cells[0].value, row.cells[1:], row.flag)
+            for row in self.rows
+            if row.name == name
+        ]
+        return replace(self, title=name, columns=self.columns[1:], rows=rows, note="")
+
+    def _width(self, column: int, flat: bool, most: int) -> float:
+        """The longest number whole, names and words on lines of at most so many characters."""
+        head = 1.1 * max(len(word) for word in re.split(r"[\s-]", self.columns[column]))
         if column == 0:
             names = max((1.1 * len(row.name) for row in self.rows), default=0.0)
-            return PADDING + max(head, min(names, MOST_CHARACTERS))
+            return PADDING + max(head, min(names, most))
         cells = [row.cells[column - 1] for row in self.rows]
         values = max((len(cell.value) for cell in cells), default=0)
         intervals = max((len(cell.interval) for cell in cells), default=0)
         longest = values + 1 + intervals if flat else max(values, 0.82 * intervals)
-        return PADDING + max(head, min(longest, MOST_CHARACTERS))
+        return PADDING + max(head, min(longest, most))
 
 
 def group_table(groups: pd.DataFrame, title: str, note: str = "", pays: Claimed = NONE) -> Table:
@@ -250,7 +279,8 @@ def comparison_tables(
         sides = [text for candidate in names[1:] for text in (candidate, f"difference{unit}")]
         title = METRICS[name].head
         columns = ["group", "n", names[0], *sides]
-        tables.append(Table(title[0].upper() + title[1:], columns, rows))
+        on_paper = name in shown("compared on paper")
+        tables.append(Table(title[0].upper() + title[1:], columns, rows, on_paper=on_paper))
     return tables
 
 
@@ -297,7 +327,8 @@ def layer_table(models: Sequence[dict[str, Any]]) -> Table:
         rows.append(TableRow(model["name"], cells))
     kinds = layer_kinds(models)
     columns = ["model", *(layer_named(layer, kinds) for layer in layers)]
-    return Table("Measured sparsity of every layer", columns, rows, folded=True)
+    title = "Measured sparsity of every layer"
+    return Table(title, columns, rows, folded=True, on_paper=False)
 
 
 def layer_kinds(models: Sequence[dict[str, Any]]) -> dict[str, str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from audit.findings.networks import judged_models
 from audit.findings.results import Results
-from audit.metrics import Metric, definition_of, of_record
+from audit.metrics import DEFINITIONS, METRICS, Definition, Metric, definition_of, of_record
 from audit.report.beside_dense import faithfulness_table, margin_table
 from audit.report.deciders import Decision, decision
 from audit.report.discovered import discovered_table
@@ -45,8 +46,9 @@ def defined_as(title: str) -> str | None:
 class View:
     """All that the page shows.
 
-    judged   the networks that the verdict speaks of, by name: the dense ones, those at each
-             method's highest rate, and those compared
+    judged     the networks that the verdict speaks of, by name: the dense ones, those at each
+               method's highest rate, and those compared
+    measured   the names of all metrics of the results
     """
 
     title: str
@@ -61,7 +63,9 @@ class View:
     networks: Table
     settings: str
     judged: frozenset[str]
+    measured: frozenset[str]
     decision: Decision
+    definitions: Sequence[Definition] = DEFINITIONS
 
 
 def make_view(results: Results) -> View:
@@ -83,8 +87,15 @@ def make_view(results: Results) -> View:
         networks=network_table(record["models"]),
         settings=json.dumps(record["settings"], indent=1, ensure_ascii=False, default=str),
         judged=frozenset(judged_models(record["models"])),
+        measured=_measured(results),
         decision=decision(results),
     )
+
+
+def _measured(results: Results) -> frozenset[str]:
+    causes = (row["cause"] for row in results.record["tables"].get("causes") or ())
+    overall = (row["metric"] for row in results.record["overall"])
+    return frozenset([*results.groups["metric"], *results.layers["metric"], *overall, *causes])
 
 
 def on_paper(view: View) -> View:
@@ -93,7 +104,17 @@ def on_paper(view: View) -> View:
     Hundreds of rows that nobody sorts or filters would bury the rest; the page and the files
     beside it have them all.
     """
-    return replace(view, sections=[_section_on_paper(one, view.judged) for one in view.sections])
+    sections = [_section_on_paper(one, view.judged) for one in view.sections]
+    return replace(view, sections=sections, definitions=_needed(view.measured))
+
+
+def _needed(measured: frozenset[str]) -> list[Definition]:
+    """The definitions without those that only speak of metrics that were not measured."""
+    used, unused = (
+        {one.definition.term for name, one in METRICS.items() if (name in measured) == found}
+        for found in (True, False)
+    )
+    return [one for one in DEFINITIONS if one.term in used or one.term not in unused]
 
 
 def _section_on_paper(section: Section, judged: frozenset[str]) -> Section:

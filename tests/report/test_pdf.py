@@ -5,6 +5,7 @@ import io
 import os
 import re
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,8 +16,10 @@ from pypdf import PdfReader
 from audit.errors import AuditError
 from audit.findings.networks import judged_models
 from audit.findings.words import interval, number
+from audit.metrics import shown
 from audit.report import write_pdf, write_reports, write_summary
-from audit.report.html import check_pdf
+from audit.report.html import check_pdf, render
+from audit.report.tables import READABLE
 from tests.fakes import bounds
 
 HOSTILE = (
@@ -30,6 +33,8 @@ HOSTILE = (
     "{{ 7 * 7 }}",
 )
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
+PAPER_WIDTH = 72 / 25.4 * (210 - 2 * 13)
+"""Of an A4 page between its margins, in points."""
 SHOWN = ("accuracy", "excess_accuracy_gap", "excess_risk", "gradient_norm", "boundary_closeness")
 
 
@@ -95,7 +100,8 @@ def test_every_largest_eigenvalue_layer_and_hash_is_there(study):
     kept = f"Printed are {len(judged):,} of {len(eigenvalues):,} rows"
     assert len(eigenvalues) > len(judged) > 0
     assert _close(kept) in text
-    assert _close("In report.html alone: The same rates as ratios between groups") in text
+    assert _close("In report.html alone: Measured sparsity of every layer;") in text
+    assert _close("The same rates as ratios between groups") in text
     names = judged_models(results.record["models"])
     for model in results.record["models"]:
         assert model["sha256"] in text
@@ -115,10 +121,26 @@ def test_comparison_numbers_are_those_of_the_record(fake, tmp_path):
     results = fake(rates=(0.98,), compared=COMPARED)
     text = _text(PdfReader(write_pdf(results, tmp_path)))
     for row in results.record["tables"]["comparison"]:
-        if row["metric"] in SHOWN:
+        if row["metric"] in shown("compared on paper"):
             low, high = bounds(results, "changes", row["candidate_name"], row, "difference_")
             wanted = number(row["difference"], row["metric"], signed=True)
             assert _close(wanted, interval(low, high, row["metric"])) in text
+    assert _close("In report.html alone: Gradient norm;") in text
+
+
+@pytest.mark.parametrize("choice", [{}, {"compared": COMPARED}])
+def test_no_letter_of_a_table_or_a_figure_is_too_small_to_read(fake, choice):
+    page = render(fake(rates=(0.98,), **choice), printed=True)
+    tables = [float(size) for size in re.findall(r"(?:font-size|--interval): ([\d.]+)pt", page)]
+    assert min(tables) >= READABLE - 0.01
+    figures = re.findall(r'<figure style="width: ([\d.]+)%">\n<img[^>]*base64,([^"]+)"', page)
+    assert figures
+    for share, encoded in figures:
+        svg = b64decode(encoded).decode()
+        width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
+        letters = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg)]
+        on_paper = float(share) / 100 * PAPER_WIDTH / width
+        assert min(letters) * on_paper >= READABLE
 
 
 @pytest.mark.parametrize(
