@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ MISSING = "(missing)"
 """The group of the samples whose attribute has no value."""
 EMPTY = "(empty)"
 """In place of a name that is no text at all."""
+BEFORE_UNIT = re.compile(r"(?<=[\d∞]) (?=%|nats\b)")
+"""The space between a number and the unit that belongs to it."""
 
 
 def label(model: Row) -> str:
@@ -121,6 +124,15 @@ def number(value: Any, metric: str = "number", signed: bool = False) -> str:
     whole = unit == "count" or abs(value) >= 999.5
     text = f"{value:{sign},.0f}" if whole else f"{value:{sign}#.3g}".rstrip(".")
     return text.replace("-", "−")
+
+
+def unparted(text: str) -> str:
+    r"""A text whose lines never break between a number and its unit.
+
+    >>> unparted("it is 95.6 %")
+    'it is 95.6\xa0%'
+    """
+    return BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text)
 
 
 def count(value: int | None) -> str:

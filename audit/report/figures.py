@@ -31,7 +31,9 @@ MOST_ACROSS = 3
 MOST_METHODS = 6
 MOST_LABELLED = 14
 MOST_WRITTEN = 160
-SMALLEST = 9.0
+LETTER = 0.09
+"""Inches that a letter of a name takes, on the average."""
+SMALLEST = 9.6
 """In points where a figure is WIDEST: as small as paper can take it."""
 
 
@@ -262,11 +264,16 @@ def heat_map(
     values = table.to_numpy(float)
     extent = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
     negative = bool((values < 0).any())
+    columns, rows = ([short(one, most) for one in of]
+                     for of, most in ((table.columns, 26), (table.index, 34)))  # fmt: skip
+    width = min(WIDEST, 3.3 + 0.62 * len(columns))
+    room = (width - 1.5 - LETTER * max(map(len, rows))) / len(columns)
+    slanted = LETTER * max(map(len, columns)) > room
 
     def draw(axes: Any, _tips: Tips) -> None:
         sns.heatmap(
-            table.set_axis([short(c, 26) for c in table.columns], axis=1)
-            .set_axis([short(row, 34) for row in table.index]),
+            table.set_axis(columns, axis=1)
+            .set_axis(rows),
             ax=axes[0, 0],
             cmap=_colours(negative),
             vmin=-extent if negative else 0.0,
@@ -279,12 +286,12 @@ def heat_map(
         )  # fmt: skip
         axes[0, 0].set(xlabel=axes_are[0], ylabel=axes_are[1])
         axes[0, 0].tick_params(axis="y", labelrotation=0)
-        axes[0, 0].tick_params(axis="x", labelrotation=45)
+        axes[0, 0].tick_params(axis="x", labelrotation=45 if slanted else 0)
         for tick in axes[0, 0].get_xticklabels():
-            tick.set_ha("right")
+            tick.set_ha("right" if slanted else "center")
 
-    height = 1.4 + 0.2 * len(table)
-    return svg(draw, 1, 1, name, height=height, least=min(WIDEST, 3.6 + 0.62 * table.shape[1]))
+    height = max(1.7, (1.4 if slanted else 0.9) + 0.2 * len(rows))
+    return svg(draw, 1, 1, name, height=height, least=width)
 
 
 def _colours(negative: bool) -> ListedColormap:
@@ -342,7 +349,7 @@ def distributions(
         axis.set_xlabel("margin: negative where the prediction is wrong")
         axis.figure.legend(loc="outside upper left", ncols=2, frameon=False)
 
-    return svg(draw, 1, 1, name, height=0.95 + 0.21 * len(groups), least=8.4)
+    return svg(draw, 1, 1, name, height=0.9 + 0.19 * len(groups), least=8.4)
 
 
 def spectral_densities(
@@ -438,7 +445,7 @@ def dumbbells(
         handles, names = axes[0, 0].get_legend_handles_labels()
         axes[0, 0].figure.legend(handles, names, loc="outside upper left", ncols=2, frameon=False)
 
-    return svg(draw, 1, len(metrics), name, height=0.9 + 0.21 * len(groups))
+    return svg(draw, 1, len(metrics), name, height=0.9 + 0.19 * len(groups))
 
 
 PARTS = {
@@ -486,7 +493,7 @@ def parts_of_gaps(table: pd.DataFrame, names: Sequence[str], name: str) -> str:
             axis.set_yticklabels([])
         _legend_of_all(axes)
 
-    height = 1.2 + 0.2 * len(groups)
+    height = 1.1 + 0.19 * len(groups)
     return svg(draw, 1, len(names), name, height=height, share="none", least=8.4)
 
 

@@ -19,6 +19,7 @@ from audit.escaping import visible_lines
 from audit.extras import command_for
 from audit.files import replacing, write_atomically
 from audit.findings.results import Results
+from audit.findings.words import unparted
 from audit.report.tables import HALF, READABLE
 from audit.report.view import View, anchor, defined_as, make_view, on_paper
 
@@ -175,10 +176,13 @@ def _hashed(text: str) -> str:
 
 
 def _seen(value: object) -> object:
-    """Names as they are written, none turning the text around them; in figures too."""
+    """Names as they are written, none turning the text around them; in figures too.
+
+    No line breaks between a number and its unit.
+    """
     if isinstance(value, Markup):
         return Markup(visible_lines(value))
-    return visible_lines(value) if isinstance(value, str) else value
+    return unparted(visible_lines(value)) if isinstance(value, str) else value
 
 
 def _image(svg: str) -> str:

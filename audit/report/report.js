@@ -28,7 +28,7 @@ const parts = (cell) => {
   return [beside ? whole.slice(0, whole.length - beside.length).trim() : whole, beside];
 };
 const field = (text) => {
-  const plain = text.replace(/^−/, "-");
+  const plain = text.replace(/^−/, "-").replaceAll("\u00a0", " ");
   // A name must not be a formula to the program that opens the file.
   const safe = /^[=+\-@\t\r]/.test(plain) && !/^[-+]?\d/.test(plain) ? `'${plain}` : plain;
   return `"${safe.replaceAll('"', '""')}"`;

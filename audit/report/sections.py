@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from math import ceil
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ from audit.report.shaping import (
 )
 from audit.report.svg import Drawing, short
 from audit.report.tables import (
-    HALF,
+    MOST_LINES,
     Table,
     comparison_tables,
     group_table,
@@ -55,6 +56,9 @@ RELATIONS = (
 ODDS = "equalized_odds_difference"
 SIDE_BY_SIDE = ("max_excess_accuracy_gap", "equalized_odds_difference", "accuracy")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+NOTE_LINE = 50
+"""Characters of a line of a note on half a page, at the least."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,25 +74,34 @@ class Section:
 
     @property
     def rows(self) -> list[list[Drawing]]:
-        """The figures as they are printed: two that are narrow beside one another."""
-        rows: list[list[Drawing]] = []
-        for one in self.figures:
-            beside = rows and len(rows[-1]) == 1 and rows[-1][0].printed + one.printed < 1
-            if beside:
-                rows[-1].append(one)
-            else:
-                rows.append([one])
-        return rows
+        """The figures as they are printed: two narrow ones of one height beside one another."""
+        return _in_pairs(
+            self.figures,
+            lambda one, other: one.printed + other.printed < 1 and one.height == other.height,
+        )
 
     @property
-    def narrow(self) -> list[Table]:
-        """The tables that stand beside one another on paper, each on half of its width."""
-        return [table for table in self.tables if table.fits(HALF) and not table.apart()]
+    def spreads(self) -> list[list[Table]]:
+        """The tables as they are printed: two that are narrow beside one another."""
+        return _in_pairs(self.tables, lambda one, other: one.is_narrow and other.is_narrow)
 
     @property
-    def broad(self) -> list[Table]:
-        """The others."""
-        return [table for table in self.tables if table not in self.narrow]
+    def notes_beside(self) -> bool:
+        """Whether the notes are printed beside the last table, which leaves them half a page."""
+        last = self.spreads[-1] if self.tables and self.notes else []
+        lines = sum(ceil(len(note) / NOTE_LINE) for note in self.notes)
+        return len(last) == 1 and last[0].is_narrow and lines <= MOST_LINES
+
+
+def _in_pairs(ones: Sequence[T], fit: Callable[[T, T], bool]) -> list[list[T]]:
+    """All in their order, in rows of one, or of two neighbours that fit beside one another."""
+    rows: list[list[T]] = []
+    for one in ones:
+        if rows and len(rows[-1]) == 1 and fit(rows[-1][0], one):
+            rows[-1].append(one)
+        else:
+            rows.append([one])
+    return rows
 
 
 def study_sections(results: Results) -> list[Section]:
@@ -383,10 +396,9 @@ def comparison_sections(results: Results) -> list[Section]:
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
     tables = comparison_tables(rows, names, pays, changes)
     sections.append(Section("Every group", note, tables=tables))
-    drawn = []
+    drawn = _layer_sparsity(record["models"])
     for place, name in enumerate(names):
         drawn += _attribution(results, name, name, small, f"attribution-{place}")
-    drawn += _layer_sparsity(record["models"])
     if drawn:
         sections.append(Section("Layer by layer", figures=drawn))
     return sections
@@ -407,8 +419,8 @@ def _parts(
             f"The gap of every group under {', '.join(known)}{where} in two parts.",
             f"What every group lost beyond the average{where}, in two parts: what any group's "
             "samples so near the dense network's decision boundary lose, and what this group loses "
-            "beyond others at the same margin. Their intervals stand in the evidence."
-            f"{told_small(small)}",
+            "beyond others at the same margin. Their intervals stand in the evidence: “Who pays "
+            f"for being near the boundary”.{told_small(small)}",
         )
     ]
 

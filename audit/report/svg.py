@@ -24,8 +24,8 @@ INK = "#1d2430"
 RATE = "weights removed"
 """The label of the axes whose ticks are rates."""
 WIDEST = 9.6  # inches
-PRINTED = 0.84
-"""The share of a sheet's width that the widest takes: no letter in it is under 5.6 points."""
+PRINTED = 0.9
+"""The share of a sheet's width that the widest takes: no letter in it is under 6.5 points."""
 TALLEST = 12.4  # inches: with its caption, a page of the PDF
 DOTS = 200
 """Dots an inch of a PNG."""
@@ -33,7 +33,7 @@ _DRAWN: ContextVar[dict[str, tuple[str, bytes]] | None] = ContextVar("drawn", de
 STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
-    "font.size": 9.5,
+    "font.size": 9.8,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -62,14 +62,23 @@ class Drawing:
     @property
     def share(self) -> float:
         """The share of the page's width that it takes, so that text is of one size in all."""
-        width = re.search(r'viewBox="0 0 ([\d.]+)', self.svg)
-        assert width is not None  # every SVG here has one
-        return round(min(1.0, float(width[1]) / 72 / WIDEST), 3)
+        return round(min(1.0, self._size[0] / 72 / WIDEST), 3)
 
     @property
     def printed(self) -> float:
         """The same of a sheet of paper; two that are narrow stand beside one another."""
         return round(PRINTED * self.share, 3)
+
+    @property
+    def height(self) -> float:
+        """In points where a figure is widest."""
+        return self._size[1]
+
+    @property
+    def _size(self) -> tuple[float, float]:
+        found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)', self.svg)
+        assert found is not None  # every SVG here has one
+        return float(found[1]), float(found[2])
 
 
 @dataclass
@@ -101,7 +110,7 @@ def svg(
     rows: int,
     columns: int,
     name: str,
-    height: float = 2.9,
+    height: float = 2.5,
     share: Literal["none", "row", "col"] = "none",
     least: float = 6.4,
 ) -> str:

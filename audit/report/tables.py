@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,20 @@ from audit.metrics import METRICS, metric, shown
 
 MOST_CHARACTERS, ROOMY = 32, 44
 """Of a line of words in a printed table, and where there is room."""
-WIDTH, LARGEST_TEXT, READABLE, HALF = 845.0, 7.0, 5.6, 0.48
-"""Of a printed page, its width in characters of one point; sizes of a table's text; and the share
-of the width that a table beside another has."""
+WIDTH, LARGEST_TEXT, READABLE, HALF = 815.0, 7.0, 6.5, 0.488
+"""Of a printed page, its width in digits of one point; sizes of a table's text; and the share of
+the width that a table beside another has."""
+MOST_LINES, FEW_LINES = 50, 14
+"""Of a table beside another, which stays on one page, and of one that no page parts."""
+SLENDER, WIDE = re.compile(r"[\s.,:;()\[\]|!'iljI]"), re.compile(r"[−+±%<>=mwMW@]")
+"""Characters that take half the width of a digit, and half as much again."""
 MOST_TOGETHER = 4
 """From so many rows a name on, names have tables of their own on paper."""
 NONE: Claimed = {}
-PADDING = 2.0
-"""The width that a column of a printed table has beside its text, in characters."""
+PADDING = 1.5
+"""The width that a column of a printed table has beside its text, in digits."""
+BOLD = 1.1
+"""How much wider bold letters are."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,22 @@ class Table:
         return READABLE, widths, False
 
     def fits(self, share: float) -> bool:
-        """Whether a share of the page's width holds it in letters that can be read."""
-        return WIDTH * share / sum(self.widths()) >= READABLE
+        """Whether a share of the page's width holds it in letters that can be read, on one page."""
+        widths = self.widths()
+        return WIDTH * share / sum(widths) >= READABLE and self._lines(widths) <= MOST_LINES
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it can stand beside another on paper, whole."""
+        return self.fits(HALF) and not self.apart()
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is so short that no page should part it."""
+        return self._lines(self.widths()) <= FEW_LINES
+
+    def _lines(self, widths: Sequence[float]) -> int:
+        return sum(_lines(row, widths) for row in self.rows)
 
     def apart(self) -> list[Table]:
         """One table for every name that several rows have, where these fit beside one another."""
@@ -100,15 +121,31 @@ class Table:
 
     def _width(self, column: int, flat: bool, most: int) -> float:
         """The longest number whole, names and words on lines of at most so many characters."""
-        head = 1.1 * max(len(word) for word in re.split(r"[\s-]", self.columns[column]))
+        words = re.split(r"[\s-]", self.columns[column])
+        head = BOLD * max(map(_length, words))
         if column == 0:
-            names = max((1.1 * len(row.name) for row in self.rows), default=0.0)
+            names = max((BOLD * _length(row.name) for row in self.rows), default=0.0)
             return PADDING + max(head, min(names, most))
         cells = [row.cells[column - 1] for row in self.rows]
-        values = max((len(cell.value) for cell in cells), default=0)
-        intervals = max((len(cell.interval) for cell in cells), default=0)
-        longest = values + 1 + intervals if flat else max(values, 0.82 * intervals)
+        values = max((_length(cell.value) for cell in cells), default=0.0)
+        intervals = max((_length(cell.interval) for cell in cells), default=0.0)
+        longest = values + 1 + intervals if flat else max(values, intervals)
         return PADDING + max(head, min(longest, most))
+
+
+def _length(text: str) -> float:
+    """The width of a text, in digits."""
+    return len(text) + 0.5 * (len(WIDE.findall(text)) - len(SLENDER.findall(text)))
+
+
+def _lines(row: TableRow, widths: Sequence[float]) -> int:
+    """The lines that a row takes where its columns have so many characters, at the most."""
+    name = BOLD * _length(f"{row.name} {row.flag}".strip())
+    texts = [(name, 0.0), *((_length(one.value), _length(one.interval)) for one in row.cells)]
+    return max(
+        sum(ceil(length / (width - PADDING)) for length in own)
+        for own, width in zip(texts, widths, strict=True)
+    )
 
 
 def group_table(groups: pd.DataFrame, title: str, note: str = "", pays: Claimed = NONE) -> Table:
@@ -225,18 +262,21 @@ def eigenvalue_tables(groups: pd.DataFrame) -> list[Table]:
     found = groups[groups["metric"].str.startswith("hessian_") & (groups["n"] > 0)]
     largest = found["metric"] == "hessian_max_eigenvalue"
     title = METRICS["hessian_max_eigenvalue"].title
+    others = _eigenvalue_table(found[~largest], "The other eigenvalues, with their residuals")
     return [
-        _eigenvalue_table(found[largest], f"The {title} of every group, with its residual"),
-        _eigenvalue_table(found[~largest], "The other eigenvalues, with their residuals", False),
+        _of_one_kind(
+            _eigenvalue_table(found[largest], f"The {title} of every group, with its residual")
+        ),
+        replace(others, on_paper=False),
     ]
 
 
-def _eigenvalue_table(found: pd.DataFrame, title: str, on_paper: bool = True) -> Table:
+def _eigenvalue_table(found: pd.DataFrame, title: str) -> Table:
     rows = []
     for row in found.to_dict("records"):
         cells = [
-            Cell(str(row["group"]), style="text"),
             Cell(metric(row["metric"]).title, style="text"),
+            Cell(str(row["group"]), style="text"),
             Cell(f"{row['n']:,}"),
             Cell(_outer(row) + number(row["value"]), interval(row["ci_low"], row["ci_high"])),
             Cell(DASH if pd.isna(row["residual"]) else f"{row['residual']:.1e}"),
@@ -246,9 +286,15 @@ def _eigenvalue_table(found: pd.DataFrame, title: str, on_paper: bool = True) ->
             Cell(DASH if pd.isna(row["space"]) else str(row["space"])),
         ]
         rows.append(TableRow(row["model"], cells))
-    columns = ["model", "group", "eigenvalue", "n", "value", "residual", "error", "products",
+    columns = ["model", "eigenvalue", "group", "n", "value", "residual", "error", "products",
                "converged", "space"]  # fmt: skip
-    return Table(title, columns, rows, folded=True, on_paper=on_paper)
+    return Table(title, columns, rows, folded=True)
+
+
+def _of_one_kind(table: Table) -> Table:
+    """Without the column that says which eigenvalue it is: the title does."""
+    rows = [replace(row, cells=row.cells[1:]) for row in table.rows]
+    return replace(table, columns=[table.columns[0], *table.columns[2:]], rows=rows)
 
 
 def comparison_tables(

@@ -104,7 +104,7 @@ def _unfold(page: Page) -> None:
 def _column(page: Page, table: int, place: int) -> list[str]:
     rows = page.locator("table").nth(table).locator("tbody tr")
     return [
-        text.split("\n")[0].strip()
+        text.split("\n")[0].strip().replace("\N{NO-BREAK SPACE}", " ")
         for text in rows.locator(f":nth-child({place})").all_inner_texts()
     ]
 

@@ -138,9 +138,16 @@ def test_comparison_numbers_are_those_of_the_record(fake):
             assert wanted + interval(low, high, "accuracy") in text
 
 
+def test_no_line_breaks_between_a_number_and_its_unit(study):
+    _, html = study
+    text = re.sub(r"<(svg|script|style).*?</\1>", "", html, flags=re.DOTALL)
+    assert not re.search(r"\d (%|nats\b)", text)
+    assert len(re.findall(r"\d\N{NO-BREAK SPACE}%", text)) > 100
+
+
 def test_the_verdict_stands_on_top_word_for_word(study):
     results, html = study
-    body = unescape(html.split("<body>")[1])
+    body = unescape(html.split("<body>")[1]).replace("\N{NO-BREAK SPACE}", " ")
     for sentence in results.record["verdict"]["sentences"]:
         assert sentence in body
     assert body.index(results.record["verdict"]["headline"]) < body.index("<h2>")

@@ -131,7 +131,7 @@ def test_comparison_numbers_are_those_of_the_record(fake, tmp_path):
 @pytest.mark.parametrize("choice", [{}, {"compared": COMPARED}])
 def test_no_letter_of_a_table_or_a_figure_is_too_small_to_read(fake, choice):
     page = render(fake(rates=(0.98,), **choice), printed=True)
-    tables = [float(size) for size in re.findall(r"(?:font-size|--interval): ([\d.]+)pt", page)]
+    tables = [float(size) for size in re.findall(r"font(?:-size)?: ([\d.]+)pt", page)]
     assert min(tables) >= READABLE - 0.01
     figures = re.findall(r'<figure style="width: ([\d.]+)%">\n<img[^>]*base64,([^"]+)"', page)
     assert figures
@@ -183,17 +183,33 @@ def _tags(node) -> list[str]:
 
 
 def test_pages_are_numbered_and_the_contents_lead_to_them(study):
-    _, _, reader, _ = study
+    _, path, reader, _ = study
     for place, page in enumerate(reader.pages, start=1):
         assert f"{place} / {len(reader.pages)}" in page.extract_text()
-    lines = [line for line in reader.pages[0].extract_text().splitlines() if "...." in line]
-    targets = reader.named_destinations
+    first = pypdfium2.PdfDocument(path)[0].get_textpage()
+    told: dict[str, str] = {}
     # A link of several pieces of text has several notes.
-    names = dict.fromkeys(note.get_object()["/Dest"] for note in reader.pages[0]["/Annots"])
-    pages = [1 + reader.get_destination_page_number(targets[name]) for name in names]
-    assert len(lines) >= 8
-    assert [int(re.findall(r"\d+$", line.strip())[0]) for line in lines] == pages
+    for note in (one.get_object() for one in reader.pages[0]["/Annots"]):
+        told[note["/Dest"]] = told.get(note["/Dest"], "") + first.get_text_bounded(*note["/Rect"])
+    pages = [
+        1 + reader.get_destination_page_number(reader.named_destinations[name]) for name in told
+    ]
+    assert [int(re.findall(r"\. (\d+)", text)[-1]) for text in told.values()] == pages
+    assert len(told) >= 8
     assert pages == sorted(pages)
+
+
+def test_of_many_groups_none_is_lost_where_tables_stand_beside_one_another(fake, tmp_path):
+    groups = [f"group {place} whose name takes several lines" for place in range(40)]
+    results = fake(groups=groups, harmed=groups[:1], rates=(0.98,), compared=COMPARED)
+    text = _text(PdfReader(write_pdf(results, tmp_path)))
+    for row in results.record["tables"]["comparison"]:
+        if row["metric"] in shown("compared on paper"):
+            low, high = bounds(results, "changes", row["candidate_name"], row, "difference_")
+            wanted = number(row["difference"], row["metric"], signed=True)
+            assert _close(wanted, interval(low, high, row["metric"])) in text
+    for row in results.record["data"]["groups"]:
+        assert text.count(_close(row["group"])) >= 4
 
 
 def test_figures_are_vectors(study):

@@ -8,7 +8,16 @@ from audit.report.evidence import (
     exemplar_table,
     gap_table,
 )
-from audit.report.tables import eigenvalue_tables, layer_table, network_table
+from audit.report.sections import Section
+from audit.report.tables import (
+    MOST_LINES,
+    Cell,
+    Table,
+    TableRow,
+    eigenvalue_tables,
+    layer_table,
+    network_table,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,10 +51,16 @@ def test_an_unknown_interval_is_left_out():
     assert interval(0.1, 0.25, "accuracy") == "[10.0, 25.0]"
 
 
+def test_the_largest_eigenvalues_are_named_by_the_title_alone(fake):
+    largest, others = eigenvalue_tables(fake(rates=(0.98,)).groups)
+    assert "eigenvalue" not in largest.columns
+    assert others.columns == ["model", "eigenvalue", *largest.columns[1:]]
+
+
 def test_what_an_eigenvalue_does_not_tell_is_not_made_up(fake):
     missing = {"residual": np.nan, "error": np.nan, "products": np.nan}
     groups = fake().groups.assign(**missing, converged=None, space=None)
-    assert [cell.value for cell in eigenvalue_tables(groups)[0].rows[0].cells[4:]] == [DASH] * 5
+    assert [cell.value for cell in eigenvalue_tables(groups)[0].rows[0].cells[3:]] == [DASH] * 5
 
 
 def test_layers_show_their_measured_sparsity(fake):
@@ -117,3 +132,23 @@ def test_results_from_before_multiply_adds_were_counted_are_still_shown(fake):
     for model in models:
         del model["multiply_adds"], model["surviving_multiply_adds"]
     assert network_table(models).rows[1].cells[3].value == DASH
+
+
+def _tall(rows: int, name: str = "a") -> Table:
+    return Table("Tall", ["group", "value"], [TableRow(name, [Cell("1.0 %")])] * rows)
+
+
+def test_a_table_stands_beside_another_only_where_a_page_holds_it_whole():
+    assert _tall(MOST_LINES).is_narrow
+    assert not _tall(MOST_LINES + 1).is_narrow
+    # A name of 300 letters takes eleven lines.
+    assert _tall(4, "x" * 300).is_narrow
+    assert not _tall(5, "x" * 300).is_narrow
+
+
+def test_narrow_tables_are_printed_in_pairs_in_their_order():
+    wide = Table("Wide", ["group", *"abcdefgh"], [TableRow("a", [Cell("1.0 %", "[0.1, 2.0]")] * 8)])
+    tables = [_tall(3), wide, _tall(4), _tall(5), _tall(6)]
+    spreads = Section("All", tables=tables).spreads
+    assert [len(row) for row in spreads] == [1, 1, 2, 1]
+    assert [table for row in spreads for table in row] == tables
