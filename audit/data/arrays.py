@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ def from_arrays(
     >>> data.group_names, data.classes
     (('a', 'b'), ('no', 'yes'))
     """
+    _check_rows(inputs=inputs, labels=labels, groups=groups, units=units, further=further)
     tensor = _inputs(inputs)
     own = _attribute(labels, "label", missing)
     if own.missing:
@@ -88,7 +90,7 @@ def from_arrays(
         found = split_samples(strata(label_codes, group_codes), split or SplitSettings(), first)
     else:
         empty = {part: torch.empty(0, dtype=torch.int64) for part in SPLITS}
-        found = empty | {part: _positions(rows) for part, rows in splits.items()}
+        found = empty | {part: _positions(rows, len(tensor)) for part, rows in splits.items()}
     rule = make_scaling(scaling)
     return noted(
         GroupedData(
@@ -119,14 +121,56 @@ def _inputs(values: Any) -> Tensor | Inputs:
     if isinstance(values, np.memmap):
         return MappedInputs(values)
     try:
-        numbers = values.to_numpy() if isinstance(values, pd.DataFrame | pd.Series) else values
-        tensor = torch.as_tensor(numbers)
+        tensor = values if isinstance(values, Tensor) else torch.as_tensor(_array(values))
+        tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()
     except (TypeError, ValueError, RuntimeError) as error:
         raise AuditError(f"found inputs that are not an array of numbers: {error}") from error
+    if tensor.is_complex():
+        raise AuditError("found inputs that are complex numbers; expected real ones")
     if tensor.dtype in (torch.int16, torch.int32, torch.int64):
         # They may be codes that a network looks up: it is asked what it takes.
         return tensor.long()
     return tensor if tensor.dtype == torch.uint8 else tensor.float()
+
+
+def _array(values: Any) -> np.ndarray:
+    """Any container of numbers as an array that torch takes; what is masked or missing is NaN."""
+    if isinstance(values, pd.DataFrame | pd.Series):
+        found = values.to_numpy()
+        # Columns of several types, and those that can lack a value, have no type in common.
+        found = values.to_numpy(float, na_value=np.nan) if found.dtype == object else found
+    elif isinstance(values, list | tuple) and len(values) and isinstance(values[0], Tensor):
+        found = torch.stack(list(values)).numpy(force=True)
+    elif hasattr(values, "toarray"):  # a sparse matrix of scipy
+        found = values.toarray()
+    else:
+        found = np.asarray(values)
+    if isinstance(values, np.ma.MaskedArray):
+        found = np.ma.filled(values.astype(float), np.nan)
+    if found.dtype == object:
+        found = np.array(found.tolist())
+    if found.dtype.kind == "f" and found.dtype.itemsize > 8:
+        found = found.astype(float)
+    # torch has one order of bytes and steps forward alone, and warns of what cannot be written on.
+    return np.require(found, found.dtype.newbyteorder("="), ["C", "W"])
+
+
+def _check_rows(**columns: Any) -> None:
+    """Raise AuditError where pandas' own indexes say that rows are not of the same samples.
+
+    One that counts from 0 may be a new one, and says so only of the very same labels.
+    """
+    indexes = {what: one.index for what, one in columns.items() if hasattr(one, "iloc")}
+    for (what, one), (other_what, other) in combinations(indexes.items(), 2):
+        if len(one) != len(other) or one.equals(other):
+            continue
+        plain = any(index.equals(pd.RangeIndex(len(index))) for index in (one, other))
+        if not plain or len(one.difference(other, sort=False)) == 0:
+            raise AuditError(
+                f"the index of the {what} is not that of the {other_what}: rows stand in another "
+                "order or are of other samples; expected one index for all, or arrays without "
+                "(.to_numpy()) where the order is the same"
+            )
 
 
 def _unscaled(inputs: Tensor | Inputs, scaling: Scaling | None) -> tuple[str, ...]:
@@ -160,14 +204,20 @@ def _ids(samples: Sequence[str] | None, number: int) -> np.ndarray:
     return np.asarray(np.array(found.names)[found.codes])
 
 
-def _positions(rows: Any) -> Tensor:
+def _positions(rows: Any, number: int) -> Tensor:
     found = np.asarray(rows)
+    if found.dtype == bool and len(found) != number:
+        raise AuditError(f"found a mask of {len(found)} samples as a split; there are {number}")
+    if found.dtype.kind == "f" and (found % 1 != 0).any():
+        raise AuditError("found split positions that are no whole numbers; expected 0, 1, 2 …")
     return torch.from_numpy(
         (np.flatnonzero(found) if found.dtype == bool else found).astype(np.int64)
     )
 
 
 def _attribute(values: Any, what: str, missing: Sequence[str]) -> Attribute:
+    if not isinstance(values, Iterable):
+        raise AuditError(f"found {values!r:.40} as {what}s; expected one per sample")
     shape = getattr(values, "shape", None)
     if shape is not None and len(shape) != 1:
         raise AuditError(f"found {what}s of shape {tuple(shape)}; expected one per sample")

@@ -180,6 +180,8 @@ def _series(values: Any) -> pd.Series:
     elif isinstance(values, np.ndarray) and values.dtype.kind in "US":
         # numpy writes NaN so, where it makes text of a list that has one.
         column = pd.Series(values.astype(str), dtype=object).where(values.astype(str) != "nan")
+    elif isinstance(values, np.ndarray) and not values.dtype.isnative:
+        column = pd.Series(values.astype(values.dtype.newbyteorder("=")))
     elif isinstance(values, np.ndarray | pd.Index | pd.api.extensions.ExtensionArray):
         column = pd.Series(values)
     else:

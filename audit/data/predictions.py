@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from audit.data.arrays import from_arrays
 from audit.data.attributes import from_column, in_order, make_groups
@@ -24,6 +25,14 @@ PROBABILITY = "probability:"
 
 SUM_TOLERANCE = 1e-2
 """How far from 1 the probabilities of a sample may sum: they may have been rounded."""
+
+GOES_WITH = 0.75
+"""How often a sample that was predicted as a class has a larger probability of it than one that was
+not: 1 under one threshold, less under one a group, 1/2 where the two have nothing to do with each
+other, 0 where the probabilities are those of another class."""
+
+SPLIT, TRAINED_ON = "split", ("train", "training")
+"""The column that divides the samples, and the words for those that networks were trained on."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +67,11 @@ def from_predictions(
     missing  words that stand for no value
 
     The rows are matched by `sample`, whatever their order; where a prediction is given beside
-    probabilities it is the decision. The inputs of the data are the samples' positions. Raises
-    AuditError where a column is missing, an id stands twice, samples, labels or groups differ
-    between the tables, a class is unknown, or probabilities are none.
+    probabilities it is the decision. Of tables with a column `split` the test samples are taken,
+    or where none is called so, all that are not `train`. The inputs of the data are the samples'
+    positions. Raises AuditError where a column is missing, an id stands twice, samples, labels or
+    groups differ between the tables, a class is unknown, or probabilities are none, or not those
+    that were decided by.
 
     >>> table = pd.DataFrame({"sample": list("abcd"), "label": [0, 1, 0, 1], "sex": list("fmfm")})
     >>> data, said = from_predictions({"dense": table.assign(score=[0.1, 0.9, 0.2, 0.4])}, "sex")
@@ -68,7 +79,8 @@ def from_predictions(
     (('f', 'm'), [0, 1, 0, 0])
     """
     columns = [part.strip() for part in group.split(",")] if isinstance(group, str) else list(group)
-    frames = {own: _frame(own, table, columns, missing) for own, table in tables.items()}
+    read = {own: _measured(own, _rows(own, table), columns) for own, table in tables.items()}
+    frames = {own: _frame(own, rows, columns, missing) for own, (rows, _) in read.items()}
     first, *others = frames
     for other in others:
         frames[other] = _matched(other, frames[other], first, frames[first], columns)
@@ -85,16 +97,47 @@ def from_predictions(
         group_names=made.names,
         samples=common[SAMPLE].tolist(),
         splits={"test": np.arange(len(common))},
-        notes=made.notes,
+        notes=(*made.notes, *dict.fromkeys(note for _, notes in read.values() for note in notes)),
     )
     return data, {own: _predicted(own, frame, known) for own, frame in frames.items()}
 
 
+def _rows(name: str, table: pd.DataFrame | Path) -> pd.DataFrame:
+    """The table as it stands."""
+    if not isinstance(table, pd.DataFrame | Path):
+        raise AuditError(
+            f"found a {type(table).__name__} as the predictions of '{name}'; expected a data frame "
+            "or the path of a table"
+        )
+    return table if isinstance(table, pd.DataFrame) else read_table(table).rows
+
+
+def _measured(
+    name: str, rows: pd.DataFrame, groups: Sequence[str]
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows that are no training samples, where a column says so, and what was left out."""
+    if SPLIT not in rows or SPLIT in groups or isinstance(rows[SPLIT], pd.DataFrame):
+        return rows, ()
+    splits = rows[SPLIT].astype("string").fillna("").str.strip().str.casefold()
+    kept = splits == "test" if (splits == "test").any() else ~splits.isin(TRAINED_ON)
+    if not kept.any():
+        raise AuditError(
+            f"'{name}' has training samples alone, as its column {SPLIT} says: what a network was "
+            "trained on tells nothing of others; expected the predictions of test samples"
+        )
+    if kept.all():
+        return rows, ()
+    others = ", ".join(sorted(set(rows[SPLIT][~kept].astype(str))))
+    return rows[kept], (
+        f"{int((~kept).sum()):,} of {len(rows):,} samples were left out, as the column {SPLIT} "
+        f"says: {others}.",
+    )
+
+
 def _frame(
-    name: str, table: pd.DataFrame | Path, groups: Sequence[str], missing: Sequence[str]
+    name: str, rows: pd.DataFrame, groups: Sequence[str], missing: Sequence[str]
 ) -> pd.DataFrame:
     """The table's own columns of every role, ids, labels and groups as text."""
-    rows = table if isinstance(table, pd.DataFrame) else read_table(table).rows
     repeated = rows.columns[rows.columns.duplicated()]
     if len(repeated):
         raise AuditError(f"'{name}' has two columns named '{repeated[0]}'; rename one of them")
@@ -197,12 +240,36 @@ def _predicted(name: str, frame: pd.DataFrame, classes: Sequence[str]) -> Predic
         return Predicted(probabilities.argmax(1), probabilities)
     if probabilities is None:
         return Predicted(decisions, None)
+    _check_goes_with(name, decisions, probabilities)
     other = int((probabilities.argmax(1) != decisions).sum())
     note = (
         f"for {other:,} of {len(decisions):,} samples its prediction is not the class of the "
         "largest probability: what was predicted counts as its decision"
     )
     return Predicted(decisions, probabilities, (note,) if other else ())
+
+
+def _check_goes_with(
+    name: str, decisions: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> None:
+    """Raise AuditError where predictions cannot have been made by these probabilities.
+
+    For every class, how often a sample predicted as it has the larger probability of it than one
+    that was not (Mann and Whitney's statistic), on average over the samples.
+    """
+    share, n = 0.0, len(decisions)
+    for one, size in enumerate(np.bincount(decisions, minlength=probabilities.shape[1])):
+        if size == n:
+            return
+        ranks = rankdata(probabilities[:, one])[decisions == one]
+        share += (ranks.sum() - size * (size + 1) / 2) / max(1, n - size) / n
+    if share < GOES_WITH:
+        raise AuditError(
+            f"'{name}' has predictions that do not go with its probabilities: a sample predicted "
+            f"as a class has the larger probability of it in {share:.0%} of the pairs; expected "
+            "those of the class that each column names (a score is the probability of the second "
+            "of two classes, neither of the first nor of what was predicted)"
+        )
 
 
 def _probabilities(

@@ -6,13 +6,20 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
 from audit.errors import AuditError
 from audit.measure.curvature import layers, samples_along
 from audit.measure.hessian import Hessian, flatten
-from audit.measure.network import Batches, Parameters, class_logits, evaluating, pairs, trainable
+from audit.measure.network import (
+    Batches,
+    Parameters,
+    called_with,
+    class_logits,
+    evaluating,
+    pairs,
+    trainable,
+)
 
 
 @dataclass(frozen=True)
@@ -139,7 +146,7 @@ def _mean_loss(
     total, count = 0.0, 0
     with evaluating(model):
         for inputs, labels in pairs(batches):
-            logits = class_logits(functional_call(model, parameters | buffers, (inputs,))).double()
+            logits = class_logits(called_with(model, parameters | buffers, inputs)).double()
             total += float(functional.cross_entropy(logits, labels, reduction="sum"))
             count += len(labels)
     return total / count

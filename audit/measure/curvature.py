@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import grad, jvp, vmap
 
 from audit.errors import AuditError
 from audit.measure.certificate import Extreme, Goal, Search
@@ -27,6 +27,7 @@ from audit.measure.network import (
     Inputs,
     Parameters,
     as_batch,
+    called_with,
     class_logits,
     differentiating,
     directional_derivative,
@@ -484,7 +485,7 @@ class _Masked(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         weights = dict(self.model.named_parameters())
         kept = {name: weights[name] * mask for name, mask in self.mask.items()}
-        outputs: Tensor = functional_call(self.model, kept, (inputs,))
+        outputs: Tensor = called_with(self.model, kept, inputs)
         return outputs
 
 

@@ -135,6 +135,20 @@ def class_logits(outputs: Tensor) -> Tensor:
     return outputs
 
 
+def called_with(model: nn.Module, tensors: Parameters, *inputs: Any, **named: Any) -> Any:
+    """What the model gives with these tensors in the place of its own, wherever those are shared.
+
+    torch shares by name, and a layer that stands under two names does not get its own weight back.
+    """
+    places: dict[int, list[str]] = {}
+    for path, module in model.named_modules():
+        for name, own in (*module._parameters.items(), *module._buffers.items()):
+            places.setdefault(id(own), []).append(f"{path}.{name}".removeprefix("."))
+    given = [names for names in places.values() if names[0] in tensors]
+    shared = {name: tensors[names[0]] for names in given for name in names}
+    return functional_call(model, {**shared, **tensors}, inputs, named, tie_weights=False)
+
+
 def trainable(model: nn.Module) -> Parameters:
     """The trainable parameters by name, detached from any graph.
 
@@ -170,7 +184,7 @@ def sample_losses(
 
     def losses(parameters: Parameters) -> Tensor:
         # A copy made within the transform, which a first layer that works in place may write on.
-        logits = class_logits(functional_call(model, held | parameters, (copied(inputs),)))
+        logits = class_logits(called_with(model, held | parameters, copied(inputs)))
         return functional.cross_entropy(logits, labels, reduction="none")
 
     return losses

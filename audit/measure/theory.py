@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
+from torch.func import jacrev, vmap
 
 from audit.measure.network import (
     Batches,
     Inputs,
     Parameters,
     as_batch,
+    called_with,
     class_logits,
     differentiating,
     fixed,
@@ -53,7 +54,7 @@ def logit_slopes(model: nn.Module, batches: Batches) -> LogitSlopes:
     parts = []
 
     def logits(at: Parameters, one: Inputs) -> Tensor:
-        return class_logits(functional_call(model, held | at, (as_batch(one),)))[0]
+        return class_logits(called_with(model, held | at, as_batch(one)))[0]
 
     def gram(one: Inputs) -> Tensor:
         slopes = jacrev(logits)(parameters, one)

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
 from audit.errors import AuditError
-from audit.measure.network import class_logits, evaluating
+from audit.measure.network import called_with, class_logits, evaluating
 from audit.mitigate.bilevel import (
     BilevelSettings,
     changed_share,
@@ -461,6 +460,6 @@ def _logits(model: nn.Module, inputs: Inputs, buffers: dict[str, Tensor] | None 
     if buffers is None:
         found = model(*positional, **named)
     else:
-        found = functional_call(model, buffers, positional, named)
+        found = called_with(model, buffers, *positional, **named)
     logits = class_logits(getattr(found, "logits", found))
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

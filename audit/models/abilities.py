@@ -54,6 +54,9 @@ def _without_coordinates(model: nn.Module, dense: nn.Module | None) -> str | Non
     if dense is None:
         return None
     own, other = ({n: p.shape for n, p in one.named_parameters()} for one in (model, dense))
+    types = [{p.dtype for p in one.parameters()} for one in (model, dense)]
+    if own == other and types[0] != types[1]:
+        return "its parameters are numbers of another type than those of the dense network"
     if own == other:
         return None
     return "its parameters are not those of the dense network: it is of another architecture"

@@ -16,6 +16,9 @@ from audit.models.outputs import declared_outputs
 SAMPLES = 64
 """How many samples are passed through twice."""
 
+NEAR = 0.9
+"""Sigmoids of a trained network go beyond it, and below what it leaves to 1."""
+
 BATCH = 7
 """The batch size of the second pass; of 64 samples it leaves a last batch of one."""
 
@@ -142,6 +145,13 @@ def _check_kind(logits: Tensor, declared: str | None, trained: bool) -> None:
             "than one column, as probabilities do; declare them with --outputs probabilities "
             "(outputs='probabilities' in Python), or, if they are logits, with --outputs logits"
         )
+    scale = _known_scale(logits.double()) if declared is None and trained else ""
+    if scale:
+        raise AuditError(
+            f"the network's outputs look like {scale}, and were not declared; expected logits: "
+            "wrap the network so that it gives what these were made of, or, if they are logits, "
+            "say so with --outputs logits (outputs='logits' in Python)"
+        )
     if declared not in (None, "logits") and not _ones(logits.double().exp().sum(1)):
         raise AuditError(
             f"the network's outputs were declared {declared}, but those of a sample do not sum to "
@@ -155,6 +165,21 @@ def _like_probabilities(logits: Tensor, trained: bool) -> bool:
     values = logits[:, 1:] if one_column else logits
     within = bool(((values >= 0) & (values <= 1)).all())
     return within and (trained if one_column else _ones(values.sum(1)))
+
+
+def _known_scale(outputs: Tensor) -> str:
+    """What outputs [n, C], never below zero, are known to be on the scale of; '' where nothing is.
+
+    A network that lost most of its weights may give small positive logits: sigmoids are those that
+    reach from near 0 to near 1, and percentages sum to 100.
+    """
+    if bool((outputs < 0).any()) or not bool(outputs[:, 0].any()):
+        return ""
+    if bool(((outputs.sum(1) - 100.0).abs() <= 1.0).all()):
+        return "percentages, which sum to 100"
+    if NEAR < float(outputs.max()) <= 1.0 and float(outputs.min()) < 1.0 - NEAR:
+        return "sigmoids, one a class, which do not sum to 1"
+    return ""
 
 
 def _ones(sums: Tensor) -> bool:

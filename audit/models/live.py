@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_map_only
 
 from audit.data.grouped import GroupedData
@@ -22,8 +23,6 @@ from audit.models.outputs_only import OutputsOnly
 from audit.models.permanent import permanence_note, permanent_copy
 from audit.models.programs import script_program
 from audit.models.zoo import Architecture
-
-HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,19 @@ def live(
     outputs   what it gives, where that is no logits (`audit.models.outputs`)
 
     What compiles a network or runs it on several devices is taken off. Computed weights are made
-    permanent, and the notes say so. A network in half precision is fed what it takes. One whose
-    activations are quantised by what is in the batch is given one sample at a time, so that it is
-    a function of that sample. Raises AuditError where it is no module, holds no numbers, or
-    cannot be copied.
+    permanent, and the notes say so. A network in half or double precision is fed what it takes.
+    One whose activations are quantised by what is in the batch is given one sample at a time, so
+    that it is a function of that sample. Raises AuditError where it is no module, holds no
+    numbers, or cannot be copied.
     """
     if not isinstance(model, nn.Module):
         raise AuditError(f"found a {type(model).__name__} as a network; expected a torch.nn.Module")
     model = _inside(model)
+    if any(is_lazy(one) for one in (*model.parameters(), *model.buffers())):
+        raise AuditError(
+            f"the network ({type(model).__name__}) has lazy layers that were never called and hold "
+            "no weights; call it once on a batch, or load its weights"
+        )
     if any(one.is_meta for one in (*model.parameters(), *model.buffers())):
         raise AuditError(
             f"the network ({type(model).__name__}) is on the device 'meta', which holds no "
@@ -124,9 +128,9 @@ def _ordinary(model: nn.Module) -> nn.Module:
 
 
 def _cast(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Real inputs in the type of the network's numbers where these are all half precision."""
+    """Real inputs in the type of the network's numbers, where these are all of one real type."""
     types = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    if len(types) != 1 or not types <= set(HALF):
+    if len(types) != 1 or not types <= {torch.float16, torch.bfloat16, torch.float64}:
         return inputs
     (kind,) = types
     cast: tuple[Any, ...] = tree_map_only(

@@ -69,7 +69,7 @@ class _Reading:
 
     def __call__(self, _: nn.Module, inputs: tuple[Any, ...], outputs: Any) -> Tensor:
         number = next(len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor))
-        found = by_class(outputs, number, self.classes)
+        found = _real(by_class(outputs, number, self.classes))
         if self.declared == "probabilities":
             return log_probabilities(found)
         return class_logits(found)
@@ -137,6 +137,16 @@ def _columns(tensor: Tensor, number: int, classes: int) -> Tensor | None:
     if rows != number or wide or columns not in allowed or columns * number != tensor.numel():
         return None
     return tensor.reshape(number, columns)
+
+
+def _real(outputs: Tensor) -> Tensor:
+    """Outputs as real numbers: integers, as quantised networks give, count as what they are."""
+    if outputs.is_complex():
+        raise AuditError(
+            f"the network gives complex numbers ({outputs.dtype}); expected real logits, such as "
+            "their absolute values: wrap it so that it gives these"
+        )
+    return outputs if outputs.is_floating_point() else outputs.float()
 
 
 def log_probabilities(probabilities: Tensor) -> Tensor:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vjp, vmap
+from torch.func import vjp, vmap
 
 from audit.errors import AuditError
 from audit.measure.network import (
     Batches,
     Parameters,
+    called_with,
     class_logits,
     differentiating,
     fixed,
@@ -77,7 +78,7 @@ def hessian_diagonal(model: nn.Module, batches: Batches) -> Parameters:
 
     def squares(one: Tensor) -> Parameters:
         def log_chances(at: Parameters) -> Tensor:
-            logits = class_logits(functional_call(model, held | at, (one[None],)))
+            logits = class_logits(called_with(model, held | at, one[None]))
             return torch.log_softmax(logits[0], 0)
 
         logs, pullback = vjp(log_chances, weights)[:2]

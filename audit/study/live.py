@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -161,6 +162,14 @@ def as_grouped(data: Any) -> GroupedData:
     """Samples as they are asked for; of a dataset whose items are dicts, by their keys."""
     if isinstance(data, GroupedData):
         return data
+    if isinstance(data, str | pd.DataFrame) or (
+        isinstance(data, tuple) and data and hasattr(data[0], "shape")
+    ):
+        raise AuditError(
+            f"found data of type {type(data).__name__}; expected GroupedData: "
+            "audit.from_arrays(inputs, labels, groups), "
+            "audit.data.table.from_frame(frame, target, group), audit.load_data('table:…')"
+        )
     own = next(iter(data.values())) if isinstance(data, Mapping) and data else data
     own = own.dataset if isinstance(own, DataLoader) else own
     first = own[0] if hasattr(own, "__getitem__") and hasattr(own, "__len__") and len(own) else None
@@ -178,6 +187,14 @@ def dense_first(models: Mapping[str, Any], dense: str | None) -> list[str]:
     It is the one that `dense` names, or the one called so, or the first. Raises AuditError where
     there are fewer than two networks, or none of that name.
     """
+    if not isinstance(models, Mapping):
+        raise AuditError(
+            f"found a {type(models).__name__} to compare; expected networks by their names: "
+            "{'dense': …, 'pruned': …}"
+        )
+    strange = [own for own in models if not isinstance(own, str)]
+    if strange:
+        raise AuditError(f"found {strange[0]!r} as the name of a network; expected a text")
     if len(models) < 2:
         raise AuditError(f"found {len(models)} network to compare; expected two or more")
     name = dense or ("dense" if "dense" in models else next(iter(models)))

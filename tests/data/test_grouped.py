@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 
 from audit.data import SplitSettings, from_arrays
@@ -74,3 +76,79 @@ def test_own_arrays_may_declare_groups_that_do_not_occur():
         from_arrays(np.eye(40), ["no", "yes"] * 20, ["b"] * 40, group_names=["a"])
     with pytest.raises(AuditError, match="40 inputs, 39 labels"):
         from_arrays(np.eye(40), [0, 1] * 19 + [0], ["b"] * 40)
+
+
+NUMBERS = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+LABELS, GROUPS = np.arange(40) % 2, np.repeat(["a", "b"], 20)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        NUMBERS[::-1][::-1].copy()[::-1][::-1],
+        NUMBERS[:, ::-1].copy()[:, ::-1],
+        NUMBERS.astype(">f4"),
+        NUMBERS.astype(np.longdouble),
+        NUMBERS.astype(object),
+        list(NUMBERS),
+        [torch.from_numpy(row) for row in NUMBERS],
+        torch.from_numpy(NUMBERS).to_sparse(),
+        scipy.sparse.csr_matrix(NUMBERS),
+        pd.DataFrame(NUMBERS),
+        pd.DataFrame(NUMBERS).astype("Float32"),
+        np.broadcast_to(NUMBERS, NUMBERS.shape),
+    ],
+)
+def test_numbers_are_read_whatever_holds_them(inputs):
+    data = from_arrays(inputs, LABELS.astype(">i4"), GROUPS)
+    assert np.array_equal(data.batch(torch.arange(40)).inputs.numpy(), NUMBERS)
+    assert data.classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (NUMBERS + 0j, "complex numbers"),
+        (torch.from_numpy(NUMBERS) + 0j, "complex numbers"),
+        (NUMBERS.astype(str), "not an array of numbers"),
+        (NUMBERS.astype(str).astype(object), "not an array of numbers"),
+        (np.ma.masked_array(NUMBERS, NUMBERS > 2), "not finite"),
+        (pd.DataFrame(NUMBERS).astype("Float32").where(NUMBERS < 2), "not finite"),
+    ],
+)
+def test_what_is_no_number_is_never_read_as_one(inputs, said):
+    with pytest.raises(AuditError, match=said):
+        from_arrays(inputs, LABELS, GROUPS)
+
+
+def test_rows_whose_index_says_that_they_are_of_other_samples_are_refused():
+    frame, labels, groups = pd.DataFrame(NUMBERS), pd.Series(LABELS), pd.Series(GROUPS)
+    order = np.random.default_rng(1).permutation(40)
+    moved = from_arrays(frame.iloc[order], labels.iloc[order], groups.iloc[order])
+    assert moved.labels.tolist() == LABELS[order].tolist()
+    for one in (frame, frame.iloc[order[::-1]], frame.set_axis(range(100, 140)).iloc[order]):
+        with pytest.raises(AuditError, match="index of the inputs is not that of the labels"):
+            from_arrays(one, labels.iloc[order], groups.iloc[order])
+    with pytest.raises(AuditError, match="index of the labels is not that of the groups"):
+        from_arrays(NUMBERS, labels.iloc[order], groups)
+    # Numbered anew, as after a choice of some rows: nothing is known against it.
+    anew = from_arrays(frame.iloc[order], labels.iloc[order].to_numpy(), groups.iloc[order])
+    chosen = from_arrays(frame[:20], labels.iloc[20:], GROUPS[:20])
+    assert (len(anew), len(chosen)) == (40, 20)
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        ({"test": np.ones(30, bool)}, "mask of 30 samples as a split; there are 40"),
+        ({"test": [0.5, 1.0]}, "no whole numbers"),
+    ],
+)
+def test_splits_that_fit_no_samples_are_refused(splits, said):
+    with pytest.raises(AuditError, match=said):
+        from_arrays(NUMBERS, LABELS, GROUPS, splits=splits)
+
+
+def test_no_groups_at_all_are_told():
+    with pytest.raises(AuditError, match="found None as groups"):
+        from_arrays(NUMBERS, LABELS, None)

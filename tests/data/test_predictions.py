@@ -116,3 +116,40 @@ def test_a_score_speaks_of_two_classes() -> None:
         AuditError, match="has a score, which speaks of two classes, and there are 3"
     ):
         from_predictions({"dense": three}, "sex")
+
+
+def many(score: np.ndarray) -> pd.DataFrame:
+    labels = np.arange(40) % 2
+    table = pd.DataFrame({"sample": np.arange(40), "label": labels, "sex": list("fm") * 20})
+    return table.assign(score=score)
+
+
+SURE = np.where(np.arange(40) % 2, 0.9, 0.2) + 0.002 * np.arange(40)
+
+
+@pytest.mark.parametrize("score", [1 - SURE, np.linspace(0.6, 0.99, 40)])
+def test_a_score_of_another_class_than_what_was_predicted_is_refused(score: np.ndarray) -> None:
+    tables = {"dense": many(score).assign(prediction=(SURE > 0.5).astype(int))}
+    with pytest.raises(AuditError, match="predictions that do not go with its probabilities"):
+        from_predictions(tables, "sex")
+
+
+@pytest.mark.parametrize("threshold", [0.25, 0.95, 2.0])
+def test_a_prediction_by_any_threshold_goes_with_its_score(threshold: float) -> None:
+    tables = {"dense": many(SURE).assign(prediction=(threshold < SURE).astype(int))}
+    _, said = from_predictions(tables, "sex")
+    assert said["dense"].decisions.tolist() == (threshold < SURE).astype(int).tolist()
+
+
+def test_samples_that_networks_were_trained_on_are_left_out() -> None:
+    dense = many(SURE).assign(split=["Train "] * 30 + ["val"] * 4 + ["test"] * 6)
+    data, said = from_predictions({"dense": dense, "int8": dense.iloc[::-1]}, "sex")
+    assert data.samples.tolist() == [str(one) for one in range(34, 40)]
+    assert len(said["int8"].decisions) == 6
+    assert data.notes[0].startswith("34 of 40 samples were left out, as the column split says")
+    held_out, _ = from_predictions({"dense": dense.assign(split="val")}, "sex")
+    assert len(held_out) == 40
+    with pytest.raises(AuditError, match="'dense' has training samples alone"):
+        from_predictions({"dense": dense.assign(split="train")}, "sex")
+    with pytest.raises(AuditError, match="found a list as the predictions of 'dense'"):
+        from_predictions({"dense": [0, 1]}, "sex")  # type: ignore[dict-item]

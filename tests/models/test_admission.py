@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -155,6 +156,35 @@ def test_probabilities_must_be_declared(model: nn.Module) -> None:
 
 def test_a_single_column_before_training_may_be_logits() -> None:
     check_network(read_outputs(sigmoid(), 2), torch.randn(64, 4), trained=False)
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (torch.sigmoid, "look like sigmoids, one a class, which do not sum to 1"),
+        (lambda logits: 100 * logits.softmax(1), "look like percentages, which sum to 100"),
+    ],
+)
+def test_outputs_on_another_scale_than_logits_are_refused(
+    last: Callable[[Tensor], Tensor], said: str
+) -> None:
+    logits = torch.linspace(-4, 4, 20)[:, None] * torch.tensor([-1.0, 0.5])
+    network = read_outputs(Through(last), 2)
+    with pytest.raises(AuditError, match=f"{said}.*--outputs logits"):
+        check_network(network, logits)
+    check_network(network, logits, trained=False)
+    check_network(read_outputs(network, 2, "logits"), logits)
+    # What a network that was pruned too far may give: small, and above zero.
+    check_network(read_outputs(nn.Identity(), 2), 0.3 + logits / 100)
+
+
+class Through(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.function(inputs)
 
 
 def test_what_was_declared_must_be_true() -> None:

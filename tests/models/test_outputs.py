@@ -131,3 +131,11 @@ def test_inputs_are_given_as_a_copy() -> None:
     inputs = torch.ones(4, 2)
     assert torch.equal(read_outputs(Shifting(), 2)(inputs), torch.zeros(4, 2))
     assert torch.equal(inputs, torch.ones(4, 2))
+
+
+def test_whole_numbers_are_logits_and_complex_ones_are_none() -> None:
+    inputs = torch.tensor([[3.0, -2.0, 1.0], [0.4, 5.0, 2.0]])
+    whole = read_outputs(Giving(2, lambda logits: (100 * logits).int()), 2)
+    assert whole(inputs).dtype == torch.float32
+    with pytest.raises(AuditError, match="complex numbers"):
+        read_outputs(Giving(2, lambda logits: logits + 0j), 2)(inputs)

@@ -21,6 +21,7 @@ from audit.examine.settings import MeasureSettings
 from audit.findings.causes import trained_sizes
 from audit.findings.results import Results
 from audit.findings.thresholds import Threshold, judge
+from audit.measure.network import called_with
 from audit.models import TrainingSettings, train
 from audit.prune.mask import Mask, measured_sparsity
 
@@ -343,3 +344,62 @@ def test_what_is_around_a_network_is_no_other_network(dense, two_groups):
 def test_a_network_without_numbers_is_refused(dense, two_groups):
     with pytest.raises(AuditError, match="the device 'meta', which holds no numbers"):
         audit.compare({"dense": dense, "p": Network().to("meta")}, two_groups, SETTINGS)
+
+
+class Shared(nn.Module):
+    """A layer that stands under two names, and a tensor that two layers share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, last = nn.Linear(4, 4), nn.Linear(4, 4)
+        last.weight = first.weight
+        self.first, self.last = first, last
+        self.body = nn.Sequential(first, nn.Tanh(), first, nn.Tanh(), last)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.body(inputs))
+
+
+def test_a_layer_under_two_names_gets_its_own_weight_back(two_groups: GroupedData) -> None:
+    model = Shared()
+    logits = model(two_groups.batch(torch.arange(9)).inputs)
+    doubled = {name: 2 * own.detach() for name, own in model.named_parameters()}
+    expected = copy.deepcopy(model)
+    with torch.no_grad():
+        for own in expected.parameters():
+            own.mul_(2)
+    inputs = two_groups.batch(torch.arange(9)).inputs
+    torch.testing.assert_close(called_with(model, doubled, inputs), expected(inputs))
+    assert isinstance(model.first.weight, nn.Parameter)
+    torch.testing.assert_close(model(inputs), logits)
+    pruned = copy.deepcopy(model)
+    with torch.no_grad():
+        pruned.first.weight[:, :2] = 0
+    found = audit.compare({"dense": model, "pruned": pruned}, two_groups, SETTINGS)
+    assert rows(found, "pruned", "hessian_max_eigenvalue")["value"].notna().all()
+
+
+def test_networks_of_double_precision_are_fed_what_they_take(dense, two_groups):
+    double = copy.deepcopy(dense).double()
+    found = audit.compare({"dense": dense, "double": double}, two_groups, SETTINGS)
+    one, other = (rows(found, name, "loss")["value"] for name in ("dense", "double"))
+    pd.testing.assert_series_equal(one, other, rtol=1e-5)
+    assert rows(found, "double", "gradient_norm")["value"].notna().all()
+    notes = entry(found, "double")["notes"]
+    assert any("numbers of another type" in note for note in notes)  # type: ignore[attr-defined]
+
+
+def test_what_holds_no_weights_yet_and_what_has_no_name_is_refused(dense, two_groups):
+    with pytest.raises(AuditError, match="lazy layers that were never called"):
+        audit.compare({"dense": nn.LazyLinear(2), "pruned": dense}, two_groups, SETTINGS)
+    with pytest.raises(AuditError, match="found 0 as the name of a network"):
+        audit.compare({0: dense, 1: dense}, two_groups, SETTINGS)
+    with pytest.raises(AuditError, match="found a list to compare"):
+        audit.compare([dense, dense], two_groups, SETTINGS)
+
+
+@pytest.mark.parametrize("data", [pd.DataFrame({"label": [0, 1]}), "table:x.csv", (torch.ones(2),)])
+def test_data_that_no_sample_is_found_in_is_told_by_what_takes_it(dense, data):
+    with pytest.raises(AuditError, match=r"expected GroupedData: audit.from_arrays"):
+        audit.compare({"dense": dense, "pruned": dense}, data, SETTINGS)
