@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, default_collate
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    IterableDataset,
+    Subset,
+    default_collate,
+)
 from tqdm import tqdm
 
 from audit.data.arrays import from_arrays
@@ -55,10 +62,12 @@ def from_dataset(
              test samples only
     workers  processes that fetch items, unless a DataLoader says
 
+    Of a loader whose sampler chooses some of the items, these are the samples.
+
     Labels, groups and ids are read once and kept; inputs are fetched when they are needed, collated
     as the loader collates them. Columns of a Hugging Face Dataset are read as columns. Other
     settings are those of `from_arrays`. Raises AuditError where an item lacks a key, the dataset
-    has no length, or it gives another input each time.
+    has no length, its sampler repeats items, or it gives another input each time.
 
     >>> items = [(torch.ones(3) * n, n % 2, "ab"[n % 2]) for n in range(40)]
     >>> from_dataset(items).sizes()["test"].to_dict()
@@ -116,7 +125,25 @@ def _map_style(dataset: Any) -> Any:
         )
     if not len(own):
         raise AuditError("found a dataset without samples")
-    return own
+    chosen = _chosen(dataset) if isinstance(dataset, DataLoader) else None
+    return own if chosen is None else Subset(own, chosen)
+
+
+def _chosen(loader: DataLoader[Any]) -> list[int] | None:
+    """The items that a loader's sampler chooses, in their own order; None where these are all."""
+    sampler: Any = loader.sampler
+    if loader.batch_sampler is not None:
+        sampler = getattr(loader.batch_sampler, "sampler", sampler)
+    whole = len(loader.dataset)  # type: ignore[arg-type]
+    with torch.random.fork_rng(devices=[]):
+        # One without an end is not read to it.
+        rows = list(islice(sampler, whole + 1))
+    if len(set(rows)) < len(rows):
+        raise AuditError(
+            f"the loader's sampler ({type(sampler).__name__}) draws samples more than once; "
+            "expected one that gives each once, as a loader without shuffling does"
+        )
+    return None if len(rows) == whole else sorted(map(int, rows))
 
 
 def _splits(sets: Mapping[str, Any]) -> dict[str, Tensor]:

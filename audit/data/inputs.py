@@ -190,8 +190,11 @@ def collated(collate: Callable[[list[Any]], Any], items: list[Any]) -> Any:
     """The items as a batch; AuditError where they are of kinds or shapes that make none."""
     try:
         batch = collate(items)
-        if not isinstance(batch, Tensor | Mapping):
-            raise TypeError(f"they make a {type(batch).__name__}")
+        parts = batch if isinstance(batch, Mapping) else {"": batch}
+        for name, part in parts.items():
+            if not isinstance(part, Tensor):
+                of = f"under '{name}' " * bool(name)
+                raise TypeError(f"{of}they make a {type(part).__name__}")
         return batch
     except (TypeError, RuntimeError, ValueError) as error:
         cause = " ".join(str(error).split())[:160]

@@ -24,6 +24,8 @@ from audit.models.permanent import permanence_note, permanent_copy
 from audit.models.programs import script_program
 from audit.models.zoo import Architecture
 
+HALF = (torch.float16, torch.bfloat16)
+
 
 @dataclass(frozen=True)
 class LiveNetwork(Checkpoint):
@@ -47,7 +49,7 @@ def live(
     outputs   what it gives, where that is no logits (`audit.models.outputs`)
 
     What compiles a network or runs it on several devices is taken off. Computed weights are made
-    permanent, and the notes say so. A network in half or double precision is fed what it takes.
+    permanent, and the notes say so. A network is fed real numbers of its own type.
     One whose activations are quantised by what is in the batch is given one sample at a time, so
     that it is a function of that sample. Raises AuditError where it is no module, holds no
     numbers, or cannot be copied.
@@ -130,7 +132,7 @@ def _ordinary(model: nn.Module) -> nn.Module:
 def _cast(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Real inputs in the type of the network's numbers, where these are all of one real type."""
     types = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    if len(types) != 1 or not types <= {torch.float16, torch.bfloat16, torch.float64}:
+    if len(types) != 1 or not types <= {*HALF, torch.float32, torch.float64}:
         return inputs
     (kind,) = types
     cast: tuple[Any, ...] = tree_map_only(

@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from audit.data import SplitSettings, from_dataset
 from audit.data.identity import digests, identity, recognise
@@ -178,3 +187,51 @@ def test_a_data_frame_is_a_table():
     data = from_frame(frame, "y", "sex", drop="sex", name="people")
     assert (data.name, data.group_names) == ("people", ("(missing)", "f"))
     assert data.inputs.shape == (80, 1)
+
+
+def numbered(number: int = 40) -> list[tuple[torch.Tensor, int, str]]:
+    return [(torch.ones(3) * n, n % 2, "ab"[n // 2 % 2]) for n in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "chosen"),
+    [
+        ({"sampler": SubsetRandomSampler(range(20, 36))}, range(20, 36)),
+        ({"sampler": SequentialSampler(range(30))}, range(30)),
+        ({"batch_sampler": BatchSampler(SequentialSampler(range(24)), 7, False)}, range(24)),
+        ({"shuffle": True}, range(40)),
+        ({"drop_last": True, "batch_size": 32}, range(40)),
+    ],
+)
+def test_a_sampler_says_which_items_are_measured(settings, chosen):
+    data = from_dataset(DataLoader(numbered(), **settings))
+    inputs = data.batch(torch.arange(len(data))).inputs
+    assert inputs[:, 0].tolist() == list(chosen)
+    assert data.labels.tolist() == [n % 2 for n in chosen]
+
+
+def test_train_and_test_may_be_parts_of_one_dataset():
+    parts = {"train": range(30), "test": range(30, 40)}
+    loaders = {
+        name: DataLoader(numbered(), sampler=SubsetRandomSampler(rows))
+        for name, rows in parts.items()
+    }
+    data = from_dataset(loaders)
+    assert {name: len(rows) for name, rows in data.splits.items()} == {
+        "train": 30,
+        "select": 0,
+        "test": 10,
+    }
+    assert data.batch(data.splits["test"]).inputs[:, 0].tolist() == list(range(30, 40))
+
+
+def test_a_sampler_that_repeats_items_is_refused():
+    loader = DataLoader(numbered(), sampler=WeightedRandomSampler([1.0] * 40, 80))
+    with pytest.raises(AuditError, match=r"WeightedRandomSampler.* draws samples more than once"):
+        from_dataset(loader)
+
+
+def test_a_part_that_is_text_is_no_input():
+    items = [{"x": torch.ones(2), "path": "a.png", "label": n % 2, "group": "a"} for n in range(4)]
+    with pytest.raises(AuditError, match=r"cannot be collated \(under 'path' they make a list"):
+        from_dataset(items, input=["x", "path"], label="label", group="group")

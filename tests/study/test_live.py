@@ -394,7 +394,7 @@ def test_what_holds_no_weights_yet_and_what_has_no_name_is_refused(dense, two_gr
     with pytest.raises(AuditError, match="lazy layers that were never called"):
         audit.compare({"dense": nn.LazyLinear(2), "pruned": dense}, two_groups, SETTINGS)
     with pytest.raises(AuditError, match="found 0 as the name of a network"):
-        audit.compare({0: dense, 1: dense}, two_groups, SETTINGS)
+        audit.compare({0: dense, 1: dense}, two_groups, SETTINGS)  # type: ignore[dict-item]
     with pytest.raises(AuditError, match="found a list to compare"):
         audit.compare([dense, dense], two_groups, SETTINGS)
 
