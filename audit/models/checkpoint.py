@@ -257,6 +257,10 @@ def read_file(path: Path) -> Any:
     if path.suffix in PROGRAMS:
         raise program
     check_archive(path)
+    hint = "; tables of predictions are compared with --predictions" * _is_table(path)
+    unreadable = f"'{path}' cannot be read: it is truncated or not a checkpoint{hint}"
+    if not _is_torch(path):
+        raise AuditError(unreadable)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -267,10 +271,13 @@ def read_file(path: Path) -> Any:
     except Exception as error:  # of bytes that are no file of torch it raises whatever comes
         if "TorchScript" in str(error):
             raise program from error
-        hint = "; tables of predictions are compared with --predictions" * _is_table(path)
-        raise AuditError(
-            f"'{path}' cannot be read: it is truncated or not a checkpoint{hint}"
-        ) from error
+        raise AuditError(unreadable) from error
+
+
+def _is_torch(path: Path) -> bool:
+    """Whether a file begins as those of torch do: as an archive, or of old as a pickle."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02")
 
 
 def _is_table(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,23 +19,24 @@ from audit.models.programs import program_kind
 PLACES = ("state_dict", "model_state_dict", "ema", "model")
 """Where tools put a state dict among what else they keep, such as the optimiser's state."""
 
-PREFIXES = ("module.", "model.", "_orig_mod.")
-"""What wrappers write before every name: data parallel, Lightning, torch.compile."""
+AVERAGED = "n_averaged"
+"""What `torch.optim.swa_utils.AveragedModel` keeps beside the weights of its module."""
 
 MOST_NAMES = 5
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict, and where in its file it was found."""
+    """A state dict, where in its file it was found, and what else there holds tensors."""
 
     state: Mapping[str, Tensor]
     place: str = ""
+    others: tuple[str, ...] = ()
 
 
 def is_checkpoint(path: Path) -> bool:
     """Whether the file is a checkpoint of this toolkit; one that cannot be read is none."""
-    if path.suffix == ".safetensors" or program_kind(path) is not None:
+    if _is_index(path) or _is_safetensors(path) or program_kind(path) is not None:
         return False
     content = read_file(path)
     return isinstance(content, dict) and content.get("format") == FORMAT
@@ -43,16 +45,23 @@ def is_checkpoint(path: Path) -> bool:
 def read_weights(path: Path) -> Weights:
     """The state dict in a file of PyTorch or safetensors; no code from the file is run.
 
-    Raises AuditError where there is none, or the file could run code.
+    It is bare, under one of PLACES, or the only one there is; or in several files, of which this is
+    the index. Raises AuditError where there is none, or the file could run code.
     """
-    if path.suffix == ".safetensors":
+    if _is_index(path):
+        return Weights(_shards(path))
+    if _is_safetensors(path):
         return Weights(_safetensors(path))
     content = read_file(path)
     if _is_state(content):
         return Weights(content)
-    for place in PLACES:
-        if isinstance(content, dict) and _is_state(content.get(place)):
-            return Weights(content[place], place)
+    states = {}
+    if isinstance(content, dict):
+        states = {str(name): one for name, one in content.items() if _is_state(one)}
+    known = [place for place in PLACES if place in states]
+    if known or len(states) == 1:
+        place = known[0] if known else next(iter(states))
+        return Weights(states[place], place, tuple(name for name in states if name != place))
     found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
     raise AuditError(
         f"'{path}' holds no state dict (found {found[:200]}); expected one, bare or under "
@@ -64,9 +73,13 @@ def load_weights(model: nn.Module, weights: Weights, path: Path) -> tuple[str, .
     """Put the weights into the network, in place; sentences on what was found on the way.
 
     Prefixes of wrappers are taken off, and live masks of `torch.nn.utils.prune` applied. Raises
-    AuditError with the first names that differ, on both sides, or where a weight is not finite.
+    AuditError with the first names that differ, on both sides, or where a weight is no finite
+    number of the kind that the network has there.
     """
     notes = [f"its weights were found under '{weights.place}'"] if weights.place else []
+    if weights.others:
+        others = ", ".join(f"'{name}'" for name in weights.others)
+        notes.append(f"its file holds tensors under {others} too, which were not used")
     expected = model.state_dict()
     state, prefix = _without_prefix(dict(weights.state), set(expected))
     if prefix:
@@ -76,8 +89,7 @@ def load_weights(model: nn.Module, weights: Weights, path: Path) -> tuple[str, .
         notes.append(f"the live pruning masks of {masked} of its weights were applied")
     _check_fit(state, expected, path)
     for name, value in state.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise AuditError(f"'{path}' holds weights that are not finite, in '{name}'")
+        state[name] = _plain(name, value, expected[name], path)
     model.load_state_dict(state)
     return tuple(notes)
 
@@ -88,6 +100,48 @@ def _is_state(value: Any) -> bool:
         and len(value) > 0
         and all(isinstance(one, Tensor) for one in value.values())
     )
+
+
+def _plain(name: str, value: Tensor, expected: Tensor, path: Path) -> Tensor:
+    """A weight as ordinary numbers, of the kind that is expected there."""
+    if value.is_meta:
+        raise AuditError(f"'{path}' holds no numbers in '{name}': it was saved on the device meta")
+    if value.layout != torch.strided:
+        value = value.to_dense()
+    if expected.is_floating_point() and not value.is_floating_point():
+        raise AuditError(
+            f"'{path}' holds {value.dtype} in '{name}', where the network has {expected.dtype}; "
+            "expected real numbers: integers of a quantised network mean nothing without its scales"
+        )
+    if value.is_floating_point() and not torch.isfinite(value.to(expected.dtype)).all():
+        raise AuditError(f"'{path}' holds weights that are not finite, in '{name}'")
+    return value
+
+
+def _is_index(path: Path) -> bool:
+    return path.name.endswith(".index.json")
+
+
+def _shards(path: Path) -> dict[str, Tensor]:
+    """The weights of all files that an index names, which lie beside it."""
+    try:
+        files = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AuditError(f"'{path}' is no index of weights in several files") from error
+    found: dict[str, Tensor] = {}
+    for name in sorted(map(str, files)):
+        if Path(name).name != name or _is_index(Path(name)):
+            raise AuditError(f"'{path}' names the file '{name}'; expected one beside it")
+        found |= read_weights(path.parent / name).state
+    return found
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file is one by its name, or its beginning: the length of a header in JSON."""
+    if path.suffix == ".safetensors" or not path.is_file():
+        return path.suffix == ".safetensors"
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -104,15 +158,21 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _without_prefix(state: dict[str, Tensor], expected: set[str]) -> tuple[dict[str, Tensor], str]:
-    """The state without what wrappers put before every name, and what that was."""
+    """The state without what wrappers put before every name, and what that was.
+
+    They are `module.` of data parallel, `_orig_mod.` of torch.compile, and of Lightning whatever
+    its owner called the network; beside the names of an average stands how many were averaged.
+    """
+    names = [name for name in state if name != AVERAGED]
     taken = ""
-    while not expected & set(state):
-        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None)
-        if prefix is None:
-            break
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    while names and not expected & {name.removeprefix(taken) for name in names}:
+        prefix = names[0].removeprefix(taken).partition(".")[0] + "."
+        if not all(name.startswith(taken + prefix) for name in names):
+            return state, ""
         taken += prefix
-    return state, taken
+    if not taken:
+        return state, ""
+    return {name.removeprefix(taken): state[name] for name in names}, taken
 
 
 def _with_shared(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -212,7 +212,7 @@ def test_a_sampler_says_which_items_are_measured(settings, chosen):
 
 def test_train_and_test_may_be_parts_of_one_dataset():
     parts = {"train": range(30), "test": range(30, 40)}
-    loaders = {
+    loaders: dict[str, Any] = {
         name: DataLoader(numbered(), sampler=SubsetRandomSampler(rows))
         for name, rows in parts.items()
     }
@@ -226,7 +226,7 @@ def test_train_and_test_may_be_parts_of_one_dataset():
 
 
 def test_a_sampler_that_repeats_items_is_refused():
-    loader = DataLoader(numbered(), sampler=WeightedRandomSampler([1.0] * 40, 80))
+    loader: Any = DataLoader(numbered(), sampler=WeightedRandomSampler([1.0] * 40, 80))
     with pytest.raises(AuditError, match=r"WeightedRandomSampler.* draws samples more than once"):
         from_dataset(loader)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ def prefixed(prefix: str, state: State) -> dict[str, Tensor]:
     return {f"{prefix}{name}": value for name, value in state.items()}
 
 
+def zeros(state: State) -> dict[str, Tensor]:
+    return {name: torch.zeros_like(value) for name, value in state.items()}
+
+
 @pytest.mark.parametrize(
     ("layout", "said"),
     [
@@ -41,6 +46,22 @@ def prefixed(prefix: str, state: State) -> dict[str, Tensor]:
             lambda state: {"state_dict": prefixed("module._orig_mod.model.", state)},
             ("found under 'state_dict'", "the prefix 'module._orig_mod.model.'"),
         ),
+        (lambda state: prefixed("classifier.", state), ("the prefix 'classifier.'",)),
+        (lambda state: {"net": state, "accuracy": 0.9}, ("found under 'net'",)),
+        (
+            lambda state: {"n_averaged": torch.tensor(3), **prefixed("module.", state)},
+            ("the prefix 'module.'",),
+        ),
+        (
+            lambda state: {"model": state, "model_ema": zeros(state)},
+            ("found under 'model'", "holds tensors under 'model_ema' too, which were not used"),
+        ),
+        (
+            lambda state: {"ema": state, "model": zeros(state), "optimizer": {"lr": 1}},
+            ("found under 'ema'", "tensors under 'model' too"),
+        ),
+        (lambda state: {n: v.to_sparse() if v.dim() > 1 else v for n, v in state.items()}, ()),
+        (lambda state: {n: v.double() if v.dim() else v for n, v in state.items()}, ()),
     ],
 )
 def test_a_state_dict_is_found_wherever_it_stands(
@@ -106,3 +127,69 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"program")
     with pytest.raises(AuditError, match="is a program and no file of weights"):
         read_weights(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda value: (10 * value).to(torch.int8), "holds torch.int8 in '0.weight'.*float32"),
+        (lambda value: value + 0j, "holds torch.complex64 in '0.weight'"),
+        (lambda value: value.to("meta"), "saved on the device meta"),
+        (lambda value: value / 0, "not finite, in '0.weight'"),
+    ],
+)
+def test_what_is_no_real_number_is_no_weight(
+    change: Callable[[Tensor], Tensor], said: str, tmp_path: Path
+) -> None:
+    state = dict(network(1).state_dict())
+    torch.save({**state, "0.weight": change(state["0.weight"])}, tmp_path / "a.pth")
+    with pytest.raises(AuditError, match=said):
+        load_weights(network(2), read_weights(tmp_path / "a.pth"), tmp_path / "a.pth")
+
+
+def test_numbers_of_eight_bits_are_read_as_what_they_are(tmp_path: Path) -> None:
+    state = {name: value.float() for name, value in network(1).state_dict().items()}
+    small = {name: value.to(torch.float8_e4m3fn) for name, value in state.items()}
+    torch.save({**small, "1.num_batches_tracked": torch.tensor(0)}, tmp_path / "a.pth")
+    found = network(2)
+    load_weights(found, read_weights(tmp_path / "a.pth"), tmp_path / "a.pth")
+    assert torch.equal(found.get_parameter("0.weight"), small["0.weight"].float())
+
+
+def test_a_file_is_what_it_holds_and_not_what_it_is_called(tmp_path: Path) -> None:
+    state = dict(network(1).state_dict())
+    save_file(state, tmp_path / "tensors.bin")
+    assert not is_checkpoint(tmp_path / "tensors.bin")
+    assert read_weights(tmp_path / "tensors.bin").state.keys() == state.keys()
+    (tmp_path / "a.pth").write_text("no weights at all")
+    with pytest.raises(AuditError, match="it is truncated or not a checkpoint"):
+        read_weights(tmp_path / "a.pth")
+
+
+def test_weights_in_several_files_are_found_by_their_index(tmp_path: Path) -> None:
+    state = dict(network(1).state_dict())
+    names = list(state)
+    save_file({name: state[name] for name in names[:3]}, tmp_path / "one.safetensors")
+    torch.save({name: state[name] for name in names[3:]}, tmp_path / "two.bin")
+    placed = {name: "one.safetensors" if name in names[:3] else "two.bin" for name in names}
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": placed}))
+    assert not is_checkpoint(index)
+    found = network(2)
+    load_weights(found, read_weights(index), index)
+    assert torch.equal(found.get_parameter("3.bias"), state["3.bias"])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{}", "no index of weights in several files"),
+        ('{"weight_map": {"a": "../b.safetensors"}}', "expected one beside it"),
+        ('{"weight_map": {"a": "x.index.json"}}', "expected one beside it"),
+        ('{"weight_map": {"a": "gone.safetensors"}}', "there is no file"),
+    ],
+)
+def test_an_index_names_files_beside_it(content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "x.index.json").write_text(content)
+    with pytest.raises(AuditError, match=said):
+        read_weights(tmp_path / "x.index.json")
