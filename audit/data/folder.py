@@ -207,6 +207,11 @@ def _read_table(path: Path, files: str = "file") -> Table:
             f"'{path}' has {len(table)} rows with the columns {', '.join(table.columns)}; expected "
             f"rows with a column '{files}' and one for every attribute (files= names another)"
         )
+    blank = table[files].isna() | (table[files].astype(str).str.strip() == "")
+    if blank.any():
+        raise AuditError(
+            f"'{path}' names no file in {int(blank.sum()):,} rows; expected one in each"
+        )
     twice = table[files][table[files].duplicated()]
     if len(twice):
         raise AuditError(

@@ -97,6 +97,8 @@ class Read:
 
 DONE = {
     "turned": "{n:,} images were turned upright, as their files say (EXIF).",
+    "frames": "{n:,} files hold several images, as animations and pages do; the first of each was "
+    "read.",
     "transparent": "{n:,} images have transparent parts, which were laid on {background}.",
     "deep": "{n:,} images have more than 8 bits a value; white is {white}.",
     "deep dim": "{n:,} of them stay below a quarter of white: dark pictures, or pictures of fewer "
@@ -185,12 +187,21 @@ def read_image(path: Path, settings: ImageSettings) -> Pixels:
     except AuditError as error:
         raise AuditError(f"the image '{path}' cannot be read: {error}") from error
     except Exception as error:  # Pillow's plugins raise whatever a broken file makes them raise.
-        cause = " ".join(str(error).split())[:120] or type(error).__name__
+        cause = _cause(error)
         raise AuditError(
             f"the image '{path}' cannot be read; remove or replace it, or give unreadable=skip "
             f"({cause})"
         ) from error
     return Pixels(values, _digest(content), frozenset(done))
+
+
+def _cause(error: Exception) -> str:
+    """Why Pillow read no image, without the place in memory that it names."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image of a kind that Pillow knows, as HEIC and SVG are none"
+    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def _read_or_skip(path: Path, settings: ImageSettings) -> Pixels | str:
@@ -207,7 +218,9 @@ def _upright(image: Image, settings: ImageSettings) -> tuple[Image, set[str]]:
     from PIL import ImageOps
 
     done = {"deep"} if _is_deep(image, settings) else set()
-    if image.getexif().get(0x0112, 1) not in (0, 1):
+    if getattr(image, "n_frames", 1) > 1:
+        done.add("frames")
+    if image.getexif().get(0x0112, 1) in range(2, 9):
         image = ImageOps.exif_transpose(image)
         done.add("turned")
     if image.mode.startswith("I") or image.mode == "F":

@@ -69,7 +69,8 @@ def from_predictions(
     The rows are matched by `sample`, whatever their order; where a prediction is given beside
     probabilities it is the decision. Of tables with a column `split` the test samples are taken,
     or where none is called so, all that are not `train`. The inputs of the data are the samples'
-    positions. Raises AuditError where a column is missing, an id stands twice, samples, labels or
+    positions; groups that nobody named may be sought in the further columns of the first table.
+    Raises AuditError where a column is missing, an id stands twice, samples, labels or
     groups differ between the tables, a class is unknown, or probabilities are none, or not those
     that were decided by.
 
@@ -97,6 +98,7 @@ def from_predictions(
         group_names=made.names,
         samples=common[SAMPLE].tolist(),
         splits={"test": np.arange(len(common))},
+        further=_further(common),
         notes=(*made.notes, *dict.fromkeys(note for _, notes in read.values() for note in notes)),
     )
     return data, {own: _predicted(own, frame, known) for own, frame in frames.items()}
@@ -196,6 +198,12 @@ def _matched(
                 f"'{common[column][place]}' in the other; expected one {column} for each sample"
             )
     return frame
+
+
+def _further(frame: pd.DataFrame) -> pd.DataFrame:
+    """What the first table says of its samples beside what was predicted."""
+    told = (SAMPLE, LABEL, PREDICTION, SCORE, SPLIT, *_probability_columns(frame).values())
+    return frame.drop(columns=[name for name in told if name in frame])
 
 
 def _probability_columns(frame: pd.DataFrame) -> dict[str, str]:

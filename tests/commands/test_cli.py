@@ -445,3 +445,74 @@ def test_faces_of_an_unreadable_image(monkeypatch, capsys, tmp_path):
     line = refused(monkeypatch, capsys, "train", "--data", f"utkface:{faces}", "--model", "mlp",
                    "--out", tmp_path / "x.pt")  # fmt: skip
     assert "1_1_1_1.jpg' cannot be read" in line
+
+
+STUDY_WITH_DISCOVERY = """
+[data]
+dataset = "table"
+file = "people.csv"
+target = "y"
+group = "sex"
+drop = "sex,age,region"
+[model]
+name = "mlp"
+[study]
+rates = [0.9]
+seeds = [0]
+methods = [{ method = "magnitude" }]
+[training]
+epochs = 2
+[pruning]
+epochs = 1
+[measure]
+curvature = "none"
+resamples = 50
+discover = ["age", "region"]
+"""
+
+
+def people(harmed: bool) -> pd.DataFrame:
+    """People of whom a network knows all but, where `harmed`, half of the old in the south."""
+    generator = np.random.default_rng(0)
+    number = 1600
+    inputs = pd.DataFrame(generator.normal(size=(number, 2)).round(4), columns=["a", "b"])
+    age, region = generator.integers(20, 70, number), generator.choice(["north", "south"], number)
+    label = (inputs["a"] > 0).astype(int)
+    old = (age >= 45) & (region == "south") & (generator.random(number) < 0.5)
+    return inputs.assign(
+        y=label,
+        sex=generator.choice(["f", "m"], number),
+        age=age,
+        region=region,
+        prediction=np.where(old & harmed, 1 - label, label),
+    )
+
+
+def test_a_study_seeks_groups_that_nobody_named(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    people(harmed=False).drop(columns="prediction").to_csv("people.csv", index=False)
+    Path("study.toml").write_text(STUDY_WITH_DISCOVERY)
+    line = refused(monkeypatch, capsys, "run", "study.toml", "--out", "o", "--discover", "age,job")
+    assert "found discover 'job'; expected one of the columns" in line
+    assert call(monkeypatch, "run", "study.toml", "--out", "o", "--engine", "here") == 0
+    record = json.loads(Path("o/results.json").read_text())
+    assert [row["columns"] for row in record["tables"]["discovery"]] == [["age", "region"]]
+    found = [one for one in record["findings"] if one["claim"] == "discovered"]
+    assert [one["decision"] for one in found[:1]] == [False]
+    assert "No crossing of age and region was confirmed" in capsys.readouterr().out
+
+
+def test_stored_predictions_are_searched_for_groups_that_nobody_named(
+    monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    for name, harmed in {"dense": False, "pruned": True}.items():
+        people(harmed).rename_axis("sample").rename(columns={"y": "label"}).to_csv(f"{name}.csv")
+    files = ["dense.csv", "pruned.csv", "--group", "sex", "--discover", "age,region"]
+    assert call(monkeypatch, "compare", "--predictions", *files, "--out", "o") == 0
+    record = json.loads(Path("o/results.json").read_text())
+    found = {one["group"] for one in record["findings"] if one["claim"] == "discovered"}
+    assert any("region south" in str(group) for group in found)
+    first_line = " ".join(capsys.readouterr().out.split("•")[0].split())
+    assert "but group" in first_line
+    assert "region south" in first_line

@@ -248,3 +248,34 @@ def test_only_what_is_declared_an_image_is_scaled(folder):
     undeclared = from_arrays(images.inputs, [0, 1] * 20, ["a", "b"] * 20)
     assert "were not declared so" in undeclared.notes[0]
     assert torch.equal(undeclared.batch(torch.arange(40)).inputs, images.inputs.float())
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tiff"])
+def test_of_several_images_in_a_file_the_first_is_read_and_it_is_said(tmp_path, name):
+    first, second = Image.fromarray(RGB), Image.new("RGB", (SIZE, SIZE))
+    first.save(tmp_path / name, save_all=True, append_images=[second])
+    found = read_images([tmp_path / name], ImageSettings(size=SIZE))
+    assert found.notes[0].startswith("1 files hold several images")
+    assert read_image(tmp_path / name, ImageSettings(size=SIZE)).values.max() > 200
+
+
+def test_an_orientation_that_there_is_not_turns_nothing(tmp_path):
+    unknown = Image.Exif()
+    unknown[0x0112] = 99
+    Image.fromarray(RGB).save(tmp_path / "a.png", exif=unknown)
+    assert read_image(tmp_path / "a.png", ImageSettings()).done == frozenset()
+
+
+def test_what_pillow_does_not_know_is_told_alike_each_time(tmp_path):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(AuditError, match=r"\(it is no image of a kind that Pillow knows.*HEIC"):
+        read_image(tmp_path / "a.heic", ImageSettings())
+
+
+@pytest.mark.parametrize("name", [None, " "])
+def test_a_row_without_a_file_is_no_image(folder, name):
+    table = pd.read_csv(folder / "labels.csv")
+    table["file"] = [name, *table["file"][1:]]
+    table.to_csv(folder / "labels.csv", index=False)
+    with pytest.raises(AuditError, match="names no file in 1 rows"):
+        load_data(f"images:{folder}?target=y&group=g")

@@ -153,3 +153,10 @@ def test_samples_that_networks_were_trained_on_are_left_out() -> None:
         from_predictions({"dense": dense.assign(split="train")}, "sex")
     with pytest.raises(AuditError, match="found a list as the predictions of 'dense'"):
         from_predictions({"dense": [0, 1]}, "sex")  # type: ignore[dict-item]
+
+
+def test_groups_that_nobody_named_are_sought_in_further_columns() -> None:
+    data, _ = from_predictions({"dense": many(SURE).assign(age=range(40), split="test")}, "sex")
+    assert data.columns_of(["age"])["age"].tolist() == list(range(40))
+    with pytest.raises(AuditError, match=r"found discover 'score'.*: sex, age"):
+        data.columns_of(["score"])
