@@ -42,7 +42,7 @@ def boundary_table(
     A column `unit` of the samples says which belong to one unit and are resampled together. Empty
     where the samples do not hold what a dense network said, and how sure it was.
     """
-    names = group_names(groups)
+    names, flags = group_names(groups), group_flags(groups)
     rows: list[dict[str, Any]] = []
     for model, own in beside_dense(samples, groups):
         if own["dense_margin"].isna().any():
@@ -56,12 +56,11 @@ def boundary_table(
             seed=seed,
             level=level,
         )
-        flags = group_flags(groups, model)
         counts = np.bincount(group_codes(own, names), minlength=len(names))
         for harm, parts in found.items():
             rows += [
                 {"model": model, "group": name, "harm": harm, "n": int(counts[code]),
-                 "flag": flags[code]} | _row(parts, code)
+                 "flag": flags[model][code]} | _row(parts, code)
                 for code, name in enumerate(names)
             ]  # fmt: skip
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -29,15 +29,15 @@ def causes_table(
     term makes of the differences of excess risk between groups (the four shares add up to 1), NaN
     for other causes. Small and absent groups are left out.
     """
-    rows = []
+    rows, tables = [], _by_network(groups)
     for model in models:
-        if is_dense(model):
+        if is_dense(model) or str(model["name"]) not in tables:
             continue
-        own = _wide(groups, str(model["name"]))
+        own = tables[str(model["name"])]
         if "excess_risk" not in own or own["excess_risk"].isna().all() or len(own) < 2:
             continue
         dense = dense_of(model, models)
-        before = own.iloc[:, :0] if dense is None else _wide(groups, dense)
+        before = tables.get(dense or "", own.iloc[:, :0])
         before = before.reindex(own.index)
         sizes = [(trained or {}).get(str(name), 0) or np.nan for name in own.index]
         if np.isfinite(sizes).sum() > 1:
@@ -58,13 +58,13 @@ def trained_sizes(record: Mapping[str, Any]) -> dict[str, int]:
     return {str(row["group"]): int(row.get("train", 0)) for row in record["data"]["groups"]}
 
 
-def _wide(groups: pd.DataFrame, model: str) -> pd.DataFrame:
-    """The groups of at least minimum size as rows, their metrics as columns."""
-    own = groups[(groups["model"] == model) & (groups["flag"] == "")]
-    table: pd.DataFrame = own.pivot_table(
-        index="group", columns="metric", values="value", observed=True, dropna=False
-    )
-    return table
+def _by_network(groups: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """By network, the groups of at least minimum size as rows, their metrics as columns."""
+    large = groups[groups["flag"] == ""]
+    return {
+        str(model): own.groupby(["group", "metric"], observed=True)["value"].mean().unstack()
+        for model, own in large.groupby("model", observed=True, sort=False)
+    }
 
 
 def dense_of(model: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> str | None:

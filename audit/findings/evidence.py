@@ -67,10 +67,12 @@ class Evidence:
         flags = self.groups.astype({"group": str}).drop_duplicates("group").set_index("group")
         return np.array([flags["flag"].get(name, "absent") == "" for name in self.names])
 
-    def size(self, group: str) -> int:
-        """The samples of a group that were measured."""
-        rows = self.groups[self.groups["group"].astype(str) == group]
-        return int(rows.loc[rows["metric"] == "accuracy", "n"].max())
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The samples of each group that were measured."""
+        rows = self.groups[self.groups["metric"] == "accuracy"]
+        most = rows["n"].groupby(rows["group"].astype(str)).max()
+        return {str(name): int(n) for name, n in most.items()}
 
     def of(self, cell: Cell) -> dict[str, Any]:
         """What every finding about a cell says of it."""

@@ -44,10 +44,10 @@ def faithfulness_table(samples: pd.DataFrame, groups: pd.DataFrame, seed: int = 
     A column `unit` of the samples says which belong to one unit, and are not independent. Empty
     where the samples do not hold what a dense network said.
     """
-    names = group_names(groups)
+    names, all_flags = group_names(groups), group_flags(groups)
     rows: list[dict[str, Any]] = []
     for model, own in beside_dense(samples, groups):
-        codes, flags = group_codes(own, names), group_flags(groups, model)
+        codes, flags = group_codes(own, names), all_flags[model]
         label, dense, pruned = (
             own[column].to_numpy() for column in ("label", "dense_prediction", "prediction")
         )

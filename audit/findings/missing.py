@@ -21,7 +21,7 @@ def left_out(evidence: Evidence) -> list[Finding]:
             True,
             attribute=evidence.attribute,
             group=str(row["group"]),
-            n=evidence.size(str(row["group"])),
+            n=evidence.sizes[str(row["group"])],
             details={"flag": str(row["flag"])},
         )
         for row in flags.drop_duplicates("group").to_dict("records")
@@ -39,10 +39,10 @@ def without_value(evidence: Evidence) -> list[Finding]:
             True,
             attribute=evidence.attribute,
             group=name,
-            n=evidence.size(name),
+            n=evidence.sizes[name],
         )
         for name in evidence.names
-        if MISSING in name.split(" × ") and evidence.size(name)
+        if MISSING in name.split(" × ") and evidence.sizes[name]
     ]
 
 

@@ -51,8 +51,10 @@ def group_names(groups: pd.DataFrame) -> list[str]:
     return [str(name) for name in groups["group"].cat.categories]
 
 
-def group_flags(groups: pd.DataFrame, model: str) -> list[str]:
-    """The flag of every group under a model, in declared order: "", "small" or "absent"."""
-    own = groups[groups["model"] == model].astype({"group": str}).drop_duplicates("group")
-    flags = own.set_index("group")["flag"]
-    return [str(flags.get(name, "absent")) for name in group_names(groups)]
+def group_flags(groups: pd.DataFrame) -> dict[str, list[str]]:
+    """By network, the flag of every group in declared order: "", "small" or "absent"."""
+    names = group_names(groups)
+    rows = groups[["model", "group", "flag"]].astype(str).drop_duplicates(["model", "group"])
+    flags = rows.pivot(index="model", columns="group", values="flag").reindex(columns=names)
+    table = flags.fillna("absent").to_dict("index")
+    return {str(model): list(own.values()) for model, own in table.items()}

@@ -93,7 +93,7 @@ def _cell(evidence: Evidence, cell: Cell) -> list[Finding]:
             high=known(claims.high[group]),
             interval="seeds" if several else "simultaneous",
             p_adjusted=known(claims.p_adjusted[group]),
-            n=evidence.size(evidence.names[group]),
+            n=evidence.sizes[evidence.names[group]],
             details={
                 "groups_judged": int(judged.sum()),
                 "runs_paying": _paying(alone, int(group)),
