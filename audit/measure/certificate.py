@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor
 
-from audit.measure.lanczos import TINY, Operator, Space
+from audit.measure.lanczos import TINY, Operator, Space, dot, length
 
 Array = NDArray[np.float64]
 
@@ -267,7 +267,7 @@ class Search:
                 return None
         index = -1 - position if side == 1 else position
         leads = np.abs(space.ritz[1][:, index] @ space.coupling)
-        return int(np.argmax(leads * [float(one.norm()) for one in space.pending]))
+        return int(np.argmax(leads * [length(one) for one in space.pending]))
 
     def _overtaken(self, probe: _Probe, side: int, value: float) -> bool:
         """Whether the probe has found what is nearly as large: better a new one without that."""
@@ -369,18 +369,18 @@ class _Aside(_Probe):
         super().__init__(ASIDE, component)
         self._space, self._before, self.vector = space, space.spare(1), space.spare(0)
         space.outside(self.vector)
-        self.vector.div_(self.vector.norm())
+        self.vector.div_(length(self.vector))
         self._before.zero_()
 
     def step(self, operator: Operator) -> None:
         """One product."""
         product = operator(self.vector)
-        alpha = float(self.vector @ product)
+        alpha = dot(self.vector, product)
         product.sub_(self.vector, alpha=alpha)
         product.sub_(self._before, alpha=self._betas[-1] if self._betas else 0.0)
         # Last, so that what rounding leaves of the space does not grow from step to step.
         self._space.outside(product)
-        beta = float(product.norm())
+        beta = length(product)
         self.follow(alpha, beta)
         self._before.copy_(product.div_(max(beta, TINY)))
         self._before, self.vector = self.vector, self._before

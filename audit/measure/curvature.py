@@ -20,7 +20,7 @@ from audit.measure.hessian import (
     second_order,
     unflatten,
 )
-from audit.measure.lanczos import Space
+from audit.measure.lanczos import Space, length
 from audit.measure.layout import in_layout
 from audit.measure.network import (
     Batches,
@@ -326,7 +326,7 @@ def _slope(hessian: Hessian, dtype: torch.dtype) -> Tensor:
 
 def _unit(vector: Tensor) -> Tensor:
     """The direction of a vector, in place; zero where it is zero."""
-    return vector.div_(vector.norm().clamp(min=1e-30))
+    return vector.div_(max(length(vector), 1e-30))
 
 
 def curvature_samples(model: nn.Module, batches: Batches, eigenvalue: Eigenvalue) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audit.measure.lanczos import Space
+from audit.measure.lanczos import Space, dot, dots, length
 
 
 def start(size: int, seed: int = 0) -> Tensor:
@@ -95,3 +95,25 @@ def test_rounding_is_seen():
     while len(space) < 29 and space.can_grow(0):
         space.grow(lambda v: spectrum * v + noise @ v, 0)
     assert 1e-7 < space.rounding < 1e-4
+
+
+def test_many_numbers_of_single_precision_are_summed_in_double():
+    """Eight million coordinates: float32 alone would lose the fourth digit, and more of more."""
+    rows = torch.randn(2, 2**23 + 1, generator=torch.Generator().manual_seed(0))
+    one, other = rows
+    exact = (rows.double() @ rows.double().T).numpy()
+    assert length(one) ** 2 == pytest.approx(exact[0, 0], rel=1e-12)
+    assert dot(one, other) == pytest.approx(exact[0, 1], rel=1e-9)
+    assert dots(rows, other).tolist() == pytest.approx(exact[1].tolist(), rel=1e-9)
+
+
+def test_products_of_many_coordinates_in_single_precision_stay_symmetric():
+    """The basis is orthonormal to the digits of its type, whatever the number of coordinates."""
+    generator = torch.Generator().manual_seed(0)
+    spectrum = torch.rand(2**23, generator=generator)
+    found = Space(torch.randn(2**23, generator=generator), len(spectrum), 4)
+    for _ in range(4):
+        found.grow(lambda v: spectrum * v, 0)
+    assert found.rounding < 1e-5 * found.scale
+    own = found.basis.double()
+    assert torch.allclose(own @ own.T, torch.eye(4).double(), atol=1e-5)
