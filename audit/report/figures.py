@@ -269,6 +269,8 @@ def heat_map(
     width = min(WIDEST, 3.3 + 0.62 * len(columns))
     room = (width - 1.5 - LETTER * max(map(len, rows))) / len(columns)
     slanted = LETTER * max(map(len, columns)) > room
+    written = _annotations(table, metric)
+    legible = values.size <= MOST_WRITTEN and LETTER * max(map(len, written.flat)) < room
 
     def draw(axes: Any, _tips: Tips) -> None:
         sns.heatmap(
@@ -278,7 +280,7 @@ def heat_map(
             cmap=_colours(negative),
             vmin=-extent if negative else 0.0,
             vmax=extent or 1.0,
-            annot=_annotations(table, metric) if values.size <= MOST_WRITTEN else False,
+            annot=written if legible else False,
             fmt="",
             annot_kws={"fontsize": SMALLEST},
             linewidths=0.6,

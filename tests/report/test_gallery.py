@@ -39,8 +39,8 @@ def test_a_page_shows_every_picture_with_both_predictions_in_words(drawn):
     assert html.count(address) == 3
     alts = [unescape(alt) for alt in re.findall(r'<img alt="([^"]*)"', html)]
     assert len(alts) == 3
-    assert "labelled a: the dense network says a with confidence 91.2 %" in alts[0]
-    assert f"{MODEL} says b with confidence 87.1 %" in alts[0]
+    assert "labelled a: the dense network says a with confidence 91.2\N{NO-BREAK SPACE}%" in alts[0]
+    assert f"{MODEL} says b with confidence 87.1\N{NO-BREAK SPACE}%" in alts[0]
 
 
 def test_the_page_says_that_it_holds_the_images(drawn):
