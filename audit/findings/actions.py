@@ -222,6 +222,12 @@ def _seen(found: Sequence[Finding], cell: Cell) -> Finding | None:
     return next(iter(own or every), None)
 
 
+def _sought(evidence: Evidence) -> list[str]:
+    """The columns whose crossings were searched for groups that nobody named (M16)."""
+    rows = evidence.record["tables"].get("discovery") or ()
+    return list(dict.fromkeys(name for row in rows for name in row["columns"]))
+
+
 def _unjudged(evidence: Evidence) -> list[dict[str, str]]:
     """The groups of which nothing is known, with their flags."""
     return [
@@ -250,6 +256,7 @@ def _action(
         "tolerance": TOLERANCE,
         "small_harm": [{"group": str(one.group), "high": one.high} for one in _payers(found, cell)],
         "unjudged": _unjudged(evidence),
+        "sought": _sought(evidence),
     }
     if evidence.outcomes is not None:
         balanced = evidence.outcomes.balanced_accuracy

@@ -808,7 +808,9 @@ def _caveat(one: Finding) -> str:
     left = [f"{group(own['group'])}{FLAGGED[own['flag']]}" for own in one.details["unjudged"]]
     shown = left[:MOST_TOLD] + ([f"{len(left) - MOST_TOLD} more"] if len(left) > MOST_TOLD else [])
     unjudged = f" Nothing is known of {listed(shown)}." if left else ""
-    return f"{unjudged} Groups by anything but {one.attribute} were not looked at."
+    sought = one.details.get("sought")
+    crossed = f" and what {listed(sought)} tell apart" if sought else ""
+    return f"{unjudged} Groups by anything but {one.attribute}{crossed} were not looked at."
 
 
 def _prune_less(told: _Told, one: Finding) -> str:

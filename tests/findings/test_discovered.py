@@ -106,6 +106,8 @@ def test_where_nothing_is_confirmed_it_is_said_how_many_were_looked_at() -> None
     seen = results.record["tables"]["discovery"][0]["candidates"]
     text = f"No crossing of age and region was confirmed to pay that nobody named (at most {seen}"
     assert any(text in one for one in results.record["verdict"]["sentences"])
+    action = str(results.record["verdict"]["action"])
+    assert "anything but sex and what age and region tell apart were not looked at" in action
 
 
 def test_too_few_samples_are_no_all_clear() -> None:
