@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from audit.data.predictions import from_predictions
+from audit.data.predictions import Predicted, from_predictions
 from audit.errors import AuditError
 from audit.examine.measuring import measure_models
 from audit.examine.settings import MeasureSettings
@@ -57,8 +58,9 @@ def compare_predictions(
     subjects = {}
     for name in names:
         network = StoredPredictions(said[name], data.classes)
-        notes = (of_unknown_weights(network), *said[name].notes)
         method = "dense" if name == names[0] else name
+        same = () if name == names[0] else _alike(said[name], said[names[0]], names[0])
+        notes = (*same, of_unknown_weights(network), *said[name].notes)
         # Of one-hot decisions nothing but the largest is read.
         kind = "log-probabilities" if network.probable else "logits"
         subjects[name] = live(network, data, Provenance(method, notes=notes), kind)
@@ -67,6 +69,16 @@ def compare_predictions(
         if isinstance(file, Path):
             measures[place] = measures[place].with_file(file.name, sha256(file))
     return gather(measures, data, {"measure": asdict(settings)}, command, tuple(names))
+
+
+def _alike(own: Predicted, dense: Predicted, name: str) -> tuple[str, ...]:
+    """That a network says of every sample what the dense one says, where it does."""
+    alike = np.array_equal(own.decisions, dense.decisions)
+    if alike and own.probabilities is not None and dense.probabilities is not None:
+        alike = np.array_equal(own.probabilities, dense.probabilities)
+    if not alike:
+        return ()
+    return (f"says of every sample what '{name}' says: are these another network's predictions?",)
 
 
 def compare_prediction_files(

@@ -160,3 +160,20 @@ def test_files_are_named_after_themselves_and_the_first_is_dense(
     found = compare_prediction_files(files, "size", SETTINGS, dense=files[1])
     assert found.record["tables"]["compared"] == ["dense", "pruned"]
     assert found.record["models"][0]["method"] == "dense"
+
+
+def test_the_dense_networks_predictions_under_another_name_are_remarked_on() -> None:
+    table = pd.DataFrame(
+        {"sample": range(80), "label": [0, 1] * 40, "sex": ["f"] * 40 + ["m"] * 40}
+    )
+    table["score"] = np.where(table["label"] == 1, 0.8, 0.3)
+    moved = table.assign(score=table["score"] + 0.01)
+    tables = {"dense": table, "copy": table.sample(frac=1, random_state=0), "int8": moved}
+    results = audit.compare_predictions(tables, "sex", settings=SETTINGS)
+    notes = {one["name"]: " ".join(one["notes"]) for one in results.record["models"]}
+    told = "says of every sample what 'dense' says"
+    assert {name: told in text for name, text in notes.items()} == {
+        "dense": False,
+        "copy": True,
+        "int8": False,
+    }
