@@ -571,20 +571,27 @@ def _boundary(told: _Told) -> Iterator[Said]:
         f"{_part(one.details, 'composition')} and {_part(one.details, 'within')}"
         for one in rest
     ]
-    shared, own = (_part(first.details, part) for part in ("composition", "within"))
-    yield told.said(
-        "; ".join(
-            [
-                f"Of the {points(first.estimate or 0.0)} points that {group(first.group)} pays "
-                f"beyond the average under {told.where(first)}, {shared} are what any group's "
-                f"samples so near the boundary pay; {own} are what this group pays more than "
-                "others at the same margin",
-                *others,
-            ]
-        )
-        + ".",
-        most,
+    told_first = (
+        f"Of the {points(first.estimate or 0.0)} points that {group(first.group)} pays "
+        f"beyond the average under {told.where(first)}, {_shared(first.details)}; "
+        f"{_own(first.details)}"
     )
+    yield told.said("; ".join([told_first, *others]) + ".", most)
+
+
+def _shared(found: Mapping[str, Any]) -> str:
+    """What a group pays for where its samples lie, which may be less than the average."""
+    part = _part(found, "composition")
+    if found["composition"] < 0:
+        return f"{part} are for lying where any group's samples pay less than the average"
+    return f"{part} are what any group's samples so near the boundary pay"
+
+
+def _own(found: Mapping[str, Any]) -> str:
+    part = _part(found, "within")
+    if found["within"] < 0:
+        return f"{part} are for paying less than others at the same margin"
+    return f"{part} are what this group pays more than others at the same margin"
 
 
 def _part(found: Mapping[str, Any], part: str) -> str:

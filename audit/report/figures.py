@@ -264,13 +264,8 @@ def heat_map(
     values = table.to_numpy(float)
     extent = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
     negative = bool((values < 0).any())
-    columns, rows = ([short(one, most) for one in of]
-                     for of, most in ((table.columns, 26), (table.index, 34)))  # fmt: skip
-    width = min(WIDEST, 3.3 + 0.62 * len(columns))
-    room = (width - 1.5 - LETTER * max(map(len, rows))) / len(columns)
-    slanted = LETTER * max(map(len, columns)) > room
-    written = _annotations(table, metric)
-    legible = values.size <= MOST_WRITTEN and LETTER * max(map(len, written.flat)) < room
+    columns, rows = _shortened(table)
+    slanted = LETTER * max(map(len, columns)) > _room(table)
 
     def draw(axes: Any, _tips: Tips) -> None:
         sns.heatmap(
@@ -280,7 +275,7 @@ def heat_map(
             cmap=_colours(negative),
             vmin=-extent if negative else 0.0,
             vmax=extent or 1.0,
-            annot=written if legible else False,
+            annot=_annotations(table, metric) if has_numbers(table, metric) else False,
             fmt="",
             annot_kws={"fontsize": SMALLEST},
             linewidths=0.6,
@@ -293,7 +288,28 @@ def heat_map(
             tick.set_ha("right" if slanted else "center")
 
     height = max(1.7, (1.4 if slanted else 0.9) + 0.2 * len(rows))
-    return svg(draw, 1, 1, name, height=height, least=width)
+    return svg(draw, 1, 1, name, height=height, least=_width(table))
+
+
+def has_numbers(table: pd.DataFrame, metric: str) -> bool:
+    """Whether a heat map's fields are few and wide enough for their numbers to be read."""
+    longest = max(map(len, _annotations(table, metric).flat))
+    return table.size <= MOST_WRITTEN and LETTER * longest < _room(table)
+
+
+def _shortened(table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    columns, rows = table.columns, table.index
+    return [short(one, 26) for one in columns], [short(one, 34) for one in rows]
+
+
+def _width(table: pd.DataFrame) -> float:
+    return min(WIDEST, 3.3 + 0.62 * len(table.columns))
+
+
+def _room(table: pd.DataFrame) -> float:
+    """The width of a field, beside the names of the rows."""
+    _, rows = _shortened(table)
+    return (_width(table) - 1.5 - LETTER * max(map(len, rows))) / len(table.columns)
 
 
 def _colours(negative: bool) -> ListedColormap:

@@ -477,9 +477,16 @@ def _attribution(
             f"Which layer's change hurt whom under {title}: slope and curvature terms of the "
             "Taylor series at the dense network, in nats; red is harm. After long fine-tuning it "
             "says little: compare its sum with the excess risk."
-            f"{told_small(small)}",
+            f"{_colour_alone(wide, 'nats', 'layers.parquet')}{told_small(small)}",
         )
     ]
+
+
+def _colour_alone(table: pd.DataFrame, metric: str, file: str) -> str:
+    """Where a heat map's numbers are, if its fields are too narrow for them."""
+    if figures.has_numbers(table, metric):
+        return ""
+    return f" The fields are too narrow for their numbers, which {file} holds."
 
 
 def _layer_sparsity(models: Sequence[dict[str, Any]]) -> list[Drawing]:
@@ -495,7 +502,8 @@ def _layer_sparsity(models: Sequence[dict[str, Any]]) -> list[Drawing]:
         Drawing(
             figures.heat_map(table, "share", "share removed", across, "layer-sparsity"),
             "The share of the weights of every layer that is zero, for every network.",
-            "The share of every layer's weights that is exactly zero, as measured in the file.",
+            "The share of every layer's weights that is exactly zero, as measured in the file."
+            f"{_colour_alone(table, 'share', 'results.json')}",
         )
     ]
 

@@ -9,6 +9,7 @@ import pytest
 from audit.findings.boundary import boundary_table
 from audit.findings.faithfulness import faithfulness_table
 from audit.findings.paired import beside_dense
+from audit.findings.sentences import _own, _shared
 from audit.measure.decomposition import decompose
 from audit.measure.uncertainty import holm, wilson_interval
 
@@ -166,3 +167,20 @@ def test_without_a_dense_network_the_tables_are_empty_with_their_columns(
         assert table.empty
         assert {"model", "group", "n", "flag"} <= set(table)
         assert json.loads(table.to_json(orient="records")) == []
+
+
+@pytest.mark.parametrize(
+    ("composition", "within", "said"),
+    [
+        (0.02, 0.03, "2.0 are what any group's samples so near the boundary pay; 3.0 are what"),
+        (-0.02, 0.07, "−2.0 are for lying where any group's samples pay less than the average; 7"),
+        (0.06, -0.01, "; −1.0 are for paying less than others at the same margin"),
+    ],
+)
+def test_a_part_below_zero_is_not_said_to_be_paid(
+    composition: float, within: float, said: str
+) -> None:
+    parts = {"composition": composition, "within": within}
+    bounds = {f"{part}_{side}": None for part in parts for side in ("low", "high")}
+    text = f"{_shared(parts | bounds)}; {_own(parts | bounds)}"
+    assert said in text

@@ -1,11 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from audit.findings.finding import claimed
 from audit.findings.words import percent
-from audit.report import figures
+from audit.report import figures, sections
 from audit.report.sections import SIDE_BY_SIDE
 from audit.report.shaping import MOST_EMPHASISED, emphasised, marked, parts_of_gaps, told_small
 from audit.report.svg import short
@@ -136,3 +137,13 @@ def test_a_small_group_carries_a_mark_that_the_caption_tells(fake):
     assert names["8"] == "8"
     assert "too few samples" in told_small(names)
     assert told_small(marked(fake().groups)) == ""
+
+
+def test_a_heat_map_whose_fields_are_too_narrow_says_so_and_where_its_numbers_are() -> None:
+    few = pd.DataFrame([[0.5, 0.25]], columns=["conv", "head"], index=["a"])
+    many = pd.DataFrame(np.full((30, 40), 0.123), columns=[f"layer {i}" for i in range(40)])
+    many.index = pd.Index([f"group {i}" for i in range(30)])
+    assert figures.has_numbers(few, "share")
+    assert not figures.has_numbers(many, "nats")
+    assert sections._colour_alone(few, "share", "results.json") == ""
+    assert "layers.parquet holds" in sections._colour_alone(many, "nats", "layers.parquet")
