@@ -265,7 +265,7 @@ def heat_map(
     extent = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
     negative = bool((values < 0).any())
     columns, rows = _shortened(table)
-    slanted = LETTER * max(map(len, columns)) > _room(table)
+    slanted = LETTER * max(map(len, columns)) > _room(table, metric)
 
     def draw(axes: Any, _tips: Tips) -> None:
         sns.heatmap(
@@ -288,13 +288,12 @@ def heat_map(
             tick.set_ha("right" if slanted else "center")
 
     height = max(1.7, (1.4 if slanted else 0.9) + 0.2 * len(rows))
-    return svg(draw, 1, 1, name, height=height, least=_width(table))
+    return svg(draw, 1, 1, name, height=height, least=_width(table, metric))
 
 
 def has_numbers(table: pd.DataFrame, metric: str) -> bool:
     """Whether a heat map's fields are few and wide enough for their numbers to be read."""
-    longest = max(map(len, _annotations(table, metric).flat))
-    return table.size <= MOST_WRITTEN and LETTER * longest < _room(table)
+    return table.size <= MOST_WRITTEN and _written(table, metric) <= _room(table, metric)
 
 
 def _shortened(table: pd.DataFrame) -> tuple[list[str], list[str]]:
@@ -302,14 +301,25 @@ def _shortened(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     return [short(one, 26) for one in columns], [short(one, 34) for one in rows]
 
 
-def _width(table: pd.DataFrame) -> float:
-    return min(WIDEST, 3.3 + 0.62 * len(table.columns))
+def _written(table: pd.DataFrame, metric: str) -> float:
+    """The width of the longest number, and half a letter of air."""
+    return LETTER * (0.5 + max(map(len, _annotations(table, metric).flat)))
 
 
-def _room(table: pd.DataFrame) -> float:
+def _beside(table: pd.DataFrame) -> float:
+    """What the names of the rows and the bar of colours take."""
+    return 1.5 + LETTER * max(map(len, _shortened(table)[1]))
+
+
+def _width(table: pd.DataFrame, metric: str) -> float:
+    """As wide as its numbers need, as long as a page has room."""
+    fields = len(table.columns) * _written(table, metric)
+    return min(WIDEST, max(3.3 + 0.62 * len(table.columns), _beside(table) + 1.001 * fields))
+
+
+def _room(table: pd.DataFrame, metric: str) -> float:
     """The width of a field, beside the names of the rows."""
-    _, rows = _shortened(table)
-    return (_width(table) - 1.5 - LETTER * max(map(len, rows))) / len(table.columns)
+    return (_width(table, metric) - _beside(table)) / len(table.columns)
 
 
 def _colours(negative: bool) -> ListedColormap:

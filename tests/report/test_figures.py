@@ -144,6 +144,7 @@ def test_a_heat_map_whose_fields_are_too_narrow_says_so_and_where_its_numbers_ar
     many = pd.DataFrame(np.full((30, 40), 0.123), columns=[f"layer {i}" for i in range(40)])
     many.index = pd.Index([f"group {i}" for i in range(30)])
     assert figures.has_numbers(few, "share")
+    assert figures.has_numbers(few.set_axis(["a-method-with-a-long-name-0.98-se"]), "share")
     assert not figures.has_numbers(many, "nats")
     assert sections._colour_alone(few, "share", "results.json") == ""
     assert "layers.parquet holds" in sections._colour_alone(many, "nats", "layers.parquet")
