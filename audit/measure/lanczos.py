@@ -25,7 +25,8 @@ SUMMED = 2**18
 def dots(rows: Tensor, vector: Tensor) -> Tensor:
     """The inner products of rows [m, P] with a vector [P], summed in float64, [m].
 
-    PyTorch adds up float32 on a CPU in float32: 10⁸ numbers lose one or two percent.
+    PyTorch adds up float32 on a CPU in float32, where 10⁸ numbers lose a percent and more
+    (benchmarks/sums.py).
 
     >>> dots(torch.eye(2), torch.tensor([0.5, 2.0])).tolist()
     [0.5, 2.0]

@@ -190,3 +190,13 @@ def test_the_metric_is_what_the_constraints_hold():
     for constraint, metric in of.items():
         names = ("dense", "magnitude", model("fair", constraint=constraint))
         assert [one.metric for one in fairest(answered(names, blocks))] == [metric], constraint
+
+
+def test_where_the_baseline_is_the_fairest_it_loses_nothing_against_itself():
+    turned = [(g, y, n, (said[0], said[2], said[1])) for g, y, n, said in BLOCKS]
+    (one,) = fairest(answered(("dense", "magnitude", "other"), turned))
+    assert (one.label, one.details["baseline"]) == ("magnitude", "magnitude")
+    assert one.details["lost"] is None
+    (other,) = fairest(answered(("dense", "magnitude", "other"), BLOCKS))
+    assert other.label == "other"
+    assert other.details["lost"] is not None

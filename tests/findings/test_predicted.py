@@ -13,7 +13,7 @@ from audit.findings.predicted import (
     groups_are_classes,
     levelling_down,
 )
-from tests.findings.answered import OVERALL, answered, model, there
+from tests.findings.answered import OVERALL, Block, answered, model, there
 
 # Predicted as class 1: of A 60 of 100, of B 10 of 100; labels are half and half in both.
 DIFFERING = [
@@ -121,15 +121,21 @@ def test_groups_that_are_the_classes_are_not_compared():
     assert not beyond_chance(answered(("dense",), DIFFERING, small=("B",)))
 
 
-# Three classes, so that accuracy is the rate at which groups are served.
+def right_on(**counts: tuple[int, ...]) -> list[Block]:
+    """Of 100 samples of each group, so many that each network is right on, the first ones.
+
+    Of three classes, so that accuracy is the rate at which groups are served.
+    """
+    return [
+        (group, place % 3, 1, tuple((place + (place >= n)) % 3 for n in right))
+        for group, right in counts.items()
+        for place in range(100)
+    ]
+
+
 def narrowing(worst: tuple[int, int], best: tuple[int, int]):
     """Of 100 samples of A and of B so many are right before and after, those after among before."""
-    blocks = []
-    for group, (before, after) in (("A", worst), ("B", best)):
-        for place in range(100):
-            said = tuple(place % 3 if place < n else (place + 1) % 3 for n in (before, after))
-            blocks.append((group, place % 3, 1, said))
-    return levelling_down(answered(("dense", "pruned"), blocks))
+    return levelling_down(answered(("dense", "pruned"), right_on(A=worst, B=best)))
 
 
 def test_a_gap_that_closes_by_lowering_the_better_off_is_levelling_down():
@@ -181,15 +187,7 @@ def test_a_study_is_held_against_dense_and_the_first_method_at_the_same_rate():
         model("m9", "magnitude", rate=0.9),
         model("fair", "fair", rate=0.9),
     ]
-    blocks = [
-        ("A", place % 3, 1, tuple(place % 3 if place < n else (place + 1) % 3 for n in right))
-        for right in [(60, 55, 40, 58)]
-        for place in range(100)
-    ] + [
-        ("B", place % 3, 1, tuple(place % 3 if place < n else (place + 1) % 3 for n in right))
-        for right in [(90, 88, 88, 70)]
-        for place in range(100)
-    ]
+    blocks = right_on(A=(60, 55, 40, 58), B=(90, 88, 88, 70))
     found = [one for one in levelling_down(answered(names, blocks)) if one.label == "fair"]
     assert [one.details["against"] for one in found] == ["dense", "magnitude"]
     assert [one.details["gap_before"] for one in found] == pytest.approx([0.30, 0.48])
@@ -201,12 +199,7 @@ def test_over_runs_a_fall_is_students_t_of_the_mean():
     names = [
         model(f"{method}-{s}", method, seed=s) for method in ("dense", "pruned") for s in (0, 1)
     ]
-    counts = {"A": (60, 60, 48, 46), "B": (90, 90, 60, 62)}
-    blocks = [
-        (g, place % 3, 1, tuple(place % 3 if place < n else (place + 1) % 3 for n in right))
-        for g, right in counts.items()
-        for place in range(100)
-    ]
+    blocks = right_on(A=(60, 60, 48, 46), B=(90, 90, 60, 62))
     (one,) = levelling_down(answered(names, blocks))
     fell = np.array([[1.0 if own <= place < 60 else 0.0 for place in range(100)] for own in (48, 46)])  # fmt: skip
     known = sums(fell, np.zeros(100, np.int64), 1)
