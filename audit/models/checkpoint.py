@@ -24,7 +24,7 @@ from audit.data.identity import check_unseen, identity
 from audit.errors import AuditError
 from audit.files import is_near, replacing, sha256
 from audit.models.permanent import make_permanent, permanence_note, permanent_copy
-from audit.models.sizes import check_archive, check_shapes
+from audit.models.sizes import check_archive, check_shapes, load_plain
 from audit.models.zoo import Architecture, build_model
 
 FORMAT = "audit-checkpoint"
@@ -262,7 +262,7 @@ def read_file(path: Path) -> Any:
     if not _is_torch(path):
         raise AuditError(unreadable)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_plain(path, "cpu")
     except pickle.UnpicklingError as error:
         raise AuditError(
             f"'{path}' holds pickled Python objects, which could run code when loaded; expected "
