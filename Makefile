@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Touched when the set-up is complete; older than the lock file means: install again.
 STAMP := $(VENV)/.setup-complete
 # `make lock TORCH=2.14.0` moves torch; without it, torch stays where the lock file has it.
-TORCH ?= $(shell sed -n 's/^torch==//p' requirements.lock)
+TORCH ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -93,26 +93,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 	@echo "setup: done; the command is $(BIN)/audit"
 
-# A fresh environment with the newest versions that pyproject.toml admits, written down.
-# Left out: this project, the +cpu of a local torch build, and the CUDA packages that torch itself
-# asks for on some machines. environment.yml then gets the same versions.
 lock: ## write requirements.lock and the versions in environment.yml anew
-	@set -euo pipefail; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
-	echo "lock: installing the newest versions into a fresh environment (minutes)"; \
-	$(PYTHON) -m venv "$$folder/venv"; \
-	"$$folder/venv/bin/pip" install -q 'torch==$(TORCH)' '.[dev,notebooks]'; \
-	{ \
-		echo "# Written by 'make lock'. Everything that the tests and the demo are run with."; \
-		echo "# No hashes and no CUDA packages: torch brings those that fit the machine."; \
-		"$$folder/venv/bin/pip" freeze --all --exclude pip --exclude wheel --exclude pruning-audit \
-			| sed -E 's/^(torch==[^+]*)\+.*/\1/; s/_/-/g' | tr '[:upper:]' '[:lower:]' \
-			| grep -vE '^(nvidia|cuda|triton)' | LC_ALL=C sort; \
-	} > "$$folder/lock"; \
-	sed -nE 's/^([a-z0-9.-]+)==(.*)/s|^( *- \1==?)[0-9].*|\\1\2|/p' "$$folder/lock" > "$$folder/versions.sed"; \
-	echo 's|^( *- pytorch=)[0-9].*|\1$(TORCH)|' >> "$$folder/versions.sed"; \
-	sed -E -f "$$folder/versions.sed" environment.yml > "$$folder/environment"; \
-	cat "$$folder/lock" > requirements.lock; cat "$$folder/environment" > environment.yml; \
-	echo "lock: $$(grep -c == requirements.lock) packages in requirements.lock"
+	@$(PYTHON) .ci/lock $(TORCH)
 
 clean: ## remove .venv and what tools leave behind; reports stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist site

@@ -2,11 +2,13 @@
 
 import re
 import tomllib
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -101,3 +103,13 @@ def test_every_extra_is_in_all_and_every_optional_package_in_its_extra() -> None
         names = {canonicalize_name(Requirement(line).name) for line in extras[extra]}
         wanted = canonicalize_name(package)
         assert names & {wanted, f"{wanted}-skinny"}, (package, extra)
+
+
+def test_every_locked_package_installs_on_the_oldest_python_that_is_admitted() -> None:
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=") + ".0"
+    for name in locked():
+        try:
+            found = metadata(name)["Requires-Python"]
+        except PackageNotFoundError:  # of another platform or, as torch's own, of another machine
+            continue
+        assert SpecifierSet(found or "").contains(oldest), f"{name} needs Python {found}"
