@@ -30,13 +30,16 @@ def test_the_examples_of_ones_own_loop(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.filterwarnings("default")  # of what a Trainer warns, this project says none
-@pytest.mark.parametrize("package", ["transformers", "lightning"])
+@pytest.mark.parametrize(
+    ("package", "needs"), [("transformers", "accelerate"), ("lightning", "lightning")]
+)
 def test_the_example_of_a_trainer(
-    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: str, needs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (block,) = (b for b in BLOCKS if (need := NEEDED.search(b)) and need[1] == package)
-    if find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
+    for one in dict.fromkeys((package, needs)):
+        if find_spec(one) is None:
+            pytest.skip(f"{one} is not installed")
     monkeypatch.chdir(tmp_path)
     found: dict[str, Any] = {}
     exec(BLOCKS[0], found)
