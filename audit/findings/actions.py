@@ -11,6 +11,7 @@ from audit.findings.changes import GAP as LARGEST
 from audit.findings.decisions import needed_samples
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding
+from audit.findings.losses import ruined
 from audit.findings.missing import left_out
 from audit.findings.outcomes import Cell
 from audit.findings.pays import GAP, drop_sums
@@ -160,10 +161,15 @@ def _faults(found: Sequence[Finding], cell: Cell) -> list[str]:
         and one.decision
         and (
             one.claim == "collapse"
+            or ruined(one)
             or (one.claim == "levelling_down" and one.details["fell"] > MOST_LOST)
         )
     ]
     return list(dict.fromkeys(claims))
+
+
+def _is_ruined(found: Sequence[Finding], cell: Cell) -> bool:
+    return any(ruined(one) and one.networks == cell.names for one in found)
 
 
 def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
@@ -178,7 +184,7 @@ def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
         for other in rivals
         if _is_sound(found, other)
         and _affordable(evidence, other, cell)
-        and _estimate(found, other) < _estimate(found, cell)
+        and (_is_ruined(found, cell) or _estimate(found, other) < _estimate(found, cell))
     ]
     if sound:
         best = min(sound, key=lambda other: _estimate(found, other))
@@ -261,6 +267,9 @@ def _action(
     if evidence.outcomes is not None:
         balanced = evidence.outcomes.balanced_accuracy
         details["balanced_change"] = balanced(cell.networks) - balanced(instead.networks)
+    lost = [one for one in found if one.claim == "loss" and one.networks == cell.names]
+    if lost and lost[0].decision:
+        details["loss"] = {key: getattr(lost[0], key) for key in ("estimate", "low", "high")}
     if seen is not None:
         details |= {"needed": seen.details["needed"], "needed_group": seen.group,
                     "has": seen.n, "seen": seen.decision}  # fmt: skip

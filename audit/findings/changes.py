@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from audit.findings.decisions import ALPHA, Gap, combined_claims, gap_of, sums, told_apart
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding, known
+from audit.findings.losses import ruined
 from audit.findings.outcomes import Cell, Outcomes
 from audit.findings.predicted import compared_classes, groups_are_classes
 from audit.measure.uncertainty import gap_contrasts, pair_contrasts
@@ -75,10 +76,14 @@ def fairest(evidence: Evidence, found: Sequence[Finding] = ()) -> list[Finding]:
 
     Of a study, the methods at the first one's highest rate. True where one differs from every
     other; else the networks that cannot be told apart are named. A network that was found to have
-    collapsed is no rival: its differences are small because it says nothing.
+    collapsed, or ruined, is no rival: its differences are small because it says nothing.
     """
     outcomes = evidence.outcomes
-    fallen = {one.networks: one.label for one in found if one.claim == "collapse" and one.decision}
+    fallen = {
+        one.networks: one.label
+        for one in found
+        if (one.claim == "collapse" and one.decision) or ruined(one)
+    }
     collapsed = [fallen[cell.names] for cell in rivals(evidence) if cell.names in fallen]
     chosen = [cell for cell in rivals(evidence) if cell.names not in fallen]
     if outcomes is None or len(chosen) < 2 or evidence.large.sum() < 2:

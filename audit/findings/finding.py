@@ -11,6 +11,7 @@ import pandas as pd
 
 CLAIMS = (
     "pays",
+    "loss",
     "better",
     "onset",
     "beyond_chance",

@@ -12,6 +12,7 @@ from audit.findings.changes import changes, fairest
 from audit.findings.discovered import discovered
 from audit.findings.evidence import Evidence, make_evidence
 from audit.findings.finding import Finding
+from audit.findings.losses import losses
 from audit.findings.missing import left_out, missing_networks, without_value
 from audit.findings.pays import better, onsets, who_pays
 from audit.findings.predicted import beyond_chance, collapses, levelling_down
@@ -30,7 +31,7 @@ def make_findings(
     groups, samples, layer_table, record   as `Results` holds them; without samples, what needs
     them is left out.
     """
-    return _all(make_evidence(groups, samples, layer_table, record))
+    return findings_from(make_evidence(groups, samples, layer_table, record))
 
 
 def conclude(
@@ -41,13 +42,15 @@ def conclude(
 ) -> dict[str, Any]:
     """`findings` and their `verdict` in words, plain, as results.json holds them (J7)."""
     evidence = make_evidence(groups, samples, layer_table, record)
-    found = _all(evidence)
+    found = findings_from(evidence)
     verdict = make_verdict(found, evidence.baseline, evidence.compared)
     return {"findings": [one.plain() for one in found], "verdict": verdict.plain()}
 
 
-def _all(evidence: Evidence) -> list[Finding]:
+def findings_from(evidence: Evidence) -> list[Finding]:
+    """All that follows from evidence, in the order of a report."""
     found = who_pays(evidence)
+    found += losses(evidence, found)
     found += better(evidence)
     found += onsets(evidence, found)
     found += beyond_chance(evidence)

@@ -8,6 +8,7 @@ from typing import Any
 
 from audit.findings.decisions import ALPHA
 from audit.findings.finding import Finding
+from audit.findings.losses import fell, first_loss
 from audit.findings.pays import NO_PARENT, TOO_FEW
 from audit.findings.words import (
     MISSING,
@@ -71,6 +72,7 @@ def make_verdict(findings: Sequence[Finding], baseline: str, compared: Sequence[
     told = _Told(tuple(findings), baseline, tuple(compared))
     sentences = [
         *_better(told),
+        *_losses(told),
         *_who(told),
         *_onset(told),
         *_changes(told),
@@ -104,6 +106,10 @@ class _Told:
     def where(self, one: Finding) -> str:
         """'magnitude at 90%', or in a comparison the network's name."""
         return one.label if self.compared or not one.rate else f"{one.label} at {percent(one.rate)}"
+
+    def loss(self, label: str) -> Finding | None:
+        """The largest loss for all of a method, or network, that is more than anybody pays."""
+        return first_loss(self.findings, label)
 
     def harmed(self, label: str) -> list[Finding]:
         return [one for one in self.all("pays") if one.label == label and one.decision]
@@ -139,7 +145,14 @@ def _headline(told: _Told) -> Said:
     unknown = [one for one in every if one.decision is None]
     if len(unknown) == len(every):
         why = str(unknown[0].details["why"])
-        return told.said(f"Who pays for the pruning is not known: {why}.", unknown)
+        losses = [told.loss(name) for name in told.compared or [told.baseline]]
+        first = next(filter(None, losses), None)
+        if first is None:
+            return told.said(f"Who pays for the pruning is not known: {why}.", unknown)
+        return told.said(
+            f"Under {told.where(first)}, {fell(first)}; who pays beyond that is not known: {why}.",
+            [first, *unknown],
+        )
     return _compared(told) if told.compared else _studied(told)
 
 
@@ -183,10 +196,19 @@ def _studied(told: _Told) -> Said:
     unknown = _not_known(told, own)
     if not known:
         return told.said(f"{_first_upper(unknown)}.", own)
+    first = told.loss(told.baseline)
+    before = f"Under {told.where(first)}, {fell(first)}; beyond that, " if first else ""
     if harmed:
         worst = max(harmed, key=lambda one: one.estimate or 0.0)
         rate = [one for one in harmed if one.rate == worst.rate]
         others = f"; {len(rate) - 1} more pay too" if len(rate) > 1 else ""
+        if first is not None:
+            at = "" if worst.rate == first.rate else f"at {percent(worst.rate)} "
+            return told.said(
+                f"{before}{at}{group(worst.group)} pays {_amount(worst)} more than the average"
+                f"{_runs(worst)}{others}.",
+                [first, *rate],
+            )
         return told.said(
             f"Pruning to {percent(worst.rate)} by {told.baseline} harms some groups more than "
             f"others: {group(worst.group)} pays {_amount(worst)} of accuracy beyond the average "
@@ -199,18 +221,23 @@ def _studied(told: _Told) -> Said:
     if onset is not None and onset.decision is None:
         some = listed([percent(rate) for rate in onset.details["in_some_runs"]])
         return told.said(
-            f"Over all runs no group was found to pay more than the others under {told.baseline}, "
-            f"but in single runs one was, at {some}: the runs do not agree.",
-            [*own, onset],
+            f"{_first_upper(f'{before}over all runs')} no group was found to pay more than the "
+            f"others under {told.baseline}, but in single runs one was, at {some}: the runs do not "
+            "agree.",
+            [*own, onset, *([first] if first else [])],
         )
     beside = f"; {unknown}" if unknown else ""
     if single:
         beside += f"; in single runs {group(single[0].group)} was"
+    at = f"at {rates} pruning by {told.baseline}, "
+    if first and {one.rate for one in known} == {first.rate}:
+        at = ""
     return told.said(
-        f"At {rates} pruning by {told.baseline}, no group was found to pay more than the others"
+        f"{_first_upper(f'{before}{at}no group')} was found to pay more than the others"
         f"{_unseen(told)}{_unjudged(told)}{beside}{_but_crossed(told, [told.baseline])}.",
         [
             *own,
+            *([first] if first else []),
             *([onset] if onset else []),
             *told.all("detectable"),
             *told.all("left_out"),
@@ -233,21 +260,23 @@ def _unseen(told: _Told, labels: Sequence[str] = ()) -> str:
 
 def _compared(told: _Told) -> Said:
     parts, used, clear = [], [], []
-    for name in told.compared:
+    for name in sorted(told.compared, key=lambda name: told.loss(name) is None):
         own = [one for one in told.all("pays") if one.label == name]
         if not own:
             continue
         harmed = [one for one in own if one.decision]
-        used += own
+        first = told.loss(name)
+        before = f"{fell(first)}; beyond that, " if first else ""
+        used += [*own, *([first] if first else [])]
         if harmed:
             worst = max(harmed, key=lambda one: one.estimate or 0.0)
             more = f", the most of {len(harmed)} groups that pay" if len(harmed) > 1 else ""
-            parts.append(f"under {name}, {group(worst.group)} pays {_amount(worst)}{more}")
+            parts.append(f"under {name}, {before}{group(worst.group)} pays {_amount(worst)}{more}")
         elif unknown := _not_known(told, own):
             parts.append(unknown)
         else:
             clear.append(name)
-            parts.append(f"under {name}, no group was found to pay")
+            parts.append(f"under {name}, {before}no group was found to pay")
     text = _first_upper("; ".join(parts))
     beside = [
         *(one for one in told.all("detectable") if one.label in clear),
@@ -273,6 +302,24 @@ def _better(told: _Told) -> Iterator[Said]:
             f"{_amount(one)}: are the files the right way round?",
             [one],
         )
+
+
+def _losses(told: _Told) -> Iterator[Said]:
+    """Where all lost more than anybody pays beyond it, the largest losses first."""
+    own = [one for one in told.all("loss") if one.details["leads"]]
+    if not own:
+        return
+    own.sort(key=lambda one: -(one.estimate or 0.0))
+    parts = _few([f"under {told.where(one)} {fell(one)}{_left(one)}" for one in own], "more")
+    yield told.said(f"Against the dense network, {parts}.", own)
+
+
+def _left(one: Finding) -> str:
+    """How much a ruined network still tells of the labels."""
+    if not one.details["ruined"]:
+        return ""
+    kept = number(max(0.0, one.details["kept"]), "accuracy")
+    return f" ({kept} is left of what the dense network tells of the labels, by Cohen's κ)"
 
 
 def _who(told: _Told) -> Iterator[Said]:
@@ -515,7 +562,7 @@ def _fairest(told: _Told) -> Iterator[Said]:
         at = "" if told.compared else f" at {percent(one.rate)}"
         price = f"{_price(told, one)}{_not_proposed(one)}"
         fallen = found["collapsed"]
-        collapsed = f" Left out: {listed(fallen)}, collapsed." if fallen else ""
+        collapsed = f" Left out: {listed(fallen)}, collapsed or ruined." if fallen else ""
         if one.decision:
             yield told.said(
                 f"By {held}{at}, {one.label} is the fairest of {found['of']} networks ({size}), "
@@ -793,6 +840,7 @@ def _take(told: _Told, one: Finding) -> str:
         f"{_paid(found)} (the largest gap is {points(found['largest_gap'])} points), and accuracy "
         f"changes by {points(found['accuracy_change'], '+')} points."
     )
+    text += _cost(found)
     if not found.get("needed") or found.get("seen"):
         return text + _caveat(one)
     return (
@@ -810,6 +858,16 @@ def _paid(found: Mapping[str, Any]) -> str:
     return f"what is paid is less than {points(found['tolerance'])} points ({listed(paid)})"
 
 
+def _cost(found: Mapping[str, Any]) -> str:
+    """What all lose under the network that is spoken of, where that is much."""
+    return f" Its accuracy is {_loss(found)} below the dense network's." if "loss" in found else ""
+
+
+def _loss(found: Mapping[str, Any]) -> str:
+    lost = found["loss"]
+    return f"{points(lost['estimate'])} points {interval(lost['low'], lost['high'], LARGEST)}"
+
+
 def _caveat(one: Finding) -> str:
     """What a clear verdict is not about: groups that were not judged, and other attributes."""
     left = [f"{group(own['group'])}{FLAGGED[own['flag']]}" for own in one.details["unjudged"]]
@@ -824,17 +882,28 @@ def _prune_less(told: _Told, one: Finding) -> str:
     return (
         f"Prune less: {percent(one.rate)} is the highest rate measured at which, as at all below "
         f"it, {_paid(one.details)} under {one.label}; or prune again under a fairness constraint "
-        f"(audit mitigate).{_caveat(one)}"
+        f"(audit mitigate).{_cost(one.details)}{_caveat(one)}"
     )
 
 
+FAULTS = {
+    "levelling_down": "a gap was closed by levelling down",
+    "collapse": "it has collapsed",
+    "loss": "most of what the dense network tells of the labels is lost",
+}
+"""Why a network is not proposed, by the claim that says so."""
+
+
 def _mitigate(told: _Told, one: Finding) -> str:
-    faults = " and ".join(fault.replace("_", " ") for fault in one.details["faults"])
-    why = "somebody pays" if not faults else f"there is {faults}"
+    found = one.details
+    faults = ["somebody pays"] if found["small_harm"] else []
+    faults += [FAULTS[fault] for fault in found["faults"]]
+    remedy = "Prune again under a fairness constraint (audit mitigate), or prune less."
+    if not found["small_harm"] and found["faults"] == ["loss"]:
+        remedy = "Prune less, or train longer after pruning."
     return (
-        f"Do not ship {told.where(one)} as it is: {why}, and no other network measured here is "
-        "cleared. "
-        "Prune again under a fairness constraint (audit mitigate), or prune less."
+        f"Do not ship {told.where(one)} as it is: {listed(faults or ['somebody pays'])}, and no "
+        f"other network measured here is cleared. {remedy}"
     )
 
 
@@ -845,7 +914,7 @@ def _repeat(told: _Told, one: Finding) -> str:
     ]
     return (
         f"Train more runs before you rely on {told.where(one)}: over all {one.runs} no group was "
-        f"found to pay, but in single ones {listed(named)} was.{_caveat(one)}"
+        f"found to pay, but in single ones {listed(named)} was.{_cost(one.details)}{_caveat(one)}"
     )
 
 
@@ -854,10 +923,10 @@ def _collect(told: _Told, one: Finding) -> str:
     needed = found.get("needed")
     if found.get("seen"):
         text = "Collect samples before you rely on this: nobody was found to pay, but not all were"
-        return f"{text} judged.{_not(found)}{_caveat(one)}"
+        return f"{text} judged.{_cost(found)}{_not(found)}{_caveat(one)}"
     if not needed:
         text = f"Collect more samples: under {told.where(one)} nobody was found to pay, but too"
-        return f"{text} little is known to rely on.{_not(found)}{_caveat(one)}"
+        return f"{text} little is known to rely on.{_cost(found)}{_not(found)}{_caveat(one)}"
     whose = "needs"
     if MISSING in str(found["needed_group"]).split(" × "):
         whose = f"({one.attribute} not known: record it) needs"
@@ -865,7 +934,7 @@ def _collect(told: _Told, one: Finding) -> str:
         f"Collect samples before you rely on {told.where(one)}: nobody was found to pay under it, "
         f"but to see {points(found['tolerance'])} points four times in five "
         f"{group(found['needed_group'])} {whose} about {count(needed)} samples and has "
-        f"{count(found['has'])}.{_not(found)}{_caveat(one)}"
+        f"{count(found['has'])}.{_cost(found)}{_not(found)}{_caveat(one)}"
     )
 
 
@@ -876,12 +945,13 @@ def _not(found: Mapping[str, Any]) -> str:
 
 
 def _keep(told: _Told, one: Finding) -> str:
-    tolerance = points(one.details["tolerance"])
+    found = one.details
+    bearing = f" if a loss of {_loss(found)} for all can be borne" if "loss" in found else ""
     text = (
-        f"Keep {told.where(one)}: {_paid(one.details)}, and these samples would have shown "
-        f"{tolerance} points of harm four times in five."
+        f"Keep {told.where(one)}{bearing}: {_paid(found)}, and these samples would have shown "
+        f"{points(found['tolerance'])} points of harm four times in five."
     )
-    return f"{text}{_not(one.details)}{_caveat(one)}"
+    return f"{text}{_not(found)}{_caveat(one)}"
 
 
 def _unknown(told: _Told, one: Finding) -> str:

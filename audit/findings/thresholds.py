@@ -26,6 +26,7 @@ CLAIMS = {
     "any group pays": "pays",
     "levelling down": "levelling_down",
     "collapse": "collapse",
+    "large loss": "loss",
     "any rate beyond chance": "beyond_chance",
 }
 """Thresholds that are findings, decided by the same rules as every sentence (J1 to J6)."""
@@ -36,6 +37,7 @@ PARITY = (
     "equalized_odds_difference",
 )
 """Differences that are zero where a network predicts one class for everybody."""
+RUINED = "everybody does: most of what the dense network tells of the labels is lost"
 WORDS = (
     "expected such as 'max excess_accuracy_gap > 0.02': max, min, any or overall; a metric; "
     f"> or <; a number. Or 'no agreement above 0.98', or one of {', '.join(CLAIMS)}"
@@ -319,6 +321,11 @@ def _claimed(results: Results, model: str, threshold: Threshold) -> list[Judgeme
             if one["claim"] == "discovered" and one["group"] and one["decision"]
             and model in one["networks"]
         ]  # fmt: skip
+        judged += [
+            Judgement(threshold, model, "", *_bounds(one), True, True, RUINED)
+            for one in results.record.get("findings", ())
+            if one["claim"] == "loss" and one["details"]["ruined"] and model in one["networks"]
+        ]
     if threshold.metric in ("pays", "beyond_chance"):
         judged += [
             Judgement(threshold, model, group, nan, nan, nan, False, True, f"it is {flag}")

@@ -16,6 +16,7 @@ from audit.errors import AuditError
 from audit.escaping import visible
 from audit.files import write_atomically
 from audit.findings.finding import Finding, claimed, findings_of
+from audit.findings.losses import fell
 from audit.findings.results import Results
 from audit.findings.words import interval, label, listed, named, percent, points
 from audit.metrics import metric
@@ -101,6 +102,14 @@ def _finding(record: Mapping[str, Any], model: Mapping[str, Any]) -> str:
 
 
 def _of_those_shown(record: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+    """What all lost, where that is more than anybody pays beyond it; then who pays."""
+    own = [o for o in findings_of(record) if o.claim == "loss" and model["name"] in o.networks]
+    first = next((one for one in own if one.details["leads"]), None)
+    lost = "" if first is None else f"Against the dense network, {fell(first)}. Beyond that: "
+    return f"{lost}{_paying(record, model)}"
+
+
+def _paying(record: Mapping[str, Any], model: Mapping[str, Any]) -> str:
     own = [
         one
         for one in findings_of(record)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from audit.findings.finding import Finding, findings_of
+from audit.findings.losses import fell, first_loss
 from audit.findings.results import Results
 from audit.findings.words import MOST_LOST, interval, listed, named, percent, points
 
@@ -60,8 +61,21 @@ def _studied(found: Sequence[Finding]) -> list[Fact]:
         if harmed
         else Fact("Who pays", "Nobody found", _clear(found, whole))
     )
+    first = first_loss(found, baseline)
+    if first is not None:
+        who = _lost("Who pays", first, f"{baseline}, {percent(first.rate)} removed: ", harmed, most)
     much = Fact("How much", f"{points(most.estimate or 0.0)} points", _extent(most), bool(harmed))
     return [who, much, *_onset(found, baseline), *_fairest(found)]
+
+
+def _lost(label: str, first: Finding, where: str, harmed: Sequence[Finding], most: Finding) -> Fact:
+    """A loss for all, and who was found to pay beyond it."""
+    beyond = "no group was found to pay"
+    if harmed:
+        beyond = f"group {named(most.group)} pays {points(most.estimate or 0.0)} points"
+    lost, judged = first.details["lost"], first.details["judged"]
+    value = "Everybody" if lost == judged > 1 else "The average"
+    return Fact(label, value, f"{where}{fell(first)}; beyond that, {beyond}", harm=True)
 
 
 def _clear(found: Sequence[Finding], whole: Sequence[Finding]) -> str:
@@ -132,6 +146,10 @@ def _compared(found: Sequence[Finding], compared: Sequence[str]) -> list[Fact]:
             continue
         harmed = [one for one in judged if one.decision]
         most = max(harmed or judged, key=lambda one: one.estimate or 0.0)
+        first = first_loss(found, name)
+        if first is not None:
+            made.append(_lost(name, first, "", harmed, most))
+            continue
         value = f"{points(most.estimate or 0.0)} points"
         between = interval(most.low, most.high, GAP)
         detail = f"{between} group {named(most.group)} pays beyond the average"
@@ -158,16 +176,27 @@ DO: dict[str, Callable[[Finding], tuple[str, str]]] = {
         f"Prune to {percent(one.rate)}",
         "the highest rate at which nobody was found to pay",
     ),
-    "mitigate": lambda one: ("Do not ship it", "prune again under a fairness constraint"),
+    "mitigate": lambda one: ("Do not ship it", _remedy(one)),
     "repeat": lambda one: ("Train more runs", "single runs found somebody to pay"),
     "collect": lambda one: ("Collect samples", _too_few(one)),
     "keep": lambda one: (
-        "Keep it",
-        f"harm of {points(one.details['tolerance'])} points would have shown four times in five",
+        "Weigh its loss" if "loss" in one.details else "Keep it",
+        f"{_borne(one)}harm of {points(one.details['tolerance'])} points would have shown four "
+        "times in five",
     ),
     "unknown": lambda one: ("Measure the dense network", "without it nobody can say who pays"),
 }
 """The action in a few words, by its `do`."""
+
+
+def _remedy(one: Finding) -> str:
+    lost = one.details["faults"] == ["loss"] and not one.details["small_harm"]
+    return "prune less, or train longer" if lost else "prune again under a fairness constraint"
+
+
+def _borne(one: Finding) -> str:
+    lost = one.details.get("loss")
+    return f"{points(lost['estimate'])} points for all; beyond that, " if lost else ""
 
 
 def _too_few(one: Finding) -> str:

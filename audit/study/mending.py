@@ -80,6 +80,9 @@ def plan(results: Results, name: str) -> Plan:
     reason = (
         "no group was found to pay for the pruning, nor rates to differ, beyond what chance shows"
     )
+    lost = next((f for f in own if f["claim"] == "loss" and f["details"]["leads"]), None)
+    if lost is not None:
+        reason += f"; but accuracy as a whole fell by {100 * lost['estimate']:.1f} points"
     unjudged = [str(one["group"]) for one in pays if one["decision"] is None]
     unjudged += [str(f["group"]) for f in results.record["findings"] if f["claim"] == "left_out"]
     if unjudged:

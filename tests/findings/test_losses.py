@@ -1,0 +1,206 @@
+"""A loss for all is told before who pays, by every channel, from one finding."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from audit.findings.evidence import Evidence
+from audit.findings.finding import Finding
+from audit.findings.losses import losses, ruined
+from audit.findings.making import findings_from
+from audit.findings.pays import who_pays
+from audit.findings.results import Results
+from audit.findings.sentences import Verdict, make_verdict
+from audit.findings.thresholds import RUINED, Threshold, judge
+from audit.report.card import _finding
+from audit.report.facts import facts
+from audit.study.mending import plan
+from tests.findings.answered import Block, answered
+
+SAME, RUIN = (0, 0, 0), (40, 40, 40)
+
+
+def lost(*networks: Sequence[int], compared: bool = False) -> Evidence:
+    """Three groups of 200 in two classes, of whom a dense network gets nine tenths right.
+
+    networks   how many of a hundred answers each network breaks, in groups A, B and C
+    """
+    blocks: list[Block] = []
+    for group, broken in zip("ABC", zip(*networks, strict=True), strict=True):
+        for label, other in ((0, 1), (1, 0)):
+            blocks.append((group, label, 10, (other,) * (1 + len(networks))))
+            for place in range(90):
+                said = [other if place < share else label for share in broken]
+                blocks.append((group, label, 1, (label, *said)))
+    names = [f"pruned-{place}" for place in range(len(networks))]
+    return answered(("dense", *names), blocks, compared=compared)
+
+
+def results(evidence: Evidence, found: Sequence[Finding]) -> Results:
+    record = {**evidence.record, "findings": [one.plain() for one in found]}
+    return Results(evidence.groups, pd.DataFrame(), record)
+
+
+def told(evidence: Evidence) -> tuple[list[Finding], Verdict]:
+    found = findings_from(evidence)
+    return found, make_verdict(found, evidence.baseline, evidence.compared)
+
+
+@pytest.mark.parametrize(
+    ("broken", "decision", "leads", "groups", "kept"),
+    [
+        (SAME, False, False, 0, 1.0),
+        ((1, 1, 1), None, False, 0, 0.975),
+        (RUIN, True, True, 3, 0.0),
+        ((54, 0, 0), True, False, 1, 0.55),  # A pays 36 points beyond the 18 that all lose
+        ((45, 30, 30), True, True, 3, 0.125),  # A pays 10 points beyond the 35
+        ((10, 10, 0), True, True, 2, 5 / 6),
+    ],
+)
+def test_a_loss_is_much_beyond_doubt_and_leads_where_nobody_pays_more(
+    broken: tuple[int, ...], decision: bool | None, leads: bool, groups: int, kept: float
+) -> None:
+    evidence = lost(broken)
+    (one,) = losses(evidence, who_pays(evidence))
+    assert one.decision is decision
+    assert one.estimate == pytest.approx(sum(broken) / 300)
+    assert one.n == 600
+    assert (one.details["leads"], one.details["lost"], one.details["judged"]) == (leads, groups, 3)
+    assert one.details["kept"] == pytest.approx(kept)
+    assert ruined(one) is (kept < 0.5)
+
+
+def test_the_interval_is_that_of_equal_strata() -> None:
+    """Bonett and Price's, of each group; w = 1/3 of three alike is √3 narrower than one's."""
+    (one,) = losses(lost((10, 10, 10)), [])
+    count, total = 202, 20
+    error = np.sqrt(total + 2 - total**2 / count) / count
+    down = 0.1 - (total / count - norm.ppf(0.975) * error)
+    up = total / count + norm.ppf(0.975) * error - 0.1
+    assert one.low == pytest.approx(0.1 - down / np.sqrt(3))
+    assert one.high == pytest.approx(0.1 + up / np.sqrt(3))
+    assert one.interval == "single"
+
+
+def test_half_of_what_was_known_is_the_border_of_ruin() -> None:
+    for broken, gone in ((19, False), (21, True)):
+        (one,) = losses(lost((broken,) * 3), [])
+        assert one.details["kept"] == pytest.approx(1 - broken / 40)
+        assert ruined(one) is gone
+
+
+def test_without_samples_a_loss_has_no_share_that_is_left() -> None:
+    evidence = lost(RUIN)
+    shares = [
+        {"model": "pruned-0", "group": g, "n": 200, "metric": metric, "value": share, "flag": ""}
+        for g in "ABC"
+        for metric, share in (("broken", 0.4), ("mended", 0.0))
+    ]
+    rows = pd.concat([evidence.groups, pd.DataFrame(shares)], ignore_index=True)
+    rows["group"] = pd.Categorical(rows["group"], categories=list("ABC"), ordered=True)
+    (one,) = losses(replace(evidence, groups=rows, outcomes=None), [])
+    assert (one.decision, one.details["leads"]) == (True, True)
+    assert (one.details["kept"], ruined(one)) == (None, False)
+    assert losses(replace(evidence, outcomes=None), []) == []
+
+
+def test_every_channel_leads_with_a_loss_for_all() -> None:
+    evidence = lost(RUIN)
+    found, verdict = told(evidence)
+    fell = "accuracy fell by 40.0 points [35.8, 43.7], and every group lost"
+    assert verdict.headline.text.startswith(
+        f"Under pruned-0 at 90%, {fell}; beyond that, no group "
+    )
+    assert "no group was found to pay more than the others" in verdict.headline.text
+    assert [found[place].claim for place in verdict.headline.findings].count("loss") == 1
+    assert any(f"{fell} (0.0 % is left of what" in said.text for said in verdict.sentences)
+    assert verdict.action is not None
+    assert verdict.action.text.startswith("Do not ship pruned-0 at 90% as it is: most of what ")
+    assert verdict.action.text.endswith(" Prune less, or train longer after pruning.")
+    made = results(evidence, found)
+    who, *_, todo = facts(made)
+    assert (who.value, who.harm) == ("Everybody", True)
+    assert who.detail == (f"pruned-0, 90% removed: {fell}; beyond that, no group was found to pay")
+    assert (todo.value, todo.detail) == ("Do not ship it", "prune less, or train longer")
+    card = _finding(made.record, made.record["models"][1])
+    assert card.startswith(f"Against the dense network, {fell}. Beyond that: No group was found")
+    assert plan(made, "pruned-0").reason.endswith("; but accuracy as a whole fell by 40.0 points")
+
+
+def test_thresholds_follow_the_finding() -> None:
+    for broken, certain, possible, notes in (
+        (RUIN, True, True, {"", RUINED}),
+        ((10, 10, 10), True, True, {""}),
+        ((1, 1, 1), False, True, {""}),
+        (SAME, False, False, {""}),
+    ):
+        evidence = lost(broken)
+        made = results(evidence, findings_from(evidence))
+        (whole,) = judge(made, [Threshold.parse("large loss")])
+        assert (whole.certain, whole.possible) == (certain, possible)
+        paying = judge(made, [Threshold.parse("any group pays")])
+        assert {one.note for one in paying} == notes
+        assert any(one.certain for one in paying) is (RUINED in notes)
+
+
+def test_who_pays_beyond_a_loss_for_all_is_told_after_it() -> None:
+    evidence = lost((45, 30, 30))
+    found, verdict = told(evidence)
+    assert verdict.headline.text.startswith("Under pruned-0 at 90%, accuracy fell by 35.0 points")
+    assert "; beyond that, group A pays 10.0 points [" in verdict.headline.text
+    assert verdict.headline.text.endswith("] more than the average.")
+    assert "somebody pays and most of what " in str(verdict.action)
+    (who, *_) = facts(results(evidence, found))
+    assert who.detail.endswith("; beyond that, group A pays 10.0 points")
+    # Where one group pays more than all lose, it is told first, as ever.
+    _, verdict = told(lost((60, 0, 0)))
+    assert verdict.headline.text.startswith("Pruning to 90% by pruned-0 harms some groups more")
+
+
+def test_a_comparison_begins_with_the_network_that_lost_much() -> None:
+    evidence = lost(SAME, RUIN, compared=True)
+    found, verdict = told(evidence)
+    assert verdict.headline.text.startswith("Under pruned-1, accuracy fell by 40.0 points [")
+    assert "beyond that, no group was found to pay; under pruned-0, no group" in (
+        verdict.headline.text
+    )
+    assert verdict.action is not None
+    assert verdict.action.text.startswith("Take pruned-0 instead of pruned-1")
+    dense, fine, gone, _ = facts(results(evidence, found))
+    assert (dense.value, fine.harm) == ("Dense", False)
+    assert (gone.label, gone.value, gone.harm) == ("pruned-1", "Everybody", True)
+    # A ruined network has small gaps because it says nothing: it is the fairest of none.
+    (fairest,) = [one for one in told(lost(RUIN, SAME, (1, 0, 0)))[0] if one.claim == "fairest"]
+    assert fairest.details["collapsed"] == ["pruned-0"]
+
+
+def test_a_loss_that_may_be_borne_is_said_with_the_advice() -> None:
+    evidence = lost((10, 10, 10))
+    found, verdict = told(evidence)
+    assert verdict.action is not None
+    assert verdict.action.text.startswith("Collect samples before you rely on pruned-0")
+    assert " Its accuracy is 10.0 points [7.4, 12.4] below the dense network's." in (
+        verdict.action.text
+    )
+    (action,) = [one for one in found if one.claim == "action"]
+    kept = replace(action, details={**action.details, "do": "keep"})
+    said = make_verdict([kept], "pruned-0", ()).action
+    assert said is not None
+    assert said.text.startswith("Keep pruned-0 at 90% if a loss of 10.0 points [7.4, 12.4] for all")
+    tile = facts(results(evidence, [kept]))[-1]
+    assert tile.value == "Weigh its loss"
+    assert tile.detail.startswith("10.0 points for all; beyond that, harm of 2.0 points")
+
+
+def test_a_loss_is_told_where_nobody_can_say_who_pays_beyond_it() -> None:
+    evidence = lost(RUIN)
+    flags = np.where(evidence.groups["group"] == "A", "", "small")
+    _, verdict = told(replace(evidence, groups=evidence.groups.assign(flag=flags)))
+    assert verdict.headline.text == (
+        "Under pruned-0 at 90%, accuracy fell by 40.0 points [35.8, 43.7]; who pays "
+        "beyond that is not known: fewer than two groups are judged."
+    )
