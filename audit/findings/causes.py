@@ -50,12 +50,16 @@ def causes_table(
 def trained_sizes(record: Mapping[str, Any]) -> dict[str, int]:
     """The samples of each group that networks were trained on, as results.json has them.
 
-    Zero where none are known, as of data that hold test samples only, or of networks that were
-    trained elsewhere: a split that is drawn here says nothing of what they were trained on.
+    Those that their owner gave, else those of the split. Zero where none are known, as of data that
+    hold test samples only, or of networks that may have been trained elsewhere: a split that is
+    drawn here says nothing of what they were trained on.
     """
     if record["data"].get("trained_elsewhere"):
         return {str(row["group"]): 0 for row in record["data"]["groups"]}
-    return {str(row["group"]): int(row.get("train", 0)) for row in record["data"]["groups"]}
+    return {
+        str(row["group"]): int(row.get("trained", row.get("train", 0)) or 0)
+        for row in record["data"]["groups"]
+    }
 
 
 def _by_network(groups: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -75,7 +75,7 @@ def causes(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
 def _without_sizes(record: Mapping[str, Any]) -> str:
     """Why it is not known how many samples of each group the networks were trained on."""
     if record["data"].get("trained_elsewhere"):
-        return "the dense network was trained elsewhere, and the split was drawn here"
+        return "the split was drawn here, and what the dense network was trained on is not said"
     return "the data hold no training samples"
 
 

@@ -35,13 +35,15 @@ def gather(
     gallery: bool = False,
     missing: Mapping[str, str] | None = None,
     elsewhere: bool = False,
+    trained: Mapping[str, int] | None = None,
 ) -> Results:
     """The results of some models on the same data, with their verdict in words.
 
     `compared` names the baseline and then every candidate where models are compared. With
     `gallery`, pictures of the samples that pruning broke are part of the results. `missing` gives
     the networks of a study that could not be made, each with its reason. `elsewhere` says that the
-    dense network was trained elsewhere, on samples that are not those of the split.
+    dense network may have been trained elsewhere, on samples that are not those of the split;
+    `trained` how many of each group it was trained on, where its owner says so.
     """
     missing = missing or {}
     groups = pd.concat([one.groups for one in measures], ignore_index=True)
@@ -56,7 +58,7 @@ def gather(
         "command": command,
         "settings": _plain(settings),
         "versions": library_versions(),
-        "data": describe(data) | ({"trained_elsewhere": True} if elsewhere else {}),
+        "data": describe(data, trained) | ({"trained_elsewhere": True} if elsewhere else {}),
         "models": models,
         "overall": overall,
         "missing": [{"model": name, "reason": reason} for name, reason in missing.items()],
@@ -90,9 +92,14 @@ def gather(
     return Results(groups, samples, record, layers, pictures)
 
 
-def describe(data: GroupedData) -> dict[str, Any]:
-    """What the data is: names, sizes per group and split, and what must be said of it."""
+def describe(data: GroupedData, trained: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """What the data is: names, sizes per group and split, and what must be said of it.
+
+    trained   the samples of each group that the networks were trained on, as their owner says
+    """
     sizes = data.sizes()
+    if trained is not None:
+        sizes["trained"] = [int(trained.get(name, 0)) for name in data.group_names]
     return {
         "name": data.name,
         "spec": dict(data.spec),

@@ -41,6 +41,7 @@ def compare(
     settings: MeasureSettings | None = None,
     dense: str | None = None,
     outputs: str | None = None,
+    trained: Mapping[str, int] | None = None,
 ) -> Results:
     """Measure networks that you hold on the same samples, each beside the dense one.
 
@@ -51,6 +52,9 @@ def compare(
               keys: all of it are test samples
     dense     the name of the network that the others came from; by default 'dense', or the first
     outputs   what all of them give, where that is no logits: log-probabilities or probabilities
+    trained   the samples of each group that the dense network was trained on, which may be why a
+              group pays; by default the train samples of the data, where their owner declared them.
+              Of a split that was drawn by lot, say `dict(data.sizes()["train"])` if it was these
 
     What needs outputs alone is measured of all; what a network cannot give, such as gradients of
     integers, is a row that says why. Raises AuditError where there are fewer than two, the dense
@@ -59,13 +63,28 @@ def compare(
     settings = settings or MeasureSettings()
     data = as_grouped(data)
     data.columns_of(settings.discover)
+    _check_trained(trained or {}, data)
     name, *others = dense_first(models, dense)
     parent = live(models[name], data, outputs=outputs)
     subjects: dict[str, Checkpoint] = {name: parent}
     for other in others:
         subjects[other] = _candidate(other, models[other], data, outputs)
     measures = measure_models(subjects, parent, data, settings)
-    return gather(measures, data, {"measure": asdict(settings)}, "", tuple(subjects))
+    record = {"measure": asdict(settings)}
+    unknown = data.drawn and trained is None
+    return gather(measures, data, record, "", tuple(subjects), elsewhere=unknown, trained=trained)
+
+
+def _check_trained(trained: Mapping[str, int], data: GroupedData) -> None:
+    """Raise AuditError where a group is none of the data's, or a number is no number of samples."""
+    for group, number in trained.items():
+        if group not in data.group_names:
+            raise AuditError(
+                f"found trained samples of group '{group}'; expected those of "
+                f"{', '.join(data.group_names)}"
+            )
+        if number < 0 or number != int(number):
+            raise AuditError(f"found {number} trained samples of group '{group}'; expected a count")
 
 
 def compare_weights(

@@ -403,3 +403,26 @@ def test_what_holds_no_weights_yet_and_what_has_no_name_is_refused(dense, two_gr
 def test_data_that_no_sample_is_found_in_is_told_by_what_takes_it(dense, data):
     with pytest.raises(AuditError, match=r"expected GroupedData: audit.from_arrays"):
         audit.compare({"dense": dense, "pruned": dense}, data, SETTINGS)
+
+
+def test_what_the_dense_network_was_trained_on_is_what_its_owner_says(
+    dense: Network, two_groups: GroupedData
+) -> None:
+    def sizes(data: GroupedData, trained: dict[str, int] | None = None) -> list[int]:
+        models = {"dense": dense, "pruned": pruned_by_torch(dense)}
+        quick = replace(SETTINGS, curvature="none")
+        return list(
+            trained_sizes(audit.compare(models, data, quick, trained=trained).record).values()
+        )
+
+    first, second = two_groups.group_names
+    declared = two_groups.sizes()["train"].tolist()
+    drawn = replace(two_groups, drawn=True)
+    assert sizes(two_groups) == declared
+    assert sizes(two_groups, {}) == [0, 0]
+    assert sizes(drawn) == [0, 0]
+    assert sizes(drawn, dict(drawn.sizes()["train"])) == declared
+    assert sizes(drawn, {second: 70_000}) == [0, 70_000]
+    for wrong, said in (({"nobody": 3}, "'nobody'; expected"), ({first: -1}, "found -1 trained")):
+        with pytest.raises(AuditError, match=said):
+            sizes(two_groups, wrong)
