@@ -25,6 +25,9 @@ Array = NDArray[np.float64]
 Metric = Callable[[Any, Any], float]
 
 RESAMPLES = 500
+STRATA = 100
+"""A column of more values is none to compare groups within."""
+
 OF_PROBABILITIES = ("log_loss",)
 """What scikit-learn's older versions say of them is y_pred."""
 TAIL = (1 - CONFIDENCE) / 2
@@ -43,9 +46,9 @@ def metric_by_group(
     samples: pd.DataFrame,
     metric: Metric | str,
     *,
-    positive: str | None = None,
+    positive: object = None,
     scores: bool = False,
-    reference: str | None = None,
+    reference: object = None,
     control: str | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -65,8 +68,9 @@ def metric_by_group(
     and with a reference difference, difference_ci_low, difference_ci_high. Intervals are 95 %
     percentiles of a bootstrap within each group and stratum, of whole units where samples have
     them; resamples in which the metric has no value are left out, and where those are more than one
-    in twenty the interval is unknown. NaN where scikit-learn calls the metric undefined. Raises
-    AuditError where the metric fails or gives no number.
+    in twenty the interval is unknown. NaN where scikit-learn calls the metric undefined, where it
+    is not finite, and where a stratum has no sample of a group. Raises AuditError where the metric
+    fails or gives no number, or is of scores and is given none.
 
     >>> table = pd.DataFrame({"model": "m", "group": list("aabb"),
     ...                       "label": list("xyxy"), "prediction": list("xyxx")})
@@ -74,17 +78,19 @@ def metric_by_group(
     [1.0, 0.5]
     """
     function: Metric = imported(metric, "metric") if isinstance(metric, str) else metric
-    _check(samples, positive, scores, reference, control)
+    of, against = (None if one is None else str(one) for one in (positive, reference))
+    _check(samples, of, scores, against, control)
+    _check_given(function, scores)
+    groups = list(dict.fromkeys(samples["group"].astype(str)))
     rows = []
     for model, own in samples.groupby("model", sort=False, observed=True):
         for stratum, part in _strata(own, control):
             told = {"model": str(model), "control": stratum}
-            rows += [
-                told | row
-                for row in _group_rows(
-                    function, _parts(part, positive, scores), reference, resamples, seed
-                )
-            ]
+            parts = _parts(part, of, scores)
+            known = {
+                row["group"]: row for row in _group_rows(function, parts, against, resamples, seed)
+            }
+            rows += [told | known.get(group, {"group": group, "n": 0}) for group in groups]
     return pd.DataFrame(rows)
 
 
@@ -201,7 +207,7 @@ def _percentiles(draws: Array) -> tuple[float, float]:
 
 
 def _value(function: Metric, label: NDArray[Any], given: NDArray[Any]) -> float:
-    """The metric; NaN where scikit-learn warns that it puts a number in place of an undefined one.
+    """The metric; NaN where it is not finite, or scikit-learn warns of a number in place of none.
 
     Else a group without positives would have a recall of 0, or of 1, as if it were measured.
     """
@@ -209,11 +215,12 @@ def _value(function: Metric, label: NDArray[Any], given: NDArray[Any]) -> float:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", UndefinedMetricWarning)
         try:
-            found = function(label, given)
-            return float(found)
+            # Copies, since what it writes on is measured again.
+            found = float(function(label.copy(), given.copy()))
+            return found if np.isfinite(found) else float("nan")
         except UndefinedMetricWarning:
             return float("nan")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             name = getattr(function, "__name__", type(function).__name__)
             cause = " ".join(str(error).split()) or type(error).__name__
             raise AuditError(
@@ -240,8 +247,35 @@ def _check(
         raise AuditError(
             f"the samples hold no scores of '{positive}'; measure with MeasureSettings(scores=True)"
         )
+    unknown = samples["model"][samples[f"{SCORE}{positive}"].isna()] if scores else ()
+    if len(unknown):
+        raise AuditError(
+            f"of '{unknown.iloc[0]}' only decisions are known; a metric of scores needs the "
+            "probability of every sample"
+        )
     if reference is not None and reference not in set(samples["group"]):
         raise AuditError(f"found reference group '{reference}'; expected one of {listed('group')}")
     if control is not None and control not in samples:
         known: Sequence[str] = [str(name) for name in samples]
         raise AuditError(f"found control column '{control}'; expected one of {', '.join(known)}")
+    strata = 1 if control is None else samples[control].nunique(dropna=False)
+    if strata > STRATA:
+        raise AuditError(
+            f"found {strata:,} values in the control column '{control}'; expected at most {STRATA}"
+            ", each a stratum in which groups are compared"
+        )
+
+
+def _check_given(function: Metric, scores: bool) -> None:
+    """Raise AuditError where a metric, by its own signature, is of what it is not given."""
+    if not callable(function):
+        raise AuditError(
+            f"found {function!r} as a metric; expected a function of labels and predictions"
+        )
+    if takes_scores(function) not in (None, scores):
+        name = getattr(function, "__name__", type(function).__name__)
+        raise AuditError(
+            f"the metric '{name}' is of predicted labels; expected it without scores=True"
+            if scores
+            else f"the metric '{name}' is of scores; expected scores=True and the positive class"
+        )

@@ -1,6 +1,7 @@
 """A metric of the user's own by group: fairlearn's numbers, intervals that cover, clear refusals."""
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -149,6 +150,7 @@ def test_a_group_of_one_sample_has_no_interval() -> None:
         ({"scores": True, "positive": "no"}, "hold no scores of 'no'"),
         ({"reference": "z"}, "expected one of a, b, c"),
         ({"control": "planet"}, "control column 'planet'"),
+        ({"control": "sample"}, "400 values in the control column 'sample'; expected at most 100"),
     ],
 )
 def test_what_is_not_there_is_refused(settings: dict[str, Any], said: str) -> None:
@@ -162,12 +164,66 @@ def test_what_is_not_there_is_refused(settings: dict[str, Any], said: str) -> No
         (recall_score, "with a positive class they are 1 and 0"),
         (lambda label, given: [1.0, 2.0], "gave no number"),
         ("sklearn.metrics:no_such", "cannot be imported"),
+        (3, "found 3 as a metric"),
+        (roc_auc_score, "'roc_auc_score' is of scores"),
+        (lambda label, given: sys.exit(0), "gave no number for \\d+ samples: 0;"),
     ],
 )
 def test_a_metric_that_fails_is_one_line(metric: Any, said: str) -> None:
     with pytest.raises(AuditError, match=said) as caught:
         metric_by_group(table_of(), metric)
     assert "\n" not in str(caught.value)
+
+
+def test_a_metric_of_labels_is_not_given_scores() -> None:
+    """Of scores, of which none is exactly 1, a selection rate would be zero."""
+    with pytest.raises(AuditError, match="'selection_rate' is of predicted labels"):
+        metric_by_group(table_of(), selection_rate, positive="yes", scores=True)
+
+
+def test_of_decisions_alone_no_metric_of_scores_is_told() -> None:
+    samples = pd.concat([table_of(), table_of(model="p").assign(score_yes=np.nan)])
+    with pytest.raises(AuditError, match="of 'p' only decisions are known"):
+        metric_by_group(samples, roc_auc_score, positive="yes", scores=True)
+
+
+@pytest.mark.parametrize("unknown", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_not_known(unknown: float) -> None:
+    found = metric_by_group(table_of(), lambda label, given: unknown, resamples=20)
+    assert found[["value", "ci_low", "ci_high"]].isna().all(axis=None)
+
+
+def test_a_metric_may_write_on_what_it_is_given() -> None:
+    def writing(label: np.ndarray, given: np.ndarray) -> float:
+        right = float((label == given).mean())
+        label[:] = given
+        return right
+
+    found = metric_by_group(table_of(), writing, resamples=50)
+    wanted = metric_by_group(table_of(), accuracy_score, resamples=50)
+    pd.testing.assert_frame_equal(found, wanted)
+
+
+def test_numbers_name_the_classes_and_groups_that_are_called_so() -> None:
+    samples = table_of().replace({"group": {"a": "1"}, "label": {"yes": "1"}})
+    samples["prediction"] = samples["prediction"].replace("yes", "1")
+    pd.testing.assert_frame_equal(
+        metric_by_group(samples, recall_score, positive=1, reference=1, resamples=20),
+        metric_by_group(samples, recall_score, positive="1", reference="1", resamples=20),
+    )
+
+
+def test_a_group_that_a_stratum_lacks_has_a_row_there() -> None:
+    samples = table_of()
+    samples = samples[(samples["group"] != "a") | (samples["region"] != "south")]
+    found = metric_by_group(
+        samples, accuracy_score, control="region", reference="a", resamples=20
+    ).set_index(["control", "group"])
+    assert found.loc[("south", "a"), "n"] == 0
+    assert np.isnan(found["value"]["south", "a"])
+    # Without the reference no difference of the others is known there.
+    assert found["difference"]["south"].isna().all()
+    assert found["difference"]["north"].notna().all()
 
 
 def test_a_resample_that_the_metric_refuses_is_left_out() -> None:
