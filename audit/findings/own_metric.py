@@ -247,10 +247,10 @@ def _check(
         raise AuditError(
             f"the samples hold no scores of '{positive}'; measure with MeasureSettings(scores=True)"
         )
-    unknown = samples["model"][samples[f"{SCORE}{positive}"].isna()] if scores else ()
-    if len(unknown):
+    unknown = samples["model"][samples[f"{SCORE}{positive}"].isna()].tolist() if scores else []
+    if unknown:
         raise AuditError(
-            f"of '{unknown.iloc[0]}' only decisions are known; a metric of scores needs the "
+            f"of '{unknown[0]}' only decisions are known; a metric of scores needs the "
             "probability of every sample"
         )
     if reference is not None and reference not in set(samples["group"]):

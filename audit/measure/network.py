@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from inspect import Parameter, signature
 from typing import Any, TypeVar
 
 import torch
@@ -92,6 +93,25 @@ def rows_of(inputs: Inputs, rows: Tensor | slice | int) -> Inputs:
 def as_batch(one: Inputs) -> Inputs:
     """A sample as a batch of one."""
     return tree_map_only(Tensor, lambda part: part[None], one)
+
+
+def takes_names(model: nn.Module, inputs: Inputs) -> bool:
+    """Whether inputs have several parts, and a network takes them by their names, not in one.
+
+    >>> takes_names(nn.Bilinear(2, 2, 2), {"input1": torch.ones(1, 2), "input2": torch.ones(1, 2)})
+    True
+    """
+    if not isinstance(inputs, Mapping):
+        return False
+    known = signature(model.forward).parameters.values()
+    if any(one.kind is Parameter.VAR_KEYWORD for one in known):
+        return True
+    return set(inputs) <= {one.name for one in known if one.kind is not Parameter.POSITIONAL_ONLY}
+
+
+def fed(model: nn.Module, inputs: Inputs) -> Any:
+    """What the model gives for inputs, whose parts it may take by their names."""
+    return model(**inputs) if takes_names(model, inputs) else model(inputs)
 
 
 def pairs(batches: Batches) -> Iterator[tuple[Inputs, Tensor]]:

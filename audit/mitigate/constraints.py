@@ -384,7 +384,13 @@ def _slope_and_curvature(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Te
     """
     if not torch.isfinite(loss) or not loss.requires_grad:
         return loss.new_tensor(math.nan), loss.new_tensor(math.nan)
-    gradient = torch.autograd.grad(loss, parameters, create_graph=True)
+    gradient = torch.autograd.grad(
+        # A head that the loss does not read has no slope.
+        loss,
+        parameters,
+        create_graph=True,
+        materialize_grads=True,
+    )
     slope = torch.cat([part.flatten() for part in gradient])
     direction = slope.detach()
     for _ in range(POWER_STEPS):
@@ -398,6 +404,10 @@ def _slope_and_curvature(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Te
 def _product(slope: Tensor, parameters: Sequence[Tensor], direction: Tensor, graph: bool) -> Tensor:
     """H·direction, from the gradient with its graph."""
     parts = torch.autograd.grad(
-        slope @ direction, parameters, retain_graph=True, create_graph=graph
+        slope @ direction,
+        parameters,
+        retain_graph=True,
+        create_graph=graph,
+        materialize_grads=True,
     )
     return torch.cat([part.flatten() for part in parts])

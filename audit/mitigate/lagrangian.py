@@ -84,7 +84,7 @@ class Lagrangian:
                 self.on_batch[place] = surrogate.detach().cpu()
             if not statistics.complete:
                 surrogate = surrogate.nan_to_num(nan=0.0)  # who has no sample has nothing to say
-            total = total + self.weights[place].to(logits.device) @ surrogate
+            total = total + self.weights[place].to(surrogate) @ surrogate
         return total / self.norm
 
     def ascend(self) -> dict[str, list[float]]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from audit.errors import AuditError
-from audit.measure.network import called_with, class_logits, evaluating
+from audit.measure.network import called_with, class_logits, evaluating, takes_names
 from audit.mitigate.bilevel import (
     BilevelSettings,
     changed_share,
@@ -26,7 +26,7 @@ from audit.mitigate.lagrangian import Lagrangian
 from audit.mitigate.readings import Readings
 from audit.mitigate.statistics import Reference
 from audit.mitigate.weights import MaskedWeights
-from audit.models.training import check_finite
+from audit.models.training import check_finite, trainable_parameters
 from audit.prune.channels import channel_groups
 from audit.prune.distillation import distilled_losses
 from audit.prune.mask import Mask, check_rate, prunable_weights
@@ -120,13 +120,13 @@ class FairPruner:
         known = make_constraints(constraint) if isinstance(constraint, str) else tuple(constraint)
         self.constraints = known if lagrangian is None else lagrangian.constraints
         self.lagrangian, self.known = lagrangian, lagrangian is not None
+        self.scores = {n: w.detach().abs() for n, w in prunable_weights(model).items()}
+        self.parameters = tuple(trainable_parameters(model))
         self.dense = dense if dense is not None or lagrangian is not None else self._copied()
         self.channels = self._channel_groups(example)
-        self.scores = {n: w.detach().abs() for n, w in prunable_weights(model).items()}
         self.unit = float(torch.cat([s.flatten() for s in self.scores.values()]).mean())
         self.done, self.observed, self.frozen, self.settled = 0, False, False, False
         self.weights = MaskedWeights(model, self._projected())
-        self.parameters = tuple(p for p in model.parameters() if p.requires_grad)
         self.lower = {n: torch.zeros_like(s) for n, s in self.scores.items()}
         self.history: list[dict[str, Any]] = []
         self.changed = 0.0
@@ -379,7 +379,7 @@ class FairPruner:
     def _channel_groups(self, example: Inputs | None) -> tuple[ChannelGroup, ...] | None:
         if self.settings.structure != "filter":
             return None
-        if not isinstance(example, Tensor):
+        if example is None:
             raise AuditError("whole filters need an example of the inputs, to trace what they feed")
         return channel_groups(self.model, example)
 
@@ -455,8 +455,8 @@ class _Gradients:
 
 def _logits(model: nn.Module, inputs: Inputs, buffers: dict[str, Tensor] | None = None) -> Tensor:
     """Logits [n, C] in at least single precision; keywords and `.logits` as transformers have."""
-    positional = () if isinstance(inputs, Mapping) else (inputs,)
-    named = dict(inputs) if isinstance(inputs, Mapping) else {}
+    by_name = takes_names(model, inputs)
+    positional, named = ((), dict(inputs)) if by_name else ((inputs,), {})
     if buffers is None:
         found = model(*positional, **named)
     else:

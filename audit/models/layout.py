@@ -24,7 +24,8 @@ def training_layout(model: nn.Module, data: GroupedData, device: str) -> Iterato
     are no images have none. The model is given back in the ordinary layout.
     """
     example = data.batch(data.indices("train")[:2]).inputs
-    if torch.device(device).type != "cpu" or example.dim() != 4:
+    images = isinstance(example, Tensor) and example.dim() == 4
+    if torch.device(device).type != "cpu" or not images:
         yield
         return
     layout = image_layout(model.to(device))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch.utils._pytree import tree_map_only
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.measure.layout import in_layout
-from audit.measure.network import Inputs, rows_of
+from audit.measure.network import Inputs, rows_of, takes_names
 from audit.models.checkpoint import Checkpoint, Provenance
 from audit.models.outputs import read_outputs
 from audit.models.outputs_only import OutputsOnly
@@ -56,7 +55,7 @@ def live(
     """
     if not isinstance(model, nn.Module):
         raise AuditError(f"found a {type(model).__name__} as a network; expected a torch.nn.Module")
-    model = _inside(model)
+    model = inside(model)
     if any(is_lazy(one) for one in (*model.parameters(), *model.buffers())):
         raise AuditError(
             f"the network ({type(model).__name__}) has lazy layers that were never called and hold "
@@ -77,7 +76,7 @@ def live(
     notes = [*provenance.notes, *permanence_note(made)]
     plain = _ordinary(plain.cpu())
     example = data.batch(data.indices("test")[:1]).inputs
-    if isinstance(example, Mapping) and _takes_names(plain, example):
+    if takes_names(plain, example):
         plain = _ByName(plain)
     if _quantised_by_batch(plain):
         plain = _OneByOne(plain)
@@ -104,7 +103,7 @@ def live(
     )
 
 
-def _inside(model: nn.Module) -> nn.Module:
+def inside(model: nn.Module) -> nn.Module:
     """The network inside `torch.compile`'s module, or one for several devices; else itself.
 
     TorchScript, which takes no hooks, becomes a program whose outputs alone are asked.
@@ -146,34 +145,32 @@ def _quantised_by_batch(model: nn.Module) -> bool:
     return any("quantized.dynamic" in type(module).__module__ for module in model.modules())
 
 
-def _takes_names(model: nn.Module, inputs: Mapping[str, Tensor]) -> bool:
-    """Whether a network takes the parts of its inputs by their names, and not all in one."""
-    known = signature(model.forward).parameters
-    if any(one.kind is Parameter.VAR_KEYWORD for one in known.values()):
-        return True
-    return set(inputs) <= set(known)
-
-
-class _ByName(nn.Module):
-    """A network that takes the parts of its inputs by their names, as transformers do."""
+class _Fed(nn.Module):
+    """A network that is given a batch in another way than whole and in one piece."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Any:
+
+def as_named_within(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a network in memory by the names that the module it was made of has for them."""
+    before = "network." if isinstance(model, _Fed) else ""
+    return {name.removeprefix(before): tensor for name, tensor in tensors.items()}
+
+
+class _ByName(_Fed):
+    """A network that takes the parts of its inputs by their names, as transformers do."""
+
+    def forward(self, inputs: Mapping[str, Tensor], /) -> Any:
         """What the network itself gives."""
         return self.network(**inputs)
 
 
-class _OneByOne(nn.Module):
+class _OneByOne(_Fed):
     """A network that reads a batch sample by sample."""
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, inputs: Inputs) -> Tensor:
+    def forward(self, inputs: Inputs, /) -> Tensor:
         """The outputs of all samples, one after another."""
         number = len(next(iter(inputs.values())) if isinstance(inputs, Mapping) else inputs)
         rows = torch.arange(number).split(1)

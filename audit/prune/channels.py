@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from audit.errors import AuditError
-from audit.measure.network import evaluating
+from audit.measure.network import Inputs, evaluating, fed
 from audit.prune.mask import Mask, prunable_layers, prunable_weights
 from audit.prune.projection import ChannelGroup, Slices
 
 
-def channel_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGroup, ...]:
+def channel_groups(model: nn.Module, example_input: Inputs) -> tuple[ChannelGroup, ...]:
     """The channels that can be removed only together (DepGraph; Fang et al., CVPR 2023).
 
     example_input   one batch [1 or more, ...], to trace the network with
@@ -28,7 +29,7 @@ def channel_groups(model: nn.Module, example_input: Tensor) -> tuple[ChannelGrou
     return tuple(group for group, _ in _traced(model, example_input)[1])
 
 
-def shrink(model: nn.Module, mask: Mask, example_input: Tensor) -> nn.Module:
+def shrink(model: nn.Module, mask: Mask, example_input: Inputs) -> nn.Module:
     """A smaller copy of the model without the channels that the mask removes, with equal logits.
 
     A channel goes where the mask removes all that read it; whatever it computes is then lost, its
@@ -37,7 +38,7 @@ def shrink(model: nn.Module, mask: Mask, example_input: Tensor) -> nn.Module:
     more than rounding.
     """
     # On the CPU: a GPU may round convolutions to fewer digits than the comparison needs.
-    smaller, example = copy.deepcopy(model).cpu(), example_input.cpu()
+    smaller, example = copy.deepcopy(model).cpu(), tree_map_only(Tensor, Tensor.cpu, example_input)
     mask.apply(smaller)
     expected = _logits(smaller, example)
     graph, groups = _traced(smaller, example)
@@ -54,12 +55,12 @@ def shrink(model: nn.Module, mask: Mask, example_input: Tensor) -> nn.Module:
             f"the smaller network's logits differ by {difference:.3g} from the masked one's; "
             "expected the same: this architecture cannot be shrunk, keep the masked network"
         )
-    return smaller.to(example_input.device)
+    return smaller.to(next(model.parameters()).device)
 
 
-def _logits(model: nn.Module, example_input: Tensor) -> Tensor:
+def _logits(model: nn.Module, example_input: Inputs) -> Tensor:
     with evaluating(model), torch.no_grad():
-        outputs: Tensor = model(example_input)
+        outputs: Tensor = fed(model, example_input)
     return outputs
 
 
@@ -73,7 +74,7 @@ def _unread(mask: Mask, group: ChannelGroup) -> Tensor:
 
 
 def _traced(
-    model: nn.Module, example_input: Tensor
+    model: nn.Module, example_input: Inputs
 ) -> tuple[Any, list[tuple[ChannelGroup, nn.Module]]]:
     """The dependency graph, and every shrinkable group with the layer that it was found from."""
     # Imported here, because it imports timm where that is installed, which takes seconds.
@@ -82,7 +83,7 @@ def _traced(
     with evaluating(model), torch.enable_grad():
         model.requires_grad_(True)
         graph = torch_pruning.DependencyGraph().build_dependency(
-            model, (example_input,), verbose=False
+            model, (example_input,), forward_fn=_all_outputs, verbose=False
         )
     names = {id(weight): name for name, weight in prunable_weights(model).items()}
     layers: dict[nn.Module, str] = {
@@ -97,6 +98,21 @@ def _traced(
             if group.inputs and group.size > 1:
                 found.append((group, traced[0].dep.target.module))
     return graph, found
+
+
+def _all_outputs(model: nn.Module, inputs: tuple[Inputs, ...]) -> list[Tensor]:
+    """All that the network's own code gives, and not its logits alone.
+
+    A further head reads channels too, and could not do without one that goes.
+    """
+    given: list[Any] = []
+    hook = model.register_forward_hook(lambda _, __, outputs: given.append(outputs), prepend=True)
+    try:
+        logits = fed(model, *inputs)
+    finally:
+        hook.remove()
+    own = [one for one in tree_leaves(given) if isinstance(one, Tensor) and one.requires_grad]
+    return own or [logits]
 
 
 def _can_shrink(traced: Any) -> bool:
@@ -131,7 +147,7 @@ def _sharing(model: nn.Module) -> set[nn.Module]:
     return {module for module, parameter in owned if owners[parameter] > 1}
 
 
-def _repeated(model: nn.Module, example_input: Tensor) -> set[nn.Module]:
+def _repeated(model: nn.Module, example_input: Inputs) -> set[nn.Module]:
     """The prunable layers that a pass calls more than once."""
     calls: Counter[nn.Module] = Counter()
     hooks = [

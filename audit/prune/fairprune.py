@@ -12,7 +12,9 @@ from torch.func import vjp, vmap
 from audit.errors import AuditError
 from audit.measure.network import (
     Batches,
+    Inputs,
     Parameters,
+    as_batch,
     called_with,
     class_logits,
     differentiating,
@@ -76,9 +78,9 @@ def hessian_diagonal(model: nn.Module, batches: Batches) -> Parameters:
     numbers = sum(part.numel() for part in weights.values())
     count = 0
 
-    def squares(one: Tensor) -> Parameters:
+    def squares(one: Inputs) -> Parameters:
         def log_chances(at: Parameters) -> Tensor:
-            logits = class_logits(called_with(model, held | at, one[None]))
+            logits = class_logits(called_with(model, held | at, as_batch(one)))
             return torch.log_softmax(logits[0], 0)
 
         logs, pullback = vjp(log_chances, weights)[:2]

@@ -18,6 +18,7 @@ from audit.data.grouped import GroupedData, SampleBatches
 from audit.errors import AuditError
 from audit.imports import imported, is_imported
 from audit.measure.cost import multiply_adds
+from audit.measure.network import Inputs, rows_of
 from audit.measure.predictions import predict
 from audit.models.training import TrainingSettings
 from audit.prune.channels import channel_groups, shrink
@@ -164,6 +165,12 @@ def _grasp(model: nn.Module, data: GroupedData, rate: float, settings: TrainingS
 def _synflow(
     model: nn.Module, data: GroupedData, rate: float, settings: TrainingSettings
 ) -> Choice:
+    example = data.batch(data.indices("train")[:1]).inputs
+    if not isinstance(example, Tensor) or not example.is_floating_point():
+        raise AuditError(
+            "synflow sends an image of ones through the network; found inputs that are codes, or "
+            "have several parts: choose another method"
+        )
     return synflow_mask(model, data.input_shape, rate), SYNFLOW_ROUNDS, ()
 
 
@@ -176,10 +183,10 @@ def _filters(
 ) -> Choice:
     example = data.batch(data.indices("train")[:2], settings.device).inputs
     mask = criterion(model, channel_groups(model, example), rate)
-    return mask, 0, (_saving(model, mask, example[:1]),)
+    return mask, 0, (_saving(model, mask, rows_of(example, slice(1))),)
 
 
-def _saving(model: nn.Module, mask: Mask, example: Tensor) -> str:
+def _saving(model: nn.Module, mask: Mask, example: Inputs) -> str:
     smaller = shrink(model, mask, example)
     counts = [sum(p.numel() for p in network.parameters()) for network in (smaller, model)]
     adds = [multiply_adds(network, example) for network in (smaller, model)]

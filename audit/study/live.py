@@ -21,7 +21,7 @@ from audit.examine.settings import MeasureSettings
 from audit.files import sha256
 from audit.findings.results import Results
 from audit.models.checkpoint import Checkpoint, Provenance, load_checkpoint
-from audit.models.live import live
+from audit.models.live import LiveNetwork, as_named_within, inside, live
 from audit.models.outputs import unread_outputs
 from audit.models.outputs_only import OutputsOnly
 from audit.models.permanent import make_permanent, permanent_copy
@@ -233,10 +233,11 @@ def prune_network(
     """A pruned copy of a network that you hold, by a method of `PRUNING_METHODS` (M §3).
 
     Its `mask` says which weights survive; computed weights, such as those of spectral norm, are
-    permanent in it. Raises AuditError as `prune_model` does.
+    permanent in it, and what compiles it or runs it on several devices is taken off. Raises
+    AuditError as `prune_model` does.
     """
-    made = prune_model(live(model, data, outputs=outputs), data, method, rate, settings)
-    return _network(model, made)
+    dense = live(model, data, outputs=outputs)
+    return _network(model, dense, prune_model(dense, data, method, rate, settings))
 
 
 def mitigate_network(
@@ -253,7 +254,8 @@ def mitigate_network(
     Its `mask` says which weights survive. Raises AuditError as `mitigate_model` does.
     """
     dense = live(model, data, outputs=outputs)
-    return _network(model, mitigate_model(dense, data, rate, constraint, tolerance, settings))
+    made = mitigate_model(dense, data, rate, constraint, tolerance, settings)
+    return _network(model, dense, made)
 
 
 def _candidate(
@@ -289,11 +291,16 @@ def of_unknown_weights(network: nn.Module) -> str:
     return f"its sparsity is not known: {reason}"
 
 
-def _network(model: nn.Module, made: Checkpoint) -> nn.Module:
+def _network(model: nn.Module, dense: LiveNetwork, made: Checkpoint) -> nn.Module:
     """A copy of the module with the weights of the checkpoint, where and as the module is."""
+    model = inside(model)
     network, _ = permanent_copy(model)
-    network.load_state_dict(dict(made.state))
+    network.load_state_dict(as_named_within(dense.network, made.state))
     assert made.mask is not None  # both ways of making it prune
-    network.mask = Mask(dict(made.mask))  # type: ignore[assignment]
+    network.mask = Mask(as_named_within(dense.network, made.mask))  # type: ignore[assignment]
     first = next(model.parameters(), torch.empty(0))
-    return network.to(first.device).train(model.training)
+    modes = {name: module.training for name, module in model.named_modules()}
+    for name, module in network.named_modules():
+        # A part may be in a mode of its own, as a frozen batch norm is.
+        module.training = modes.get(name, model.training)
+    return network.to(first.device)

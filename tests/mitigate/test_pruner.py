@@ -318,3 +318,13 @@ def test_the_dense_network_is_kept_as_it_was(
     assert same(parent, before)
     assert parent.training
     assert all(p.requires_grad for p in parent.parameters())
+
+
+def test_what_cannot_be_trained_or_kept_is_refused_before_anything_moves() -> None:
+    frozen = nn.Linear(4, 2).requires_grad_(False)
+    with pytest.raises(AuditError, match="every parameter of the network is frozen"):
+        FairPruner(frozen, rate=0.5)
+    computed = nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))
+    computed(torch.ones(1, 4))
+    with pytest.raises(AuditError, match="computed anew in every pass"):
+        FairPruner(nn.Sequential(computed), rate=0.5)

@@ -426,3 +426,89 @@ def test_what_the_dense_network_was_trained_on_is_what_its_owner_says(
     for wrong, said in (({"nobody": 3}, "'nobody'; expected"), ({first: -1}, "found -1 trained")):
         with pytest.raises(AuditError, match=said):
             sizes(two_groups, wrong)
+
+
+class Named(nn.Module):
+    """A network that takes the parts of its inputs by their names: numbers and codes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codes = nn.Embedding(20, 8)
+        self.hidden, self.head = nn.Linear(12, 16), nn.Linear(16, 2)
+
+    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
+        joined = torch.cat([numbers, self.codes(codes).mean(1)], 1)
+        return self.head(torch.relu(self.hidden(joined)))
+
+
+@pytest.fixture
+def several_parts(two_groups: GroupedData) -> GroupedData:
+    numbers = two_groups.batch(torch.arange(len(two_groups))).inputs
+    codes = torch.randint(0, 20, (len(numbers), 3), generator=torch.Generator().manual_seed(0))
+    return audit.from_arrays(
+        {"numbers": numbers, "codes": codes},
+        two_groups.labels.numpy(),
+        [two_groups.group_names[group] for group in two_groups.groups],
+    )
+
+
+@pytest.mark.parametrize("method", ["magnitude", "fairprune", "l1-filter", "excess-accuracy"])
+def test_a_network_of_named_parts_is_pruned(several_parts: GroupedData, method: str) -> None:
+    torch.manual_seed(0)
+    model, settings = Named(), TrainingSettings(epochs=1)
+    if method == "excess-accuracy":
+        made = audit.mitigate(model, several_parts, 0.5, method, settings=settings)  # type: ignore[operator]
+    else:
+        made = audit.prune(model, several_parts, method, rate=0.5, settings=settings)
+    assert isinstance(made, Named)
+    assert made.mask.sparsity == measured_sparsity(made) == pytest.approx(0.5, abs=0.02)
+    assert set(made.mask.parts) == {"hidden.weight", "head.weight"}
+    with pytest.raises(AuditError, match="sends an image of ones"):
+        audit.prune(model, several_parts, "synflow", rate=0.5, settings=settings)
+
+
+def test_what_is_around_a_network_is_taken_off_what_is_pruned(dense, two_groups):
+    settings = TrainingSettings(epochs=1)
+    plain = audit.prune(dense, two_groups, "magnitude", rate=0.5, settings=settings)
+    for around in (torch.compile(dense), nn.DataParallel(dense)):
+        made = audit.prune(around, two_groups, "magnitude", rate=0.5, settings=settings)
+        assert isinstance(made, Network)
+        assert torch.equal(made.hidden.weight, plain.hidden.weight)
+
+
+def test_every_part_of_what_is_pruned_is_in_its_own_mode(two_groups):
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).train()
+    model[1].eval()
+    settings = TrainingSettings(epochs=1)
+    made = audit.prune(model, two_groups, "magnitude", rate=0.5, settings=settings)
+    assert [part.training for part in made] == [True, False, True, True]
+
+
+def test_a_network_of_double_precision_is_mitigated(dense, two_groups):
+    double, settings = copy.deepcopy(dense).double(), TrainingSettings(epochs=1)
+    made = audit.mitigate(double, two_groups, 0.5, settings=settings)  # type: ignore[operator]
+    assert made.hidden.weight.dtype == torch.float64
+    assert measured_sparsity(made) == pytest.approx(0.5)
+
+
+class TwoHeads(nn.Module):
+    """A network whose second head no loss reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.logits, self.other = nn.Linear(4, 8), nn.Linear(8, 2), nn.Linear(8, 5)
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        hidden = torch.relu(self.hidden(inputs))
+        return {"logits": self.logits(hidden), "other": self.other(hidden)}
+
+
+def test_a_head_that_no_loss_reads_loses_its_channels_and_has_no_slope(two_groups):
+    torch.manual_seed(0)
+    model, settings = TwoHeads(), TrainingSettings(epochs=1)
+    made = audit.prune(model, two_groups, "l1-filter", rate=0.5, settings=settings)
+    read = made.mask.parts["logits.weight"].any(0)
+    assert torch.equal(made.mask.parts["other.weight"].any(0), read)
+    assert 0 < int(read.sum()) < 8
+    fair = audit.mitigate(model, two_groups, 0.5, "gradient-curvature", settings=settings)  # type: ignore[operator]
+    assert measured_sparsity(fair) == pytest.approx(0.5, abs=0.01)
