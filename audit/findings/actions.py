@@ -24,41 +24,42 @@ BROAD = ("magnitude", "none")
 
 def power(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
     """The smallest harm that would have been seen, for the group known least (J9)."""
-    made = []
-    for cell in _spoken_of(evidence, found):
-        own = [
-            one
-            for one in found
-            if one.claim == "pays" and one.networks == cell.names and one.details.get("detectable")
-        ]
-        if not own:
-            continue
-        blind = max(own, key=lambda one: float(one.details["detectable"]))
-        sharp = min(own, key=lambda one: float(one.details["detectable"]))
-        known = drop_sums(evidence, cell)
-        needed = None
-        if known is not None:
-            group = evidence.names.index(str(blind.group))
-            needed = needed_samples(known, group, int(evidence.large.sum()), TOLERANCE)
-        made.append(
-            Finding(
-                "detectable",
-                bool(blind.details["detectable"] <= TOLERANCE),
-                **evidence.of(cell),
-                group=blind.group,
-                metric=GAP,
-                estimate=float(blind.details["detectable"]),
-                n=blind.n,
-                details={
-                    "best_group": sharp.group,
-                    "best": float(sharp.details["detectable"]),
-                    "best_n": sharp.n,
-                    "tolerance": TOLERANCE,
-                    "needed": needed,
-                },
-            )
-        )
-    return made
+    every = (_seen(evidence, found, cell) for cell in _spoken_of(evidence, found))
+    return [one for one in every if one is not None]
+
+
+def _seen(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding | None:
+    """What the samples would have shown under a network; None where it is not known who pays."""
+    own = [
+        one
+        for one in found
+        if one.claim == "pays" and one.networks == cell.names and one.details.get("detectable")
+    ]
+    if not own:
+        return None
+    blind = max(own, key=lambda one: float(one.details["detectable"]))
+    sharp = min(own, key=lambda one: float(one.details["detectable"]))
+    known = drop_sums(evidence, cell)
+    needed = None
+    if known is not None:
+        group = evidence.names.index(str(blind.group))
+        needed = needed_samples(known, group, int(evidence.large.sum()), TOLERANCE)
+    return Finding(
+        "detectable",
+        bool(blind.details["detectable"] <= TOLERANCE),
+        **evidence.of(cell),
+        group=blind.group,
+        metric=GAP,
+        estimate=float(blind.details["detectable"]),
+        n=blind.n,
+        details={
+            "best_group": sharp.group,
+            "best": float(sharp.details["detectable"]),
+            "best_n": sharp.n,
+            "tolerance": TOLERANCE,
+            "needed": needed,
+        },
+    )
 
 
 def _spoken_of(evidence: Evidence, found: Sequence[Finding]) -> list[Cell]:
@@ -210,7 +211,7 @@ def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
 def _kept(
     evidence: Evidence, found: Sequence[Finding], cell: Cell, harming: Sequence[str]
 ) -> Finding:
-    seen = _seen(found, cell)
+    seen = _seen(evidence, found, cell)
     sure = seen is not None and seen.decision and not _unjudged(evidence)
     single = [
         {"group": str(f.group), "runs": f.details["runs_paying"]}
@@ -219,13 +220,6 @@ def _kept(
     do = "repeat" if single else "keep" if sure else "collect"
     more = {"not": list(harming), "in_single_runs": single}
     return _action(evidence, cell, do, cell, found, more)
-
-
-def _seen(found: Sequence[Finding], cell: Cell) -> Finding | None:
-    """What the samples would have shown under a network, or under the one that is told."""
-    every = [one for one in found if one.claim == "detectable"]
-    own = [one for one in every if one.networks == cell.names]
-    return next(iter(own or every), None)
 
 
 def _sought(evidence: Evidence) -> list[str]:
@@ -250,7 +244,7 @@ def _action(
     more: Mapping[str, Any] | None = None,
 ) -> Finding:
     files = {str(m["name"]): m.get("file") for m in evidence.record["models"]}
-    seen = _seen(found, cell)
+    seen = _seen(evidence, found, cell)
     details: dict[str, Any] = {
         "do": do,
         "instead_of": instead.label,

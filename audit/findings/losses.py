@@ -43,12 +43,17 @@ def first_loss(found: Sequence[Finding], label: str) -> Finding | None:
 
 def fell(one: Finding) -> str:
     """A loss in words, with how many of the groups judged lost beyond doubt."""
-    lost, judged = one.details["lost"], one.details["judged"]
-    who = f", in {lost} of {judged} groups beyond doubt" if lost and judged > 1 else ""
-    if lost == judged > 1:
-        who = ", and every group lost"
     row = {"value": one.estimate or 0.0, "ci_low": one.low, "ci_high": one.high}
-    return f"accuracy fell by {points_with_interval(row)}{who}"
+    who = who_lost(one)
+    return f"accuracy fell by {points_with_interval(row)}{f', and {who}' if who else ''}"
+
+
+def who_lost(one: Finding) -> str:
+    """How many of the groups judged lost beyond doubt; empty where none did, or one is judged."""
+    lost, judged = one.details["lost"], one.details["judged"]
+    if not lost or judged < 2:
+        return ""
+    return "every group lost" if lost == judged else f"{lost} of {judged} groups lost beyond doubt"
 
 
 def ruined(finding: Finding) -> bool:

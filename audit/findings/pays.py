@@ -81,6 +81,7 @@ def _cell(evidence: Evidence, cell: Cell) -> list[Finding]:
         runs = [drop_sums(evidence, cell, run) for run in range(len(found.runs))]
         alone = [gap_claims(own, judged) for own in runs if own is not None]
     reach = detectable(found, _contrasts(found), judged)
+    whole = known(float(np.nan_to_num(found.mean) @ found.size / found.size.sum()))
     return [
         Finding(
             "pays",
@@ -98,6 +99,8 @@ def _cell(evidence: Evidence, cell: Cell) -> list[Finding]:
                 "groups_judged": int(judged.sum()),
                 "runs_paying": _paying(alone, int(group)),
                 "detectable": known(reach[group]),
+                "own_drop": known(found.mean[group]),
+                "whole_drop": whole,
             },
         )
         for group in np.flatnonzero(judged)
@@ -157,16 +160,16 @@ def better(evidence: Evidence) -> list[Finding]:
             continue
         drops = outcomes.drops[cell.networks]
         whole = sums(drops, np.zeros_like(outcomes.codes), 1, outcomes.units)
-        gain, reach = -float(whole.centre[0]), float(norm.ppf(1 - ALPHA / 2) * whole.error[0])
+        middle, reach = -float(whole.centre[0]), float(norm.ppf(1 - ALPHA / 2) * whole.error[0])
         found.append(
             Finding(
                 "better",
-                gain - reach > MORE,
+                middle - reach > MORE,
                 **evidence.of(cell),
                 metric="accuracy_drop",
-                estimate=gain,
-                low=gain - reach,
-                high=gain + reach,
+                estimate=-float(whole.mean[0]),
+                low=middle - reach,
+                high=middle + reach,
                 interval="single",
                 n=len(outcomes.codes),
             )

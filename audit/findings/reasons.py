@@ -56,6 +56,9 @@ def causes(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
             for cause, found_rows in own.items()
         }
         shown = {cause: found_rows for cause, found_rows in known_rows.items() if found_rows}
+        sizes = [row["n"] for found_rows in own.values() for row in found_rows]
+        if sizes and max(sizes) < 3:
+            made.append(_none_known(evidence, cell, max(sizes)))
         p_values = holm(np.array([_merged(own_rows) for own_rows in shown.values()]))
         for (cause, own_rows), p_value in zip(shown.items(), p_values, strict=True):
             made.append(_cause(evidence, cell, cause, own_rows, float(p_value), len(shown)))
@@ -70,6 +73,12 @@ def causes(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
                 )
             )
     return made
+
+
+def _none_known(evidence: Evidence, cell: Cell, groups: int) -> Finding:
+    """That no cause has a rank correlation over so few groups."""
+    details = {"causes_tested": 0, "enough_groups": False, "unit": "groups"}
+    return Finding("cause", None, **evidence.of(cell), n=groups, details=details)
 
 
 def _without_sizes(record: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from audit.findings.decisions import ALPHA
 from audit.findings.finding import Finding
-from audit.findings.losses import fell, first_loss
+from audit.findings.losses import fell, first_loss, who_lost
 from audit.findings.pays import NO_PARENT, TOO_FEW
 from audit.findings.words import (
     MISSING,
@@ -120,6 +120,17 @@ def _amount(one: Finding) -> str:
     return f"{points(one.estimate or 0.0)} points {interval(one.low, one.high, LARGEST)}".strip()
 
 
+def _paid_by(one: Finding) -> str:
+    """A group and what it pays; where all together gained, what became of its own accuracy."""
+    whole, own = one.details.get("whole_drop"), one.details.get("own_drop")
+    aside = ""
+    if whole is not None and own is not None and whole < 0:
+        aside = (
+            f" (its accuracy changed by {points(-own, '+')}, that of all by {points(-whole, '+')})"
+        )
+    return f"{group(one.group)} pays {_amount(one)}{aside}"
+
+
 def _few(parts: Sequence[str], rest: str = "more") -> str:
     """The first of many parts of a sentence, and how many are not told."""
     left = len(parts) - MOST_TOLD
@@ -205,13 +216,12 @@ def _studied(told: _Told) -> Said:
         if first is not None:
             at = "" if worst.rate == first.rate else f"at {percent(worst.rate)} "
             return told.said(
-                f"{before}{at}{group(worst.group)} pays {_amount(worst)} more than the average"
-                f"{_runs(worst)}{others}.",
+                f"{before}{at}{_paid_by(worst)} more than the average{_runs(worst)}{others}.",
                 [first, *rate],
             )
         return told.said(
             f"Pruning to {percent(worst.rate)} by {told.baseline} harms some groups more than "
-            f"others: {group(worst.group)} pays {_amount(worst)} of accuracy beyond the average "
+            f"others: {_paid_by(worst)} of accuracy beyond the average "
             f"loss{_runs(worst)}{others}.",
             rate,
         )
@@ -259,36 +269,69 @@ def _unseen(told: _Told, labels: Sequence[str] = ()) -> str:
 
 
 def _compared(told: _Told) -> Said:
-    parts, used, clear = [], [], []
-    for name in sorted(told.compared, key=lambda name: told.loss(name) is None):
-        own = [one for one in told.all("pays") if one.label == name]
-        if not own:
-            continue
-        harmed = [one for one in own if one.decision]
-        first = told.loss(name)
-        before = f"{fell(first)}; beyond that, " if first else ""
-        used += [*own, *([first] if first else [])]
-        if harmed:
-            worst = max(harmed, key=lambda one: one.estimate or 0.0)
-            more = f", the most of {len(harmed)} groups that pay" if len(harmed) > 1 else ""
-            parts.append(f"under {name}, {before}{group(worst.group)} pays {_amount(worst)}{more}")
-        elif unknown := _not_known(told, own):
-            parts.append(unknown)
-        else:
-            clear.append(name)
-            parts.append(f"under {name}, {before}no group was found to pay")
-    text = _first_upper("; ".join(parts))
+    """Network by network who pays, or of many networks together, the worst first."""
+    own = {name: [f for f in told.all("pays") if f.label == name] for name in told.compared}
+    judged = [name for name in told.compared if own[name]]
+    lossy = {name: loss for name in judged if (loss := told.loss(name)) is not None}
+    if lossy:
+        judged.sort(key=lambda name: -_worst(told, name))
+    clear = [
+        name
+        for name in judged
+        if not told.harmed(name) and not _not_known(told, own[name])
+    ]  # fmt: skip
+    parts = [_of_network(told, name, own[name]) for name in judged]
+    if len(judged) > MOST_TOLD:
+        parts = _of_many(told, judged, clear)
     beside = [
         *(one for one in told.all("detectable") if one.label in clear),
         *told.all("left_out"),
         *_crossed(told, told.compared),
     ]
     unseen = f"{_unseen(told, clear)}{_unjudged(told)}{_but_crossed(told, told.compared)}"
+    used = [*lossy.values(), *(one for name in judged for one in own[name])]
     return told.said(
-        f"{text}; points of accuracy beyond the average, against the dense network"
-        f"{unseen if clear else ''}.",
+        f"{_first_upper('; '.join(parts))}; points of accuracy beyond the average, against the "
+        f"dense network{unseen if clear else ''}.",
         [*used, *(beside if clear else ())],
     )
+
+
+def _worst(told: _Told, name: str) -> float:
+    """The largest loss or harm under a network, for the order of telling."""
+    first = told.loss(name)
+    every = [*told.harmed(name), *([first] if first else [])]
+    return max((one.estimate or 0.0 for one in every), default=0.0)
+
+
+def _of_network(told: _Told, name: str, own: Sequence[Finding]) -> str:
+    first, harmed = told.loss(name), told.harmed(name)
+    before = f"under {name}, {fell(first)}; beyond that, " if first else f"under {name}, "
+    if harmed:
+        worst = max(harmed, key=lambda one: one.estimate or 0.0)
+        more = f", the most of {len(harmed)} groups that pay" if len(harmed) > 1 else ""
+        return f"{before}{_paid_by(worst)}{more}"
+    return _not_known(told, own) or f"{before}no group was found to pay"
+
+
+def _of_many(told: _Told, judged: Sequence[str], clear: Sequence[str]) -> list[str]:
+    """Many networks in one sentence: where all lost, where somebody pays, and where nobody does."""
+    worst = sorted(judged, key=lambda name: -_worst(told, name))
+    lossy = [f"under {n} by {_amount(one)}" for n in worst if (one := told.loss(n)) is not None]
+    payers = [
+        (name, max(harmed, key=lambda one: one.estimate or 0.0))
+        for name in judged
+        if (harmed := told.harmed(name))
+    ]
+    payers.sort(key=lambda pair: -(pair[1].estimate or 0.0))
+    unknown = [one for name in judged for one in told.all("pays") if one.label == name]
+    parts = [f"accuracy fell {_few(lossy)}; beyond that"] if lossy else []
+    parts += [_few([f"under {name} {_paid_by(one)}" for name, one in payers])] if payers else []
+    parts += [f"under {listed(clear)} no group was found to pay"] if clear else []
+    parts += [text] if (text := _not_known(told, unknown)) else []
+    if lossy and len(parts) > 1:
+        parts[:2] = [f"{parts[0]}, {parts[1]}"]
+    return parts
 
 
 # --- who pays, and from which rate on -------------------------------------------------------------
@@ -310,16 +353,17 @@ def _losses(told: _Told) -> Iterator[Said]:
     if not own:
         return
     own.sort(key=lambda one: -(one.estimate or 0.0))
-    parts = _few([f"under {told.where(one)} {fell(one)}{_left(one)}" for one in own], "more")
-    yield told.said(f"Against the dense network, {parts}.", own)
+    parts = [f"under {told.where(one)} by {_amount(one)}{_of_whom(one)}" for one in own]
+    yield told.said(f"Against the dense network, accuracy fell {_few(parts)}.", own)
 
 
-def _left(one: Finding) -> str:
-    """How much a ruined network still tells of the labels."""
-    if not one.details["ruined"]:
-        return ""
-    kept = number(max(0.0, one.details["kept"]), "accuracy")
-    return f" ({kept} is left of what the dense network tells of the labels, by Cohen's κ)"
+def _of_whom(one: Finding) -> str:
+    """How many lost beyond doubt, and how much a ruined network still tells of the labels."""
+    said = [who] if (who := who_lost(one)) else []
+    if one.details["ruined"]:
+        kept = number(max(0.0, one.details["kept"]), "accuracy")
+        said.append(f"{kept} is left of what the dense network tells of the labels, by Cohen's κ")
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def _who(told: _Told) -> Iterator[Said]:
@@ -370,7 +414,7 @@ def _payers(told: _Told, harmed: Sequence[Finding]) -> str:
         by_rate.setdefault(one.rate, []).append(one)
     parts = []
     for rate, own in by_rate.items():
-        first = _few([f"{group(one.group)} pays {_amount(one)}" for one in own], "more pay")
+        first = _few([_paid_by(one) for one in own], "more pay")
         at = "" if told.compared else f"at {percent(rate)}, "
         parts.append(f"{at}{first}")
     return f"{'; '.join(parts)}, of accuracy beyond the average"
@@ -381,17 +425,20 @@ def _onset(told: _Told) -> Iterator[Said]:
         if not one.decision:
             continue
         found = one.details
-        if one.rate:
-            text = (
-                f"Under {one.label}, somebody pays from {percent(one.rate)} on, up to the highest "
-                f"rate measured ({percent(found['highest'])})"
-            )
-        else:
-            text = f"Under {one.label}, nobody was found to pay at {percent(found['highest'])}"
+        highest = percent(found["highest"])
+        begin = f"from {percent(one.rate)} on, up to {highest}"
+        if one.rate == found["highest"]:
+            begin = f"at {highest}"
+        text = f"somebody pays {begin}, the highest rate measured"
+        if not one.rate:
+            text = f"nobody was found to pay at {highest}"
         if found["elsewhere"]:
-            text += f", but somebody does at {listed([percent(r) for r in found['elsewhere']])}"
+            but = ", and at" if one.rate else ", but somebody does at"
+            text += f"{but} {listed([percent(r) for r in found['elsewhere']])}"
+        elif one.rate > min(found["rates"]):
+            text += ", and was found to at none below"
         if len(found["rates"]) > 1:
-            yield told.said(f"{text}.", [one])
+            yield told.said(f"Under {one.label}, {text}.", [one])
 
 
 # --- what a candidate changes ---------------------------------------------------------------------
@@ -451,9 +498,10 @@ def _rates(told: _Told) -> Iterator[Said]:
         if lacking:
             names = listed([group(name) for name in lacking])
             without = f" Nothing is known of a rate of which {names} has no sample."
+        others = "the others judged" if told.all("left_out") else "all others"
         text += (
             f". Under {told.where(worst)}, the {found['rate_of']} of {group(worst.group)} is "
-            f"{number(found['rate_of_group'], 'accuracy')}, that of all others "
+            f"{number(found['rate_of_group'], 'accuracy')}, that of {others} "
             f"{number(found['rate_of_others'], 'accuracy')} (class {found['class']}).{without}"
         )
         yield told.said(text, own)
@@ -755,11 +803,17 @@ def _power(told: _Told) -> Iterator[Said]:
     """Of several networks, the one under which least would have been seen."""
     for one in sorted(told.all("detectable"), key=lambda one: -(one.estimate or 0.0))[:1]:
         found = one.details
+        most = f"{points(one.estimate or 0.0)} points"
+        least = f"{points(found['best'])} points"
+        reach = f"{most} ({group(one.group)}, {count(one.n)} samples)"
+        if least != most:
+            best = f"{group(found['best_group'])}, {count(found['best_n'])} samples"
+            reach = f"{least} ({best}) up to {reach}"
+        elif one.group != found["best_group"]:
+            reach = f"{most}, whichever it is"
         text = (
-            f"This many samples show, four times in five, that a group pays "
-            f"{points(found['best'])} points ({group(found['best_group'])}, "
-            f"{count(found['best_n'])} samples) up to {points(one.estimate or 0.0)} points "
-            f"({group(one.group)}, {count(one.n)} samples); smaller harm may go unseen"
+            f"This many samples show, four times in five, that a group pays {reach}; "
+            "smaller harm may go unseen"
         )
         if one.runs == 1:
             text += ". Another training run may differ"
@@ -887,7 +941,7 @@ def _prune_less(told: _Told, one: Finding) -> str:
 
 
 FAULTS = {
-    "levelling_down": "a gap was closed by levelling down",
+    "levelling_down": "a gap was narrowed by levelling down",
     "collapse": "it has collapsed",
     "loss": "most of what the dense network tells of the labels is lost",
 }

@@ -74,7 +74,7 @@ def _lost(label: str, first: Finding, where: str, harmed: Sequence[Finding], mos
     if harmed:
         beyond = f"group {named(most.group)} pays {points(most.estimate or 0.0)} points"
     lost, judged = first.details["lost"], first.details["judged"]
-    value = "Everybody" if lost == judged > 1 else "The average"
+    value = "Everybody" if lost == judged > 1 else f"{points(first.estimate or 0.0)} points lost"
     return Fact(label, value, f"{where}{fell(first)}; beyond that, {beyond}", harm=True)
 
 
@@ -142,7 +142,8 @@ def _compared(found: Sequence[Finding], compared: Sequence[str]) -> list[Fact]:
         own = [one for one in found if one.claim == "pays" and one.label == name]
         judged = [one for one in own if one.decision is not None]
         if not judged:
-            made.append(Fact(name, "Not known" if own else "Dense", "who pays for pruning"))
+            unknown = Fact(name, "Not known", "who pays for the pruning")
+            made.append(unknown if own else Fact(name, "Dense", "what others are held against"))
             continue
         harmed = [one for one in judged if one.decision]
         most = max(harmed or judged, key=lambda one: one.estimate or 0.0)

@@ -1,0 +1,144 @@
+"""Sentences of findings that the test chose: each says what they hold, and no more."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from audit.findings.finding import Finding
+from audit.findings.making import findings_from
+from audit.findings.sentences import Verdict, make_verdict
+from tests.findings.answered import answered, model
+
+EVERY = ("fine", "worse", "gone", "near", "away")
+
+
+def paid(label: str, estimate: float, decision: bool, group: str = "A", **details: Any) -> Finding:
+    return Finding(
+        "pays", decision, label=label, rate=0.9, networks=(label,), attribute="sex", group=group,
+        estimate=estimate, low=estimate - 0.05, high=estimate + 0.05, n=200, details=details,
+    )  # fmt: skip
+
+
+def lost(label: str, estimate: float) -> Finding:
+    details = {"leads": True, "lost": 1, "judged": 2, "ruined": False}
+    return Finding(
+        "loss", True, label=label, rate=0.9, networks=(label,), estimate=estimate,
+        low=estimate - 0.01, high=estimate + 0.01, details=details,
+    )  # fmt: skip
+
+
+def said(found: Sequence[Finding], compared: Sequence[str] = (), baseline: str = "fine") -> Verdict:
+    return make_verdict(found, baseline, compared)
+
+
+def test_the_first_line_of_many_networks_tells_the_worst_and_counts_the_others() -> None:
+    found = [
+        paid("fine", 0.0, False),
+        paid("worse", 0.2, True),
+        paid("gone", 0.01, False),
+        paid("near", 0.1, True),
+        paid("away", 0.0, False),
+        lost("gone", 0.4),
+        lost("away", 0.03),
+    ]
+    assert said(found, ("dense", *EVERY)).headline.text == (
+        "Accuracy fell under gone by 40.0 points [39.0, 41.0] and under away by 3.0 points "
+        "[2.0, 4.0]; beyond that, under worse group A pays 20.0 points [15.0, 25.0] and under near "
+        "group A pays 10.0 points [5.0, 15.0]; under gone, away and fine no group was found to "
+        "pay; points of accuracy beyond the average, against the dense network."
+    )
+    more = [paid(name, 0.3, True) for name in "abcd"]
+    assert "and 1 more; points of accuracy" in said(more, ("dense", *"abcd")).headline.text
+    unknown = [Finding("pays", None, label=name, details={"why": "so"}) for name in "xy"]
+    assert "; who pays under x and y is not known (so); points" in (
+        said([*more, *unknown], ("dense", *"abcdxy")).headline.text
+    )
+
+
+def test_the_first_line_of_two_networks_begins_with_the_worse() -> None:
+    found = [paid("fine", 0.2, True), paid("gone", 0.0, False), lost("gone", 0.03)]
+    text = said(found, ("dense", "fine", "gone")).headline.text
+    assert text.startswith(
+        "Under fine, group A pays 20.0 points [15.0, 25.0]; under gone, accuracy"
+    )
+    assert "by 3.0 points [2.0, 4.0], and 1 of 2 groups lost beyond doubt; beyond that, no" in text
+
+
+def test_who_pays_while_all_together_gain_is_told_with_both() -> None:
+    gained = paid("fine", 0.12, True, own_drop=-0.005, whole_drop=-0.125)
+    aside = "12.0 points [7.0, 17.0] (its accuracy changed by +0.5, that of all by +12.5)"
+    assert aside in said([gained], ("dense", "fine")).headline.text
+    assert aside in said([gained]).headline.text
+    usual = paid("fine", 0.12, True, own_drop=0.16, whole_drop=0.04)
+    assert "(" not in said([usual]).headline.text
+
+
+@pytest.mark.parametrize(
+    ("rate", "elsewhere", "text"),
+    [
+        (0.5, [], "somebody pays from 50% on, up to 90%, the highest rate measured."),
+        (0.8, [], "somebody pays from 80% on, up to 90%, the highest rate measured, and was found "
+                  "to at none below."),
+        (0.9, [], "somebody pays at 90%, the highest rate measured, and was found to at none "
+                  "below."),
+        (0.9, [0.5], "somebody pays at 90%, the highest rate measured, and at 50%."),
+        (0.0, [0.5, 0.8], "nobody was found to pay at 90%, but somebody does at 50% and 80%."),
+    ],
+)  # fmt: skip
+def test_from_which_rate_on_is_told_in_words_that_fit(
+    rate: float, elsewhere: list[float], text: str
+) -> None:
+    details = {"highest": 0.9, "rates": [0.5, 0.8, 0.9], "elsewhere": elsewhere}
+    onset = Finding("onset", True, label="fine", rate=rate, details=details)
+    sentences = [one.text for one in said([paid("fine", 0.2, True), onset]).sentences]
+    assert f"Under fine, {text}" in sentences
+    assert not said([Finding("onset", True, details={**details, "rates": [0.9]})]).sentences
+
+
+@pytest.mark.parametrize(
+    ("best", "group", "text"),
+    [
+        (0.03, "B", "3.0 points (group B, 400 samples) up to 5.0 points (group A, 200 samples);"),
+        (0.0502, "B", "5.0 points, whichever it is;"),
+        (0.05, "A", "5.0 points (group A, 200 samples);"),
+    ],
+)
+def test_what_could_be_seen_is_told_once(best: float, group: str, text: str) -> None:
+    details = {"best": best, "best_group": group, "best_n": 400}
+    reach = Finding("detectable", False, group="A", estimate=0.05, n=200, details=details)
+    (one,) = said([reach]).because
+    assert f"four times in five, that a group pays {text} smaller harm may go unseen" in one.text
+
+
+def test_a_rate_is_that_of_the_others_judged_where_some_are_not() -> None:
+    details = {"rate_of": "selection rate", "rate_of_group": 0.5, "rate_of_others": 0.4,
+               "class": "yes", "without": []}  # fmt: skip
+    rates = Finding("beyond_chance", True, label="fine", group="A", estimate=0.1,
+                    metric="demographic_parity_difference", details=details)  # fmt: skip
+    left = Finding("left_out", True, group="C", details={"flag": "small"})
+    for found, others in (([rates], "all others"), ([rates, left], "the others judged")):
+        text = " ".join(one.text for one in said(found, ("dense", "fine")).sentences)
+        assert f"group A is 50.0 %, that of {others} 40.0 % (class yes)" in text
+
+
+def test_the_samples_that_are_needed_are_those_of_the_network_that_is_taken() -> None:
+    """Under the pruned one A loses 30 of 100; under the fair one, taken instead, nobody any."""
+    networks = ["dense", model("pruned", "magnitude"), model("fair", "bilevel")]
+    blocks = [("A", 1, 70, (1, 1, 1)), ("A", 1, 30, (1, 0, 1)), ("B", 0, 200, (0, 0, 0))]
+    found = findings_from(answered(networks, blocks))
+    (action,) = [one for one in found if one.claim == "action"]
+    assert action.details["do"] == "take"
+    assert action.label == "bilevel"
+    # ((z + 0.84)/0.02)² · (2/102 + 0.02), z of 1 − 0.05/4: nothing was seen but Bonett and Price's.
+    assert action.details["needed"] == pytest.approx((3.0830 / 0.02) ** 2 * (2 / 102 + 0.02), 1e-2)
+
+
+def test_two_groups_are_too_few_for_a_cause_and_said_to_be() -> None:
+    row = {"model": "pruned", "cause": "group_size", "rho": None, "p_value": None, "n": 2}
+    blocks = [("A", 1, 70, (1, 1)), ("A", 1, 30, (1, 0)), ("B", 0, 200, (0, 0))]
+    found = findings_from(answered(("dense", "pruned"), blocks, tables={"causes": [row]}))
+    (cause,) = [one for one in found if one.claim == "cause"]
+    assert (cause.decision, cause.n, cause.metric) == (None, 2, None)
+    because = [one.text for one in said(found, baseline="pruned").because]
+    assert any(text.startswith("2 groups are too few for any correlation") for text in because)
