@@ -33,6 +33,7 @@ from audit.commands.streams import prepare_streams
 from audit.commands.train import train
 from audit.durations import STEPS
 from audit.limits import LARGEST, largest_bytes
+from audit.torchrun import check_divisible
 
 COMMANDS = (
     data,
@@ -101,6 +102,7 @@ def _whole(
 
         print(f"audit {installed('pruning-audit')}")
         raise typer.Exit
+    check_divisible(context.invoked_subcommand)
     if context.invoked_subcommand is None:
         print(context.get_help())
 

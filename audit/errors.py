@@ -6,3 +6,7 @@ class AuditError(Exception):
 
     The command line prints the message in one line and exits with code 2.
     """
+
+
+class ToldElsewhere(AuditError):
+    """What another process of the same measurement tells already: this one ends without a word."""

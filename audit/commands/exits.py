@@ -22,8 +22,9 @@ from pathlib import Path
 import typer
 
 from audit.durations import STEPS
-from audit.errors import AuditError
+from audit.errors import AuditError, ToldElsewhere
 from audit.escaping import printable
+from audit.torchrun import told_elsewhere
 
 THRESHOLD_FAILED, REFUSED, UNEXPECTED, STOPPED = 1, 2, 3, 130
 WHOLE = "every file that was written is whole"
@@ -46,8 +47,10 @@ def exit_code(run: Callable[[], object]) -> int:
     """Run the command and return the code to end with; errors are told on stderr, in one line."""
     try:
         code = run()
+    except ToldElsewhere:
+        return REFUSED
     except AuditError as error:
-        return _tell(REFUSED, str(error))
+        return REFUSED if told_elsewhere() else _tell(REFUSED, str(error))
     except typer.TyperException as error:
         return _tell(REFUSED, error.format_message())
     except Stopped as stop:

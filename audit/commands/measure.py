@@ -38,14 +38,18 @@ def measure(
     checks = thresholds.checks()
     own.check()
     from audit.examine.estimate import told_before
+    from audit.measure.ranks import across_ranks
     from audit.study.checkpoints import measure_files
 
     settings = measuring.settings(own.scores)
-    with told_before(), keeping(f"nothing was written to '{to.folder}'"):
+    nothing = f"nothing was written to '{to.folder}'"
+    with across_ranks() as ranks, told_before(), keeping(nothing):
         results = measure_files(
             model_file, dense, data, model, settings, command_line(), forms.gallery
         )
         results, unmeasured = own.added(results)
+    if ranks.rank > 0:
+        return
     deliver(results, to, checks)
     if unmeasured is not None:
         raise unmeasured

@@ -250,6 +250,15 @@ class SampleBatches:
     def __len__(self) -> int:
         return -(-len(self.rows) // self.size)
 
+    @property
+    def samples(self) -> int:
+        """How many samples the batches hold together."""
+        return len(self.rows)
+
+    def part(self, start: int, stop: int) -> SampleBatches:
+        """The samples from one place to another, in batches of the same size."""
+        return replace(self, rows=self.rows[start:stop])
+
 
 def _check_lengths(data: GroupedData) -> None:
     lengths = {

@@ -17,9 +17,9 @@ from audit.measure.network import (
     called_with,
     class_logits,
     evaluating,
-    pairs,
     trainable,
 )
+from audit.measure.ranks import Shard
 
 
 @dataclass(frozen=True)
@@ -143,13 +143,14 @@ def _mean_loss(
     buffers: dict[str, Tensor],
 ) -> float:
     """The mean loss over samples with these parameters and buffers in place of the model's."""
-    total, count = 0.0, 0
+    shard = Shard(batches)
+    total, count = torch.zeros((), dtype=torch.float64), 0
     with evaluating(model):
-        for inputs, labels in pairs(batches):
+        for inputs, labels in shard.pairs():
             logits = class_logits(called_with(model, parameters | buffers, inputs)).double()
-            total += float(functional.cross_entropy(logits, labels, reduction="sum"))
+            total += functional.cross_entropy(logits, labels, reduction="sum").cpu()
             count += len(labels)
-    return total / count
+    return float(shard.summed(total)) / shard.total(count)
 
 
 def one_shot(dense: nn.Module, pruned: nn.Module) -> bool:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from audit.errors import AuditError
-from audit.measure.network import Batches, Inputs, class_logits, evaluating, pairs
+from audit.measure.network import Batches, Inputs, class_logits, evaluating
+from audit.measure.ranks import Shard
 
 
 def input_distance(model: nn.Module, batches: Batches) -> Tensor:
@@ -23,12 +24,12 @@ def input_distance(model: nn.Module, batches: Batches) -> Tensor:
     serve the whole batch. Raises AuditError where the logits have no gradient by the inputs, as
     codes that are looked up in a table have none.
     """
-    found = []
+    shard, found = Shard(batches), []
     with evaluating(model):
-        for inputs, labels in pairs(batches):
+        for inputs, labels in shard.pairs():
             _check_real(inputs)
             found.append(_batch_distance(model, inputs, labels))
-    return torch.cat(found)
+    return shard.joined(found)
 
 
 def _batch_distance(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -100,12 +101,12 @@ def deepfool_distance(model: nn.Module, batches: Batches, max_steps: int = 50) -
     together, and those that have arrived rest. Raises AuditError where the logits have no gradient
     by the inputs.
     """
-    parts = []
+    shard, parts = Shard(batches), []
     with evaluating(model):
-        for inputs, labels in pairs(batches):
+        for inputs, labels in shard.pairs():
             _check_real(inputs)
             parts.append(_batch_deepfool(model, inputs, labels, max_steps))
-    return DeepFool(*(torch.cat(columns).cpu() for columns in zip(*parts, strict=True)))
+    return DeepFool(*(shard.joined(columns).cpu() for columns in zip(*parts, strict=True)))
 
 
 def _batch_deepfool(

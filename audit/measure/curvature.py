@@ -15,7 +15,6 @@ from audit.measure.certificate import Extreme, Goal, Search
 from audit.measure.gradient import directional_derivatives
 from audit.measure.hessian import (
     Hessian,
-    chosen,
     flatten,
     second_order,
     unflatten,
@@ -28,6 +27,7 @@ from audit.measure.network import (
     Parameters,
     as_batch,
     called_with,
+    chosen,
     class_logits,
     differentiating,
     directional_derivative,
@@ -38,6 +38,7 @@ from audit.measure.network import (
     sample_losses,
     trainable,
 )
+from audit.measure.ranks import Shard
 
 SUBSET_SHARE = 8
 SMALLEST_SUBSET = 24
@@ -377,9 +378,9 @@ def _in_forward_mode(
 ) -> tuple[Tensor, Tensor]:
     """d/dt and d²/dt² of each sample's loss at θ + tv, from one pass."""
     parameters = trainable(model)
-    found = []
+    shard, found = Shard(batches), []
     with second_order(model, batches) as layout, torch.no_grad():
-        for inputs, labels in pairs(batches):
+        for inputs, labels in shard.pairs():
             losses = sample_losses(model, in_layout(inputs, layout), labels)
 
             def slopes(at: Parameters, losses: Callable[[Parameters], Tensor] = losses) -> Tensor:
@@ -387,7 +388,7 @@ def _in_forward_mode(
 
             pair = jvp(slopes, (parameters,), (direction,))
             found.append([part.double().cpu() for part in pair])
-    first, second = (torch.cat(parts) for parts in zip(*found, strict=True))
+    first, second = (shard.joined(parts) for parts in zip(*found, strict=True))
     return first, second
 
 
@@ -402,10 +403,10 @@ def _curvatures_by_sample(model: nn.Module, batches: Batches, direction: Paramet
         second = grad(lambda at: inner(gradient(at), direction))(parameters)
         return inner(second, direction)
 
-    found = []
+    shard, found = Shard(batches), []
     with differentiating(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-        for inputs, labels in pairs(batches):
+        for inputs, labels in shard.pairs():
             try:
                 values = vmap(curvature, chunk_size=at_once)(inputs, labels)
             except RuntimeError:
@@ -413,7 +414,7 @@ def _curvatures_by_sample(model: nn.Module, batches: Batches, direction: Paramet
                 rows = range(len(labels))
                 values = torch.stack([curvature(rows_of(inputs, row), labels[row]) for row in rows])
             found.append(values.detach().cpu())
-    return torch.cat(found)
+    return shard.joined(found)
 
 
 def pyhessian_max_eigenvalue(

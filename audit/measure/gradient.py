@@ -18,11 +18,11 @@ from audit.measure.network import (
     directional_derivative,
     inner,
     normalised,
-    pairs,
     sample_losses,
     scaled,
     trainable,
 )
+from audit.measure.ranks import Shard
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,17 @@ def mean_gradient(
         for name, value in trainable(model).items()
     }
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    count = 0
+    shard, count = Shard(batches), 0
     with differentiating(model):
-        for inputs, labels in pairs(batches):
+        for inputs, labels in shard.pairs():
             loss = sample_losses(model, inputs, labels)(parameters).sum()
             parts = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
             for name, part in zip(parameters, parts, strict=True):
                 if part is not None:
                     total[name] += part
             count += len(labels)
+    shard.all_summed(total)
+    count = shard.total(count)
     if not all(torch.isfinite(part).all() for part in total.values()):
         raise AuditError("the gradient is not finite: were the weights trained without diverging?")
     for name, part in (mask or {}).items():
@@ -87,10 +89,10 @@ def gradient_norm(
 def directional_derivatives(model: nn.Module, batches: Batches, direction: Parameters) -> Tensor:
     """g_iᵀv of every sample, float64 [n], by forward mode: no gradient of a sample is stored."""
     parameters = trainable(model)
-    found = []
+    shard, found = Shard(batches), []
     with second_order(model, batches) as layout, torch.no_grad():
-        for inputs, labels in pairs(batches):
+        for inputs, labels in shard.pairs():
             losses = sample_losses(model, in_layout(inputs, layout), labels)
             slopes = directional_derivative(losses, parameters, direction)
             found.append(slopes.double().cpu())
-    return torch.cat(found)
+    return shard.joined(found)

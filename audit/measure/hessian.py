@@ -17,16 +17,16 @@ from audit.measure.folding import folded
 from audit.measure.layout import in_layout
 from audit.measure.network import (
     Batches,
-    Inputs,
     Parameters,
+    chosen,
     differentiating,
     explaining,
     pairs,
-    rows_of,
     sample_losses,
     scaled,
     trainable,
 )
+from audit.measure.ranks import Shard
 
 KEPT_BYTES = 2**31
 """Memory for the graphs of gradients that are kept from one product to the next."""
@@ -61,6 +61,7 @@ class Hessian:
     ) -> None:
         _refuse_weight_norm(model)
         self._model, self._batches, self._mask = model, batches, mask
+        self._shard = Shard(batches)
         self.survivors = survivors(model, mask)
         self._parameters = {name: p.clone() for name, p in trainable(model).items()}
         self._kept: list[_Slope] = []
@@ -82,6 +83,8 @@ class Hessian:
                 self._kept.append(slope)
             self._number += 1
             count += slope.count
+        self._shard.all_summed(total)
+        count = self._shard.total(count)
         if not all(torch.isfinite(part).all() for part in total.values()):
             raise AuditError(
                 "the gradient is not finite: were the weights trained without diverging?"
@@ -99,6 +102,7 @@ class Hessian:
             if len(self._kept) < self._number:
                 for slope, _ in self._slopes(skip=len(self._kept)):
                     slope.add_derivative(direction, total, keep=False)
+        self._shard.summed(total)
         if not torch.isfinite(total).all():
             raise AuditError("a Hessian product is not finite: did the training diverge?")
         return total.div_(self.count).mul_(self.survivors)
@@ -111,7 +115,7 @@ class Hessian:
         """Each batch's gradient with its graph, and the bytes that the first one has taken."""
         with second_order(self._model, self._batches, reverse=True) as layout:
             leaves = {n: in_layout(p, layout).requires_grad_() for n, p in self._parameters.items()}
-            for position, (inputs, labels) in enumerate(pairs(self._batches)):
+            for position, (inputs, labels) in enumerate(self._shard.pairs()):
                 if position < skip:
                     continue
                 memory = _Memory()
@@ -180,17 +184,6 @@ def second_order(
         inputs, _ = next(pairs(batches))
         with folded(model, inputs, reverse) as layout:
             yield layout
-
-
-def chosen(batches: Batches, positions: Tensor) -> list[tuple[Inputs, Tensor]]:
-    """The samples at these positions, ascending, of all the batches together."""
-    found, start = [], 0
-    for inputs, labels in pairs(batches):
-        own = positions[(positions >= start) & (positions < start + len(labels))] - start
-        if len(own):
-            found.append((rows_of(inputs, own), labels[own]))
-        start += len(labels)
-    return found
 
 
 def _refuse_weight_norm(model: nn.Module) -> None:

@@ -132,6 +132,17 @@ def pairs(batches: Batches) -> Iterator[tuple[Inputs, Tensor]]:
         )
 
 
+def chosen(batches: Batches, positions: Tensor) -> list[tuple[Inputs, Tensor]]:
+    """The samples at these positions, ascending, of all the batches together."""
+    found, start = [], 0
+    for inputs, labels in pairs(batches):
+        own = positions[(positions >= start) & (positions < start + len(labels))] - start
+        if len(own):
+            found.append((rows_of(inputs, own), labels[own]))
+        start += len(labels)
+    return found
+
+
 def class_logits(outputs: Tensor) -> Tensor:
     """Logits [n, C]; one logit [n] or [n, 1] is read as C = 2, p = (1 − σ(z), σ(z)) (M §1).
 

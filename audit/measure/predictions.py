@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from audit.errors import AuditError
-from audit.measure.network import Batches, class_logits, evaluating, pairs
+from audit.measure.network import Batches, class_logits, evaluating
+from audit.measure.ranks import Shard
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,20 @@ def predict(model: nn.Module, batches: Batches) -> Outputs:
 
     Raises AuditError where logits are not finite, or a label has no logit.
     """
-    parts, broken = [], 0
+    shard, parts, broken = Shard(batches), [], 0
     with evaluating(model):
-        for inputs, labels in pairs(batches):
+        for inputs, labels in shard.pairs():
             logits, labels = class_logits(model(inputs)).double().cpu(), labels.cpu()
             _check_labels(logits, labels)
             broken += int((~torch.isfinite(logits)).any(1).sum())
             parts.append(outputs(logits, labels))
     found = Outputs(
-        *(torch.cat([getattr(part, column.name) for part in parts]) for column in fields(Outputs))
+        *(
+            shard.joined([getattr(part, column.name) for part in parts])
+            for column in fields(Outputs)
+        )
     )
+    broken = shard.total(broken)
     if broken:
         raise AuditError(
             f"the model's logits are not finite for {broken} of {len(found.label)} "

@@ -18,10 +18,10 @@ from audit.measure.network import (
     class_logits,
     differentiating,
     fixed,
-    pairs,
     rows_of,
     trainable,
 )
+from audit.measure.ranks import Shard
 
 NUMBERS_AT_ONCE = 2**24
 
@@ -51,7 +51,7 @@ def logit_slopes(model: nn.Module, batches: Batches) -> LogitSlopes:
     parameters = trainable(model)
     held = fixed(model, parameters)
     size = sum(value.numel() for value in parameters.values())
-    parts = []
+    shard, parts = Shard(batches), []
 
     def logits(at: Parameters, one: Inputs) -> Tensor:
         return class_logits(called_with(model, held | at, as_batch(one)))[0]
@@ -63,7 +63,7 @@ def logit_slopes(model: nn.Module, batches: Batches) -> LogitSlopes:
 
     with differentiating(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-        for inputs, labels in pairs(batches):
+        for inputs, labels in shard.pairs():
             outputs = class_logits(model(inputs)).detach().double().cpu()
             at_once = max(1, NUMBERS_AT_ONCE // (size * outputs.shape[1]))
             try:
@@ -72,7 +72,7 @@ def logit_slopes(model: nn.Module, batches: Batches) -> LogitSlopes:
                 # Some layers, such as an LSTM, cannot be batched over samples.
                 products = torch.stack([gram(rows_of(inputs, row)) for row in range(len(labels))])
             parts.append(_slopes(products.detach().cpu(), outputs.softmax(1), labels.cpu()))
-    return LogitSlopes(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+    return LogitSlopes(*(shard.joined(columns) for columns in zip(*parts, strict=True)))
 
 
 def _slopes(gram: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

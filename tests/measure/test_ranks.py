@@ -1,0 +1,61 @@
+"""Processes that divide the samples between them find what one process finds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from audit.errors import AuditError
+from audit.torchrun import by_torchrun, check_divisible
+from tests.measure.ranks_worker import measured
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, pd.DataFrame]:
+    return dict(zip(("groups", "layers", "samples"), measured(None), strict=True))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_ranks_find_what_one_process_finds(
+    ranks: int, alone: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
+    worker = Path(__file__).with_name("ranks_worker.py")
+    command = [*TORCHRUN, str(ranks), str(worker), str(tmp_path)]
+    subprocess.run(command, env=ENVIRONMENT, check=True, timeout=300)
+    for name, expected in alone.items():
+        found = pd.read_parquet(tmp_path / f"{name}.parquet")
+        assert len(found) == len(expected), name
+        for column in expected:
+            one, other = expected[column], found[column]
+            if pd.api.types.is_float_dtype(one):
+                np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-9, err_msg=column)
+            else:
+                assert other.astype("string").equals(one.astype("string")), (name, column)
+
+
+def test_an_error_that_all_processes_meet_is_told_once(tmp_path: Path) -> None:
+    command = [*TORCHRUN, "2", "-m", "audit", "measure", str(tmp_path / "nothing.pt")]
+    ended = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    told = [line for line in ended.stderr.splitlines() if line.startswith("audit: ")]
+    assert ended.returncode != 0
+    assert told == [f"audit: there is no file '{tmp_path / 'nothing.pt'}'"]
+
+
+def test_what_is_not_divided_is_refused_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_divisible("train")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert by_torchrun()
+    check_divisible("measure")
+    check_divisible(None)
+    with pytest.raises(AuditError, match=r"several processes of 'audit train' .* start it once"):
+        check_divisible("train")
