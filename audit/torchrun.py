@@ -19,7 +19,7 @@ def told_elsewhere() -> bool:
     """Whether another of the processes has said why they end: most errors are met by all."""
     if not by_torchrun():
         return False
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:
