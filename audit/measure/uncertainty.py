@@ -8,9 +8,10 @@ numbers has an interval of its own: the bootstrap of a maximum is biased upwards
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ CELLS_AT_ONCE = 2**20
 BLOCKS = 1000
 RESHUFFLES = 2000
 DRAWS = 4000
+KEPT_CELLS, DRAWS_KEPT = 2**22, 16
+"""How large a set of resamples may be to be kept, and how many sets are: 64 MiB at most."""
+_kept: dict[tuple[str, int, int], tuple[list[NDArray[np.uint8]], Mapping[str, Any]]] = {}
 
 
 @dataclass(frozen=True)
@@ -99,15 +103,42 @@ def resample_means(values: Array, resamples: int, generator: np.random.Generator
     """
     mean = values.mean(0)
     rows = _block_means(values - mean, BLOCKS, generator)
-    count = len(rows)
+    size = np.float64(len(rows))
+    parts = _resamples(len(rows), resamples, generator)
+    return np.concatenate([mean + (part / size) @ rows for part in parts])
+
+
+def _resamples(
+    count: int, resamples: int, generator: np.random.Generator
+) -> Iterable[NDArray[np.integer]]:
+    """How often each of so many rows was drawn, a row a resample, some resamples at a time.
+
+    Networks on the same samples start from equal generators: what was drawn for one is kept for the
+    next, and the generator is left as it would have been.
+    """
+    if count * resamples > KEPT_CELLS:
+        return _drawn(count, resamples, generator)
+    key = (str(generator.bit_generator.state), count, resamples)
+    known = _kept.get(key)
+    if known is None:
+        # No row of so few is drawn 256 times.
+        parts = [part.astype(np.uint8) for part in _drawn(count, resamples, generator)]
+        known = parts, generator.bit_generator.state
+        while len(_kept) >= DRAWS_KEPT:
+            _kept.pop(next(iter(_kept), key), None)
+        _kept[key] = known
+    parts, generator.bit_generator.state = known
+    return parts
+
+
+def _drawn(
+    count: int, resamples: int, generator: np.random.Generator
+) -> Iterator[NDArray[np.integer]]:
     at_once = max(1, CELLS_AT_ONCE // count)
-    blocks = []
     for start in range(0, resamples, at_once):
         size = min(at_once, resamples - start)
         drawn = generator.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
-        blocks.append(mean + (counts / count) @ rows)
-    return np.concatenate(blocks)
+        yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
 
 
 def _block_means(centred: Array, most: int, generator: np.random.Generator) -> Array:

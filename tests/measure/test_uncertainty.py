@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test, ttest_ind
 
+from audit.measure import uncertainty
 from audit.measure.uncertainty import (
     Interval,
     combined_interval,
@@ -280,3 +281,19 @@ def test_all_columns_of_a_group_at_once():
     first, second = mean_intervals(values, 500, np.random.default_rng(0))
     assert first.low < values[:, 0].mean() < first.high
     assert second.high - second.low == pytest.approx(4 * 0.01 / np.sqrt(200), rel=0.2)
+
+
+def test_kept_draws_are_those_that_would_be_drawn_again() -> None:
+    values = np.random.default_rng(0).lognormal(size=(300, 2))
+    uncertainty._kept.clear()
+    first, again, other = (np.random.default_rng(seed) for seed in (1, 1, 2))
+    drawn = uncertainty.resample_means(values, 50, first)
+    kept = uncertainty.resample_means(values, 50, again)
+    assert len(uncertainty._kept) == 1
+    assert (kept == drawn).all()
+    assert first.random() == again.random()
+    assert (uncertainty.resample_means(values, 50, other) != drawn).any()
+    assert (uncertainty.resample_means(values[:, 1:], 50, first) != drawn[:, 1:]).any()
+    for seed in range(2 * uncertainty.DRAWS_KEPT):
+        uncertainty.resample_means(values, 50, np.random.default_rng(seed))
+    assert len(uncertainty._kept) == uncertainty.DRAWS_KEPT
