@@ -245,9 +245,20 @@ def _predicted(name: str, frame: pd.DataFrame, classes: Sequence[str]) -> Predic
             f"or one {PROBABILITY}CLASS a class"
         )
     else:
-        return Predicted(probabilities.argmax(1), probabilities)
+        note = (
+            f"its {SCORE} is nowhere below one half, so that '{classes[1]}' is all it says: is it "
+            f"the probability of '{classes[1]}', or of what was predicted?"
+        )
+        notes = (note,) if _never_below_half(frame, probabilities) else ()
+        return Predicted(probabilities.argmax(1), probabilities, notes)
     if probabilities is None:
         return Predicted(decisions, None)
+    if _never_below_half(frame, probabilities) and not _by_threshold(decisions, probabilities):
+        raise AuditError(
+            f"'{name}' has a {SCORE} that is nowhere below one half, and predicts both classes; "
+            f"expected the probability of '{classes[1]}', the second of two classes, and not of "
+            "what was predicted"
+        )
     _check_goes_with(name, decisions, probabilities)
     other = int((probabilities.argmax(1) != decisions).sum())
     note = (
@@ -255,6 +266,17 @@ def _predicted(name: str, frame: pd.DataFrame, classes: Sequence[str]) -> Predic
         "largest probability: what was predicted counts as its decision"
     )
     return Predicted(decisions, probabilities, (note,) if other else ())
+
+
+def _never_below_half(frame: pd.DataFrame, probabilities: NDArray[np.float64]) -> bool:
+    """Whether a score looks like how sure a network was of whatever it said."""
+    return SCORE in frame and bool((probabilities[:, 1] >= 0.5).all())
+
+
+def _by_threshold(decisions: NDArray[np.int64], probabilities: NDArray[np.float64]) -> bool:
+    """Whether some threshold on the score of the second class parts the decisions."""
+    first, second = (probabilities[decisions == one, 1] for one in (0, 1))
+    return not len(first) or not len(second) or bool(first.max() <= second.min())
 
 
 def _check_goes_with(

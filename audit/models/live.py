@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_map_only
 
@@ -20,8 +21,11 @@ from audit.models.checkpoint import Checkpoint, Provenance
 from audit.models.outputs import read_outputs
 from audit.models.outputs_only import OutputsOnly
 from audit.models.permanent import permanence_note, permanent_copy
-from audit.models.programs import script_program
+from audit.models.programs import exported_program, is_exported, script_program
 from audit.models.zoo import Architecture
+
+Network = nn.Module | ExportedProgram
+"""What a user holds in memory."""
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -38,7 +42,7 @@ class LiveNetwork(Checkpoint):
 
 
 def live(
-    model: nn.Module,
+    model: Network,
     data: GroupedData,
     provenance: Provenance | None = None,
     outputs: str | None = None,
@@ -53,6 +57,8 @@ def live(
     that it is a function of that sample. Raises AuditError where it is no module, holds no
     numbers, or cannot be copied.
     """
+    if isinstance(model, ExportedProgram):
+        model = model.module()
     if not isinstance(model, nn.Module):
         raise AuditError(f"found a {type(model).__name__} as a network; expected a torch.nn.Module")
     model = inside(model)
@@ -106,7 +112,8 @@ def live(
 def inside(model: nn.Module) -> nn.Module:
     """The network inside `torch.compile`'s module, or one for several devices; else itself.
 
-    TorchScript, which takes no hooks, becomes a program whose outputs alone are asked.
+    TorchScript, which takes no hooks, and an exported program, which may take batches of one size
+    alone, become programs whose outputs alone are asked.
     """
     while True:
         compiled = dict(model.named_children()).get("_orig_mod")
@@ -116,6 +123,8 @@ def inside(model: nn.Module) -> nn.Module:
             model = model.module
         elif isinstance(model, torch.jit.ScriptModule):
             return script_program(model)
+        elif is_exported(model):
+            return exported_program(model)
         else:
             return model
 

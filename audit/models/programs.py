@@ -8,6 +8,7 @@ what does so is refused.
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import re
@@ -15,21 +16,21 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.utils._pytree import tree_map_only
 
 from audit.errors import AuditError
 from audit.extras import check_extra
 from audit.limits import check_size
+from audit.measure.network import Inputs, fed
 from audit.models.outputs_only import OutputsOnly
-
-Inputs = Any
-"""A tensor [n, …], or a dict of such tensors."""
 
 OPERATORS = re.compile(
     r"torch\.ops\.(aten|prims|quantized|quantized_decomposed|torchao|torchvision)\.[\w.]+"
@@ -160,13 +161,27 @@ def _exported(path: Path) -> Program:
     with _without_pickles(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.load(path)
-    module = program.module()
-    least, most = _batch_range(program)
+    return exported_program(program.module())
 
-    def run(inputs: Inputs) -> Any:
-        return module(**inputs) if isinstance(inputs, Mapping) else module(inputs)
 
-    return Program("torch.export program", run, _graph_weights(program), least, most)
+def is_exported(model: nn.Module) -> bool:
+    """Whether a module is what torch.export's `program.module()` gives."""
+    return isinstance(model, GraphModule) and hasattr(model, "range_constraints")
+
+
+def exported_program(module: nn.Module) -> Program:
+    """The module of an exported program, in a copy, as a program (`is_exported`).
+
+    It takes as many samples at once as it was exported for: a last batch is filled up.
+    """
+    assert isinstance(module, GraphModule)
+    with warnings.catch_warnings():
+        # torch copies its own graphs by what it has deprecated itself.
+        warnings.simplefilter("ignore", FutureWarning)
+        own = copy.deepcopy(module).cpu()
+    # A copy does not know its own range.
+    least, most = _batch_range(module)
+    return Program("torch.export program", partial(fed, own), _graph_weights(own), least, most)
 
 
 def _check_graph(content: Any, path: Path) -> None:
@@ -218,17 +233,17 @@ def _without_pickles(path: Path) -> Iterator[None]:
         torch.load = load
 
 
-def _batch_range(program: Any) -> tuple[int, int | None]:
+def _batch_range(module: GraphModule) -> tuple[int, int | None]:
     """How few and how many samples an exported program takes at once."""
-    names = set(program.graph_signature.user_inputs)
-    values = [node.meta.get("val") for node in program.graph.nodes if node.name in names]
+    values = [node.meta.get("val") for node in module.graph.nodes if node.op == "placeholder"]
     shapes = [value.shape for value in values if isinstance(value, Tensor) and value.dim()]
     if not shapes:
         return 1, None
     size = shapes[0][0]
     if isinstance(size, int):
         return size, size
-    limits = program.range_constraints.get(size.node.expr)
+    known: Any = module.range_constraints
+    limits = known.get(size.node.expr) if known else None
     if limits is None:
         return 1, None
     # Infinity is written in many ways; no batch is near any of them.
@@ -248,18 +263,17 @@ WEIGHT_AT = {
 """Which argument of an operator is its weight."""
 
 
-def _graph_weights(program: Any) -> dict[str, Tensor]:
+def _graph_weights(module: GraphModule) -> dict[str, Tensor]:
     """The weights of an exported program's convolutions and linear layers, by name."""
-    held = program.graph_signature.inputs_to_parameters
+    held = dict(module.named_parameters(remove_duplicate=False))
     found = {}
-    for node in program.graph.nodes:
+    for node in module.graph.nodes:
         at = WEIGHT_AT.get(_aten(node), len(node.args))
         source: Any = node.args[at] if at < len(node.args) else None
         while _aten(source) in ("t", "permute", "transpose"):
             source = source.args[0]
-        weight = held.get(getattr(source, "name", ""))
-        if weight is not None:
-            found[weight] = program.state_dict[weight].detach()
+        if getattr(source, "op", "") == "get_attr" and source.target in held:
+            found[source.target] = held[source.target].detach()
     return found
 
 

@@ -21,7 +21,7 @@ from audit.examine.settings import MeasureSettings
 from audit.files import sha256
 from audit.findings.results import Results
 from audit.models.checkpoint import Checkpoint, Provenance, load_checkpoint
-from audit.models.live import LiveNetwork, as_named_within, inside, live
+from audit.models.live import LiveNetwork, Network, as_named_within, inside, live
 from audit.models.outputs import unread_outputs
 from audit.models.outputs_only import OutputsOnly
 from audit.models.permanent import make_permanent, permanent_copy
@@ -36,7 +36,7 @@ from audit.study.settings import Method
 
 
 def compare(
-    models: Mapping[str, nn.Module],
+    models: Mapping[str, Network],
     data: Any,
     settings: MeasureSettings | None = None,
     dense: str | None = None,
@@ -236,7 +236,7 @@ def prune_network(
     permanent in it, and what compiles it or runs it on several devices is taken off. Raises
     AuditError as `prune_model` does.
     """
-    dense = live(model, data, outputs=outputs)
+    dense = _to_prune(model, data, outputs)
     return _network(model, dense, prune_model(dense, data, method, rate, settings))
 
 
@@ -253,14 +253,14 @@ def mitigate_network(
 
     Its `mask` says which weights survive. Raises AuditError as `mitigate_model` does.
     """
-    dense = live(model, data, outputs=outputs)
+    dense = _to_prune(model, data, outputs)
     made = mitigate_model(dense, data, rate, constraint, tolerance, settings)
     return _network(model, dense, made)
 
 
 def _candidate(
     name: str,
-    model: nn.Module,
+    model: Network,
     data: GroupedData,
     outputs: str | None,
     notes: tuple[str, ...] = (),
@@ -289,6 +289,17 @@ def of_unknown_weights(network: nn.Module) -> str:
         else "it has no convolution or linear layer of real numbers"
     )
     return f"its sparsity is not known: {reason}"
+
+
+def _to_prune(model: Network, data: GroupedData, outputs: str | None) -> LiveNetwork:
+    """The network as a dense one; AuditError where its weights cannot be removed."""
+    dense = live(model, data, outputs=outputs)
+    if isinstance(dense.network, OutputsOnly):
+        raise AuditError(
+            f"the network cannot be pruned: {dense.network.reason}; give the torch.nn.Module that "
+            "it was made of"
+        )
+    return dense
 
 
 def _network(model: nn.Module, dense: LiveNetwork, made: Checkpoint) -> nn.Module:

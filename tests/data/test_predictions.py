@@ -160,3 +160,16 @@ def test_groups_that_nobody_named_are_sought_in_further_columns() -> None:
     assert data.columns_of(["age"])["age"].tolist() == list(range(40))
     with pytest.raises(AuditError, match=r"found discover 'score'.*: sex, age"):
         data.columns_of(["score"])
+
+
+def test_how_sure_a_network_was_of_what_it_said_is_no_score() -> None:
+    """Where it is surer of one class than of the other, its predictions seem to go with it."""
+    labels = np.arange(40) % 2
+    sure = np.where(labels == 1, 0.8, 0.6) + np.linspace(-0.09, 0.19, 40)
+    with pytest.raises(AuditError, match="nowhere below one half, and predicts both classes"):
+        from_predictions({"dense": many(sure).assign(prediction=labels)}, "sex")
+    _, said = from_predictions({"dense": many(sure)}, "sex")
+    assert said["dense"].notes[0].startswith("its score is nowhere below one half, so that '1' is")
+    by_threshold = many(sure).assign(prediction=(sure > 0.7).astype(int))
+    _, said = from_predictions({"dense": by_threshold}, "sex")
+    assert "was predicted counts as its decision" in said["dense"].notes[0]

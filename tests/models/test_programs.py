@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -172,3 +173,35 @@ def test_what_is_no_program(tmp_path: Path) -> None:
         # Without onnxruntime, what it needs is said in place of what the file is.
         with pytest.raises(AuditError, match=rf"{name}'(, an ONNX model,)? (is|cannot|needs)"):
             load_program(tmp_path / name)
+
+
+@pytest.mark.parametrize("sizes", [None, {"min": 2, "max": 7}, {}])
+@pytest.mark.parametrize("as_module", [False, True])
+def test_an_exported_program_in_memory_is_measured_as_its_file_is(
+    sizes: dict[str, int] | None, as_module: bool, two_groups: GroupedData
+) -> None:
+    """One of three samples at once, one of two to seven, and one of any number."""
+    model, pruned = network(), network()
+    masks.l1_unstructured(pruned[0], "weight", 0.5)
+    masks.remove(pruned[0], "weight")
+    shapes = None if sizes is None else ({0: torch.export.Dim("batch", **sizes)},)
+    programs = {
+        name: torch.export.export(one, (torch.zeros(3, 4),), dynamic_shapes=shapes)
+        for name, one in (("dense", model), ("pruned", pruned))
+    }
+    held = {name: one.module() if as_module else one for name, one in programs.items()}
+    found = audit.compare(held, two_groups, SETTINGS)
+    wanted = audit.compare({"dense": model, "pruned": pruned}, two_groups, SETTINGS)
+    assert [one["sparsity"] for one in found.record["models"]] == pytest.approx(
+        [0.0, 1 / 3], abs=1e-4
+    )
+    one, other = (
+        table.groups.set_index(["model", "group", "metric"])["value"] for table in (found, wanted)
+    )
+    for metric in ("loss", "accuracy", "excess_risk"):
+        chosen = one.xs(metric, level="metric")
+        pd.testing.assert_series_equal(chosen, other.xs(metric, level="metric"), rtol=1e-5)
+    with pytest.raises(AuditError, match="pruned already as the dense one"):
+        audit.compare({"dense": held["pruned"], "other": held["dense"]}, two_groups, SETTINGS)
+    with pytest.raises(AuditError, match="cannot be pruned: it is a program"):
+        audit.prune(held["dense"], two_groups, rate=0.5)
