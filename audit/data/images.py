@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
@@ -97,6 +100,8 @@ class Read:
 
 DONE = {
     "turned": "{n:,} images were turned upright, as their files say (EXIF).",
+    "damaged": "{n:,} images have damaged metadata (EXIF): whether they stand upright is not "
+    "known.",
     "frames": "{n:,} files hold several images, as animations and pages do; the first of each was "
     "read.",
     "transparent": "{n:,} images have transparent parts, which were laid on {background}.",
@@ -148,7 +153,35 @@ def _each(files: Iterable[Path], settings: ImageSettings) -> Iterator[Pixels | s
     rest = iter(files)
     with ThreadPoolExecutor() as pool:
         while some := list(islice(rest, AT_ONCE)):
-            yield from pool.map(lambda file: _read_or_skip(file, settings), some)
+            with _listening():
+                found = list(pool.map(lambda file: _read_or_skip(file, settings), some))
+            yield from found
+
+
+_HEARD = threading.local()
+"""Whether Pillow has warned, in this thread, of the image that is being read."""
+
+OF_PILLOW: dict[str, Any] = {"category": UserWarning, "module": r"PIL\."}
+
+
+@contextmanager
+def _listening() -> Iterator[None]:
+    """Lets each thread that reads images know what Pillow warns of, in place of printing it.
+
+    For the thread that waits for these: what is warned of belongs to the whole process.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", **OF_PILLOW)
+        print_it = warnings.showwarning
+
+        def keep(message: Warning | str, category: type[Warning], file: str, *rest: Any) -> None:
+            if "PIL" in Path(file).parts:
+                _HEARD.warned = True
+            else:
+                print_it(message, category, file, *rest)
+
+        warnings.showwarning = keep
+        yield
 
 
 READ_BYTES = 64
@@ -177,6 +210,7 @@ def read_image(path: Path, settings: ImageSettings) -> Pixels:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         content = path.read_bytes()
+        _HEARD.warned = False
         with Image.open(BytesIO(content)) as image:
             check_size(path, image.width * image.height * READ_BYTES)
             pixels, done = _upright(image, settings)
@@ -192,6 +226,8 @@ def read_image(path: Path, settings: ImageSettings) -> Pixels:
             f"the image '{path}' cannot be read; remove or replace it, or give unreadable=skip "
             f"({cause})"
         ) from error
+    if _HEARD.warned:
+        done.add("damaged")
     return Pixels(values, _digest(content), frozenset(done))
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from audit.data import load_data
 from audit.data.images import ImageSettings, read_image, read_images
+from audit.data.inputs import ImageFiles
 from audit.errors import AuditError
 
 SIZE = 64
@@ -279,3 +280,22 @@ def test_a_row_without_a_file_is_no_image(folder, name):
     table.to_csv(folder / "labels.csv", index=False)
     with pytest.raises(AuditError, match="names no file in 1 rows"):
         load_data(f"images:{folder}?target=y&group=g")
+
+
+def test_damaged_metadata_is_counted_and_the_picture_read(tmp_path):
+    """Pillow warns, which a run of its own would print, and here would be an error."""
+    metadata = Image.Exif()
+    metadata[0x0112], metadata[0x010E] = 6, "a description that is cut off"
+    whole = metadata.tobytes()
+    files = [tmp_path / f"{place}.jpg" for place in range(4)]
+    for place, file in enumerate(files):
+        kept = len(whole) - 5 * place if place < 3 else 0
+        Image.fromarray(RGB).save(file, exif=whole[:kept])
+    pixels = np.empty((4, 3, SIZE, SIZE), np.uint8)
+    found = read_images(files, ImageSettings(size=SIZE), pixels)
+    assert found.notes[1:] == (
+        "2 images have damaged metadata (EXIF): whether they stand upright is not known.",
+    )
+    assert np.abs(pixels[3].astype(int) - RGB.transpose(2, 0, 1)).mean() < 2
+    fetched = ImageFiles(files, ImageSettings(size=SIZE)).fetch(torch.arange(4))
+    assert np.array_equal(fetched.numpy(), pixels)
