@@ -27,7 +27,7 @@ from audit.measure.uncertainty import (
 )
 from audit.metrics import metric
 from audit.models.abilities import Abilities, abilities
-from audit.models.admission import admitted
+from audit.models.admission import seen_before
 from audit.models.checkpoint import Checkpoint, called_pruned, check_same_data
 from audit.models.outputs_only import StoredPredictions
 from audit.models.training import checked_device
@@ -153,11 +153,8 @@ def make_subject(
     device = checked_device(settings.device)
     network, other = checkpoint.model(factory), None
     pruned = is_pruned(network, checkpoint.mask)
-    data = admitted(network, data, settings.split)
-    network.to(device)
     rows = data.indices(settings.split)
-    batches = SampleBatches(data, rows, settings.batch_size, device)
-    outputs = outputs_of(network, batches)
+    outputs, data = _passed(network, data, settings)
     unseen = dense is None and not tells_weights(network)
     parent = None if pruned or unseen or called_pruned(checkpoint) else outputs
     if dense is checkpoint:
@@ -166,9 +163,8 @@ def make_subject(
         check_same_data(dense, data)
         other = dense.model(factory)
         check_dense(other, dense.mask)
-        taken = data if before is not None else admitted(other, data, settings.split)
+        parent = before or _passed(other, data, settings)[0]
         other.to(device)
-        parent = before or outputs_of(other, replace(batches, data=taken))
     check_order(outputs, parent, data.classes, name)
     codes = data.groups[rows].numpy()
     counts = np.bincount(codes, minlength=len(data.group_names))
@@ -225,6 +221,20 @@ def check_order(
                 f"instead of {float(own.correct.mean()):.1%}: the data's classes seem not to be in "
                 "the order of its outputs; declare them in that order (classes)"
             )
+
+
+def _passed(
+    network: nn.Module, data: GroupedData, settings: MeasureSettings
+) -> tuple[Outputs, GroupedData]:
+    """What the network says of the split, and the data in the type that it takes, on its device."""
+    device = checked_device(settings.device)
+    data, seen = seen_before(network, data, settings.split)
+    rows = data.indices(settings.split)
+    found = outputs_of(network.to(device), SampleBatches(data, rows, settings.batch_size, device))
+    if torch.device(device).type == "cpu":
+        # A GPU rounds otherwise than the CPU, which was asked before.
+        seen.check(found, rows)
+    return found, data
 
 
 def outputs_of(network: nn.Module, batches: SampleBatches) -> Outputs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.measure.network import Inputs, class_logits, copied, evaluating, rows_of
+from audit.measure.predictions import Outputs
 from audit.models.outputs import declared_outputs
 
 SAMPLES = 64
@@ -25,6 +26,34 @@ BATCH = 7
 AGREEMENT = 1e-4
 """Largest difference of two passes, relative to the largest logit, that is rounding; more in half
 precision, whose own rounding is larger."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network gave some samples before it was measured on all.
+
+    rows    their positions in the data, int64 [m]
+    logits  [m, C]
+    """
+
+    rows: Tensor
+    logits: Tensor
+
+    def check(self, found: Outputs, rows: Tensor) -> None:
+        """Raise AuditError where the pass over all samples gave these anything else.
+
+        found   what the network gave the samples at `rows`, int64 [n], ascending
+
+        So what changes in larger batches, or after so many calls, is no function either.
+        """
+        logs = found.log_probabilities[torch.searchsorted(rows, self.rows)]
+        difference = _apart(logs, self.logits.double().log_softmax(1).to(logs.dtype))
+        if difference > 2 * _tolerance(self.logits):
+            raise AuditError(
+                f"the network gives the same samples other logits among all {len(rows):,} than "
+                f"among {len(self.rows)} (up to {difference:.3g} apart): they depend on what else "
+                "is in the batch, or on earlier calls; expected a function of each sample alone"
+            )
 
 
 def admitted(
@@ -42,6 +71,20 @@ def admitted(
     Integers stay integers, as an embedding needs them, where the network takes them; else they
     become real numbers. Raises AuditError as `check_network` does.
     """
+    _, inputs, data = _taken(model, data, split)
+    if checked:
+        check_network(model, inputs, trained)
+    return data
+
+
+def seen_before(model: nn.Module, data: GroupedData, split: str) -> tuple[GroupedData, Seen]:
+    """`admitted`, and what the network gave the samples that it was looked at with."""
+    rows, inputs, data = _taken(model, data, split)
+    return data, Seen(rows, check_network(model, inputs))
+
+
+def _taken(model: nn.Module, data: GroupedData, split: str) -> tuple[Tensor, Inputs, GroupedData]:
+    """Some rows of the split, from its first to its last, and inputs as the network takes them."""
     rows = data.indices(split)
     rows = rows[torch.linspace(0, len(rows) - 1, min(SAMPLES, len(rows))).round().long()]
     inputs = data.batch(rows).inputs
@@ -50,14 +93,12 @@ def admitted(
         pass
     elif not inputs.is_floating_point() and not _takes(model, inputs[:2]):
         data, inputs = replace(data, inputs=data.inputs.float()), inputs.float()
-    if checked:
-        check_network(model, inputs, trained)
-    return data
+    return rows, inputs, data
 
 
 @torch.no_grad()
-def check_network(model: nn.Module, inputs: Inputs, trained: bool = True) -> None:
-    """Raise AuditError unless the network is a function from each of these samples to logits.
+def check_network(model: nn.Module, inputs: Inputs, trained: bool = True) -> Tensor:
+    """The network's logits [n, C]; AuditError unless it is a function of each of these samples.
 
     The same samples go through it again in reverse, in batches of another size: where dropout stays
     on, batch norm uses the batch's own statistics, or a state is kept from one call to the next,
@@ -73,7 +114,7 @@ def check_network(model: nn.Module, inputs: Inputs, trained: bool = True) -> Non
         reverse = [_logits(model, rows_of(inputs, rows)) for rows in order]
         difference = _apart(torch.cat(reverse).flip(0), first)
         if difference <= _tolerance(first):
-            return
+            return first
         again = _apart(_logits(model, inputs), first)
     reason = (
         "they depend on what else is in the batch, as with batch norm without running statistics"

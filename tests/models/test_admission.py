@@ -12,8 +12,10 @@ from torch.nn import functional
 
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
+from audit.examine.settings import MeasureSettings
 from audit.models.admission import admitted, check_network
 from audit.models.outputs import read_outputs
+from audit.study.live import compare
 
 
 class Dropping(nn.Module):
@@ -211,3 +213,31 @@ def test_integers_stay_integers_where_the_network_takes_them(two_groups: Grouped
     assert admitted(Looking(), codes).inputs.dtype == torch.int64
     assert admitted(nn.Linear(4, 2), codes).inputs.dtype == torch.float32
     assert admitted(nn.Linear(4, 2), two_groups) is two_groups
+
+
+class Later(nn.Linear):
+    """A layer that is well-behaved in small batches, or for a while."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(4, 2)
+        self.kind, self.calls = kind, 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits = super().forward(inputs)
+        self.calls += 1
+        if self.kind == "calls":
+            return logits * 0 if self.calls > 11 else logits
+        return logits - logits.mean(0) if len(inputs) > 64 else logits
+
+
+@pytest.mark.parametrize("kind", ["calls", "large batches"])
+def test_what_is_no_function_only_later_is_refused_by_the_pass_itself(
+    kind: str, two_groups: GroupedData
+) -> None:
+    torch.manual_seed(0)
+    none, all_of_them = torch.arange(0), torch.arange(400)
+    splits = {"train": none, "select": none, "test": all_of_them}
+    data = replace(two_groups, splits=splits)
+    model, settings = Later(kind), MeasureSettings(resamples=10, curvature="none")
+    with pytest.raises(AuditError, match=r"other logits among all 400 than among 64 \(up to"):
+        compare({"dense": nn.Linear(4, 2), "later": model}, data, settings)
