@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from tqdm import tqdm
@@ -174,11 +174,18 @@ def _listening() -> Iterator[None]:
         warnings.filterwarnings("always", **OF_PILLOW)
         print_it = warnings.showwarning
 
-        def keep(message: Warning | str, category: type[Warning], file: str, *rest: Any) -> None:
-            if "PIL" in Path(file).parts:
+        def keep(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if "PIL" in Path(filename).parts:
                 _HEARD.warned = True
             else:
-                print_it(message, category, file, *rest)
+                print_it(message, category, filename, lineno, file, line)
 
         warnings.showwarning = keep
         yield
