@@ -185,7 +185,7 @@ def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
         for other in rivals
         if _is_sound(found, other)
         and _affordable(evidence, other, cell)
-        and (_is_ruined(found, cell) or _estimate(found, other) < _estimate(found, cell))
+        and (_is_ruined(found, cell) or _harm(found, other) < _harm(found, cell))
     ]
     if sound:
         best = min(sound, key=lambda other: _estimate(found, other))
@@ -278,6 +278,12 @@ def _estimate(found: Sequence[Finding], cell: Cell) -> float:
         if one.claim == "pays" and one.networks == cell.names and one.estimate is not None
     ]
     return max(own, default=np.inf)
+
+
+def _harm(found: Sequence[Finding], cell: Cell) -> float:
+    """The largest gap, of the groups that were named or of a crossing that pays."""
+    paid = [one.estimate or 0.0 for one in _payers(found, cell)]
+    return max(_estimate(found, cell), *paid, 0.0) if paid else _estimate(found, cell)
 
 
 def _affordable(evidence: Evidence, cell: Cell, baseline: Cell) -> bool:

@@ -49,6 +49,10 @@ def pays(*groups: tuple[str, float, bool], rate: float = 0.9, names=("p90",)) ->
         ([*pays(("A", 0.2, True), rate=0.8), *pays(("A", 0.1, True))], [0.8]),
         ([*pays(("A", 0.1, True), rate=0.8), *pays(("B", 0.3, False))], [0.8]),
         ([*pays(("A", 0.1, False), rate=0.8), *pays(("B", 0.3, False))], [0.9]),
+        (
+            [replace(pays(("A", 0.9, True), rate=0.8)[0], label="zzz"), *pays(("A", 0.2, True))],
+            [0.9],
+        ),
         ([], []),
     ],
 )

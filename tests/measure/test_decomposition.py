@@ -243,3 +243,26 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(AuditError, match=said):
         decompose(margin, {"a": np.zeros(4)}, np.array([0, 0, 1, 1]), 2, unit=unit)
+
+
+def test_a_last_group_without_samples_in_the_last_bins_has_fewer() -> None:
+    """Ten bins of four; group 1 has two in each of the first five, and what is left joins those."""
+    margin = np.repeat(np.arange(10.0), 4)
+    groups = np.where((margin < 5) & (np.arange(40) % 4 < 2), 1, 0)
+    drop = (groups == 1) * 1.0
+    found = decompose(margin, {"accuracy": drop}, groups, 2, resamples=50)["accuracy"]
+    assert found.bins.tolist() == [5, 5]
+    assert found.gap.tolist() == pytest.approx([-0.25, 0.75])
+    # Half of each of the first four bins is lost, and of the last, six bins wide, 2 of 24.
+    assert found.composition[1] == pytest.approx(4 * (0.2 - 0.1) * 0.5 + (0.2 - 0.6) * 2 / 24)
+
+
+def test_events_that_were_not_seen_are_added_to_drops_alone() -> None:
+    drops, losses = np.array([0.0, 1.0, -1.0]), np.array([0.1, 1.0, -1.0])
+    columns = np.stack([np.ones(3), drops, losses])
+    found = decomposition._unseen(columns, 4, 400, np.random.default_rng(0))
+    assert found.shape == (400, 3)
+    assert (found[:, [0, 2]] == 0).all()
+    # The difference of two Poisson counts of mean 1, over 4 units: variance 2/16.
+    assert found[:, 1].var() == pytest.approx(2 / 16, rel=0.2)
+    assert abs(found[:, 1].mean()) < 0.06

@@ -98,7 +98,8 @@ def test_a_drop_by_hand():
     assert (found.low, found.high) == pytest.approx((0.1 - reach, 0.1 + reach), rel=1e-5)
     unchanged = drop_interval(np.zeros(30))
     assert unchanged.low < 0 < unchanged.high
-    assert drop_interval(np.ones(1)).high <= 1.0
+    assert drop_interval(np.ones(1)).high == 1.0
+    assert drop_interval(-np.ones(1)).low == -1.0
 
 
 def test_a_combination_of_normal_intervals_is_normal():
