@@ -15,6 +15,8 @@ from audit.errors import AuditError
 
 Array = NDArray[np.float64]
 EXACT_UP_TO = 8
+SURELY_ONE = 1 - 1e-12
+"""Beyond this a correlation of ranks is 1, but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ def rank_correlation(one: Array, other: Array) -> RankCorrelation:
     """Spearman's rank correlation of two vectors [n] (M10, M12).
 
     The interval is Fisher's with the standard error of Bonett and Wright (2000),
-    √((1 + ρ²/2)/(n − 3)); unknown for fewer than four points. For up to eight the p-value is exact,
+    √((1 + ρ²/2)/(n − 3)); unknown for fewer than four points, and where all ranks agree, which
+    says nothing of how far from it other samples would lie. For up to eight the p-value is exact,
     over all permutations. Pairs with a NaN are left out. Raises AuditError where lengths differ.
     """
     if one.shape != other.shape:
@@ -45,8 +48,8 @@ def rank_correlation(one: Array, other: Array) -> RankCorrelation:
     rho, p_value = (float(value) for value in spearmanr(one, other))
     if n <= EXACT_UP_TO:
         p_value = _exact_p_value(rankdata(one), rankdata(other))
-    if n < 4 or abs(rho) >= 1.0:
-        return RankCorrelation(rho, nan if n < 4 else rho, nan if n < 4 else rho, p_value, n)
+    if n < 4 or abs(rho) > SURELY_ONE:
+        return RankCorrelation(rho, nan, nan, p_value, n)
     reach = norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / (n - 3))
     low, high = np.tanh(np.arctanh(rho) + np.array([-reach, reach]))
     return RankCorrelation(rho, float(low), float(high), p_value, n)
