@@ -20,6 +20,7 @@ from audit.findings.words import (
     number,
     percent,
     points,
+    were,
 )
 
 MOST_TOLD = 3
@@ -238,7 +239,8 @@ def _studied(told: _Told) -> Said:
         )
     beside = f"; {unknown}" if unknown else ""
     if single:
-        beside += f"; in single runs {group(single[0].group)} was"
+        named = list(dict.fromkeys(group(one.group) for one in single))
+        beside += f"; in single runs {_few(named)} {were(named)}"
     at = f"at {rates} pruning by {told.baseline}, "
     if first and {one.rate for one in known} == {first.rate}:
         at = ""
@@ -964,12 +966,13 @@ def _mitigate(told: _Told, one: Finding) -> str:
 def _repeat(told: _Told, one: Finding) -> str:
     named = [
         f"{group(own['group'])} (in {own['runs']} of {one.runs})"
-        for own in one.details["in_single_runs"][:MOST_TOLD]
+        for own in one.details["in_single_runs"]
     ]
-    return (
+    text = (
         f"Train more runs before you rely on {told.where(one)}: over all {one.runs} no group was "
-        f"found to pay, but in single ones {listed(named)} was.{_cost(one.details)}{_caveat(one)}"
+        f"found to pay, but in single ones {_few(named)} {were(named)}."
     )
+    return f"{text}{_cost(one.details)}{_caveat(one)}"
 
 
 def _collect(told: _Told, one: Finding) -> str:

@@ -73,6 +73,15 @@ def listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
+def were(named: Sequence[str]) -> str:
+    """The verb of so many names.
+
+    >>> were(["A"]), were(["A", "B"])
+    ('was', 'were')
+    """
+    return "was" if len(named) == 1 else "were"
+
+
 def percent(rate: float) -> str:
     """A pruning rate in percent, never rounded up to all.
 

@@ -18,7 +18,7 @@ from audit.files import write_atomically
 from audit.findings.finding import Finding, claimed, findings_of
 from audit.findings.losses import fell
 from audit.findings.results import Results
-from audit.findings.words import interval, label, listed, named, percent, points
+from audit.findings.words import interval, label, listed, named, percent, points, were
 from audit.metrics import metric
 from audit.report.evidence import gap_table
 from audit.report.tables import Table, TableRow, group_table
@@ -133,8 +133,8 @@ def _paying(record: Mapping[str, Any], model: Mapping[str, Any]) -> str:
     )
     single = [one for one in own if one.runs > 1 and one.details.get("runs_paying")]
     if single:
-        names = listed([f"group {named(one.group)}" for one in single])
-        text += f" In single runs {names} was found to pay."
+        names = [f"group {named(one.group)}" for one in single]
+        text += f" In single runs {listed(names)} {were(names)} found to pay."
     left = [f"group {named(o.group)}" for o in findings_of(record) if o.claim == "left_out"]
     return f"{text} Nothing is known of {listed(left)}." if left else text
 

@@ -1,6 +1,7 @@
 """Sentences of findings that the test chose: each says what they hold, and no more."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from audit.findings.finding import Finding
 from audit.findings.making import findings_from
 from audit.findings.sentences import Verdict, make_verdict
-from tests.findings.answered import answered, model
+from tests.findings.answered import answered, model, there
 
 EVERY = ("fine", "worse", "gone", "near", "away")
 
@@ -142,3 +143,20 @@ def test_two_groups_are_too_few_for_a_cause_and_said_to_be() -> None:
     assert (cause.decision, cause.n, cause.metric) == (None, 2, None)
     because = [one.text for one in said(found, baseline="pruned").because]
     assert any(text.startswith("2 groups are too few for any correlation") for text in because)
+
+
+def test_several_groups_of_single_runs_were_found_to_pay() -> None:
+    def single(group: str) -> Finding:
+        return replace(paid("fine", 0.1, False, group, runs_paying=1), runs=3, low=-0.1)
+
+    one, two = ([single(name) for name in names] for names in ("A", "AB"))
+    assert "; in single runs group A was" in said(one).headline.text
+    assert "; in single runs group A and group B were" in said(two).headline.text
+    every = [{"group": name, "runs": 1} for name in "ABCD"]
+    action = Finding("action", True, label="fine", rate=0.9, attribute="sex", runs=3,
+                     details={"do": "repeat", "in_single_runs": every, "unjudged": []})  # fmt: skip
+    text = there(said([action]).action).text
+    assert (
+        "in single ones group A (in 1 of 3), group B (in 1 of 3), group C (in 1 of 3) and 1" in text
+    )
+    assert " more were. " in text
