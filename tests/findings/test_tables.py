@@ -1,5 +1,7 @@
 """Tables of findings that are made from samples the test chose: comparison, exemplars, networks."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,10 +14,12 @@ from audit.findings.outcomes import cell_label, make_cells
 from audit.measure.uncertainty import drop_interval, wilson_interval
 from tests.findings.answered import answered, model, there
 
+Rows = dict[tuple[Any, Any], dict[Any, Any]]
+
 # --- two networks side by side --------------------------------------------------------------------
 
 
-def compared(units: int = 1) -> pd.DataFrame:
+def compared(units: int = 1) -> Rows:
     """Of 60 of A the second network mends 15 and breaks 3; of 40 of B it changes none."""
     blocks = [
         ("A", 1, 42, (1, 1)),
@@ -43,15 +47,16 @@ def compared(units: int = 1) -> pd.DataFrame:
     bound = evidence.groups.assign(metric="hessian_max_eigenvalue", value=7.0)
     groups = pd.concat([evidence.groups, gap, bound], ignore_index=True)
     groups["group"] = pd.Categorical(groups["group"], categories=["A", "B"], ordered=True)
-    converged = np.where(groups["metric"] == "hessian_max_eigenvalue", False, None)
+    converged = [False if one == "hessian_max_eigenvalue" else None for one in groups["metric"]]
     groups = groups.assign(converged=converged, ci_low=groups["value"] - 0.1, ci_high=1.0)
     shuffled = samples.sample(frac=1, random_state=0)  # rows are matched by the sample's name
-    return comparison_table(groups, shuffled, "dense", "pruned").set_index(["metric", "group"])
+    table = comparison_table(groups, shuffled, "dense", "pruned")
+    return {(row["metric"], row["group"]): dict(row) for row in table.to_dict("records")}
 
 
 def test_a_difference_is_the_candidate_less_the_baseline_with_its_paired_interval() -> None:
     table = compared()
-    row = table.loc["accuracy", "A"]
+    row = table["accuracy", "A"]
     assert (row["baseline"], row["candidate"], row["n"]) == (0.75, 0.95, 60)
     assert row["difference"] == pytest.approx(12 / 60)
     assert (row["baseline_ci_low"], row["candidate_ci_low"]) == (0.65, pytest.approx(0.85))
@@ -59,20 +64,20 @@ def test_a_difference_is_the_candidate_less_the_baseline_with_its_paired_interva
     assert (row["difference_ci_low"], row["difference_ci_high"]) == pytest.approx(
         (found.low, found.high)
     )
-    assert set(table["candidate_name"]) == {"pruned"}
+    assert {one["candidate_name"] for one in table.values()} == {"pruned"}
 
 
 def test_the_change_of_a_gap_is_what_the_group_lost_less_what_all_lost() -> None:
     table = compared()
     for group, change in (("A", -12 / 60 + 12 / 100), ("B", 12 / 100)):
-        row = table.loc["excess_accuracy_gap", group]
+        row = table["excess_accuracy_gap", group]
         assert row["difference_ci_low"] < change < row["difference_ci_high"]
 
 
 def test_bounds_have_no_difference_and_units_widen_it() -> None:
     table = compared()
-    assert np.isnan(table.loc["hessian_max_eigenvalue", "A"]["difference"])
-    one, four = (table.loc["accuracy", "A"] for table in (compared(), compared(units=4)))
+    assert np.isnan(table["hessian_max_eigenvalue", "A"]["difference"])
+    one, four = (table["accuracy", "A"] for table in (compared(), compared(units=4)))
     width = [row["difference_ci_high"] - row["difference_ci_low"] for row in (one, four)]
     assert width[1] > 1.2 * width[0]
 

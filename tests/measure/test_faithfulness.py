@@ -59,9 +59,11 @@ def test_nothing_broken_and_nothing_mended_is_no_evidence() -> None:
 def test_lengths_must_agree() -> None:
     for odd in range(4):
         for size in (2, 4):
-            sizes = [size if place == odd else 3 for place in range(4)]
+            one, two, three, four = (
+                np.zeros(size if place == odd else 3, int) for place in range(4)
+            )
             with pytest.raises(AuditError, match="expected one of each"):
-                faithfulness(*(np.zeros(one, int) for one in sizes), 1)
+                faithfulness(one, two, three, four, 1)
 
 
 def test_divergence_is_that_of_torch() -> None:

@@ -196,7 +196,7 @@ def test_the_loss_on_a_line_has_its_ends_and_its_barrier() -> None:
     for sign, end in zip((-1.0, 1.0), ends, strict=True):
         with torch.no_grad():
             end.weight.copy_(sign * torch.tensor([[-1.0], [1.0]]))
-    found = loss_on_line(*ends, data, points=3)
+    found = loss_on_line(ends[0], ends[1], data, points=3)
     expected = [math.log1p(math.exp(2.0)), math.log(2.0), math.log1p(math.exp(-2.0))]
     assert found.loss.tolist() == pytest.approx(expected, rel=1e-6)
     assert found.accuracy[[0, 2]].tolist() == [0.0, 1.0]
@@ -204,10 +204,12 @@ def test_the_loss_on_a_line_has_its_ends_and_its_barrier() -> None:
     assert found.group_loss.shape == (3, 2)
     assert found.counts.tolist() == data.sizes()["test"].tolist()
     assert found.barrier == 0.0  # a convex loss has none
-    for wrong, said in (((*ends, data, 1), "found 1 points"),
-                        ((ends[0], nn.Linear(2, 2), data), "differ in their parameters")):  # fmt: skip
+    for other, points, said in (
+        (ends[1], 1, "found 1 points"),
+        (nn.Linear(2, 2), 3, "differ in their parameters"),
+    ):
         with pytest.raises(AuditError, match=said):
-            loss_on_line(*wrong)
+            loss_on_line(ends[0], other, data, points)
 
 
 def test_a_barrier_is_the_height_above_the_straight_line() -> None:
