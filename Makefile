@@ -36,8 +36,8 @@ $(EXTRAS)/.complete: requirements.lock tests/extras/requirements.txt
 	@$(EXTRAS)/bin/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-test-extras: $(EXTRAS)/.complete ## files that torchvision, timm, transformers, ONNX … wrote, under the newest torch
-	@PYTHONPATH=. OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -q tests/extras tests/models
+test-extras: $(EXTRAS)/.complete ## files that torchvision, timm, transformers, ONNX … wrote, trackers, under the newest torch
+	@PYTHONPATH=. OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -q tests/extras tests/models tests/report/test_trackers.py
 
 peers: $(STAMP) ## install other libraries for Hessians into .venv/peers, and test that they agree
 	@$(BIN)/pip install -q --no-deps --upgrade --target $(VENV)/peers -r benchmarks/requirements.txt

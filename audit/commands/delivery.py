@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from audit.commands.early import check_tracker
-from audit.commands.exits import THRESHOLD_FAILED
+from audit.commands.exits import REFUSED, THRESHOLD_FAILED
 from audit.errors import AuditError
 from audit.escaping import printable
 from audit.files import check_file, check_folder, write_atomically
@@ -49,6 +49,9 @@ class Delivery:
         check_folder(self.folder, names)
         if self.log is not None:
             check_tracker(self.log)
+            from audit.report.trackers import check_reachable
+
+            check_reachable(self.log)
         if self.pdf:
             from audit.report.html import check_pdf
 
@@ -125,12 +128,23 @@ def deliver(results: Results, to: Delivery, checks: Checks | None = None) -> Non
     except AuditError as error:
         unjudged = error  # the finding is told all the same
     _say(results, to, reports)
-    if to.log is not None:
-        print(f"logged: {results.log_to(to.log)}", file=sys.stderr)
+    is_logged = to.log is None or _log(results, to.log)
     if unjudged is not None:
         raise unjudged
     if checks is not None:
         checks.tell(judgements)
+    if not is_logged:
+        raise typer.Exit(REFUSED)
+
+
+def _log(results: Results, tracker: str) -> bool:
+    """Log the results; where the tracker fails, say so, and let the thresholds be judged first."""
+    try:
+        print(f"logged: {results.log_to(tracker)}", file=sys.stderr)
+    except AuditError as error:
+        print(f"audit: not logged: {printable(str(error))}", file=sys.stderr)
+        return False
+    return True
 
 
 def write_reports(results: Results, to: Delivery) -> list[Path]:

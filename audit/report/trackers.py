@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from audit.errors import AuditError
 from audit.extras import check_extra
 from audit.findings.results import Results
 from audit.names import known_name
@@ -39,7 +40,7 @@ def log_results(results: Results, tracker: str, name: str | None = None) -> str:
     Where that is, and in which experiment or project, the tracker's own settings say, such as
     MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME, or WANDB_MODE and WANDB_PROJECT. Where a run is
     open already, MLflow gets a child of it, and W&B adds to it and leaves it open. Raises
-    AuditError where the tracker is unknown or not installed.
+    AuditError where the tracker is unknown, not installed, or cannot be written to.
     """
     log = TRACKERS[check_tracker(tracker)]
     return log(replace(results, gallery=pd.DataFrame()), name or _title(results))
@@ -50,6 +51,37 @@ def check_tracker(name: str) -> str:
     known = known_name(name, TRACKERS, "tracker")
     check_extra(known, f"logging to {known}")
     return known
+
+
+def check_reachable(name: str) -> None:
+    """Raise AuditError where a tracker cannot be written to, before the work; W&B tells later."""
+    if check_tracker(name) == "mlflow":
+        import mlflow
+
+        with _explaining_mlflow():
+            mlflow.MlflowClient().search_experiments(max_results=1)
+
+
+@contextmanager
+def _explaining_mlflow() -> Iterator[None]:
+    """Turns whatever MLflow raises into an AuditError that names its store."""
+    try:
+        yield
+    except AuditError:
+        raise
+    except Exception as error:
+        cause = " ".join(str(error).split())[:300]
+        raise AuditError(
+            f"MLflow cannot use its store {_store()} ({cause}); name another by "
+            "MLFLOW_TRACKING_URI, or leave out --log"
+        ) from error
+
+
+def _store() -> str:
+    """Where MLflow logs to, without the password that an address may hold."""
+    import mlflow
+
+    return re.sub(r"//[^/@]*@", "//", str(mlflow.get_tracking_uri()))
 
 
 def numbers(results: Results) -> dict[str, float]:
@@ -110,13 +142,14 @@ def _mlflow(results: Results, name: str) -> str:
 
     inside = mlflow.active_run() is not None
     with (
+        _explaining_mlflow(),
         mlflow.start_run(run_name=name, nested=inside) as run,
         _files(results) as folder,
     ):
         mlflow.set_tags({f"audit.{key}": value[:5000] for key, value in facts(results).items()})
         mlflow.log_metrics(numbers(results))
         mlflow.log_artifacts(str(folder), "audit")
-    return f"MLflow run {run.info.run_id} in {mlflow.get_tracking_uri()}"
+    return f"MLflow run {run.info.run_id} in {_store()}"
 
 
 def _wandb(results: Results, name: str) -> str:

@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import typer
 
+from audit.commands.delivery import Checks, Delivery, deliver, make_checks
 from audit.commands.options import Tracker
 from audit.errors import AuditError
 from audit.report import trackers
-from audit.report.trackers import TRACKERS, check_tracker, key_of, numbers
+from audit.report.trackers import TRACKERS, check_reachable, check_tracker, key_of, numbers
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +91,10 @@ def test_nothing_imports_a_tracker_unasked():
 
 @pytest.mark.filterwarnings("ignore")  # the trackers' own
 def test_a_real_mlflow_gets_it_all(results, tmp_path, monkeypatch):
-    mlflow = pytest.importorskip("mlflow", reason="MLflow is missing (pip install mlflow-skinny)")
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is missing: make test-extras has it")
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    check_reachable("mlflow")
     mlflow.set_experiment("fairness")
     told = results.log_to("mlflow", "first")
     client = mlflow.MlflowClient()
@@ -111,7 +114,7 @@ def test_a_real_mlflow_gets_it_all(results, tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_real_wandb_gets_it_all_without_network(results, tmp_path, monkeypatch):
-    pytest.importorskip("wandb", reason="Weights & Biases is missing (pip install wandb)")
+    pytest.importorskip("wandb", reason="Weights & Biases is missing: make test-extras has it")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -119,3 +122,47 @@ def test_a_real_wandb_gets_it_all_without_network(results, tmp_path, monkeypatch
     (file,) = tmp_path.rglob("run-*.wandb")
     assert b"max_excess_accuracy_gap" in file.read_bytes()
     assert results.record["verdict"]["headline"].encode()[:40] in file.read_bytes()
+
+
+class NoStore:
+    """An MLflow whose store refuses everything."""
+
+    @staticmethod
+    def get_tracking_uri() -> str:
+        return "https://me:secret@tracker.example/api"
+
+    class MlflowClient:
+        def search_experiments(self, max_results: int) -> None:
+            raise ValueError("no such\nstore")
+
+
+def test_a_store_that_cannot_be_used_is_told_before_work_and_without_its_password(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", NoStore)
+    monkeypatch.setattr(trackers, "check_extra", lambda *_: None)
+    with pytest.raises(AuditError) as told:
+        check_reachable("mlflow")
+    assert "store https://tracker.example/api (no such store); name another by MLFLOW" in str(
+        told.value
+    )
+    check_reachable("wandb")
+
+
+def test_results_that_cannot_be_logged_are_judged_all_the_same(
+    results, tmp_path, monkeypatch, capsys
+):
+    def refuse(*_: object) -> str:
+        raise AuditError("the store is full")
+
+    monkeypatch.setitem(TRACKERS, "mlflow", refuse)
+    monkeypatch.setattr(trackers, "check_extra", lambda *_: None)
+    with pytest.raises(typer.Exit) as ended:
+        deliver(results, Delivery(tmp_path / "kept", log="mlflow"), thresholds("accuracy < 0"))
+    assert ended.value.exit_code == 2
+    with pytest.raises(typer.Exit) as ended:
+        deliver(results, Delivery(tmp_path / "fails", log="mlflow"), thresholds("accuracy < 1.1"))
+    assert ended.value.exit_code == 1
+    assert capsys.readouterr().err.count("audit: not logged: the store is full") == 2
+
+
+def thresholds(text: str) -> Checks:
+    return make_checks([f"overall {text}"], False, None, False)
