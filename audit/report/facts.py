@@ -191,7 +191,7 @@ DO: dict[str, Callable[[Finding], tuple[str, str]]] = {
 
 
 def _remedy(one: Finding) -> str:
-    lost = one.details["faults"] == ["loss"] and not one.details["small_harm"]
+    lost = one.details.get("faults") == ["loss"] and not one.details.get("small_harm")
     return "prune less, or train longer" if lost else "prune again under a fairness constraint"
 
 
