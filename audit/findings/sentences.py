@@ -202,59 +202,64 @@ def _but_crossed(told: _Told, labels: Sequence[str]) -> str:
 
 
 def _studied(told: _Told) -> Said:
-    harmed = told.harmed(told.baseline)
     own = [one for one in told.all("pays") if one.label == told.baseline]
-    known = [one for one in own if one.decision is not None]
-    unknown = _not_known(told, own)
-    if not known:
-        return told.said(f"{_first_upper(unknown)}.", own)
+    if all(one.decision is None for one in own):
+        return told.said(f"{_first_upper(_not_known(told, own))}.", own)
     first = told.loss(told.baseline)
     before = f"Under {told.where(first)}, {fell(first)}; beyond that, " if first else ""
-    if harmed:
-        worst = max(harmed, key=lambda one: one.estimate or 0.0)
-        rate = [one for one in harmed if one.rate == worst.rate]
-        others = f"; {len(rate) - 1} more pay too" if len(rate) > 1 else ""
-        if first is not None:
-            at = "" if worst.rate == first.rate else f"at {percent(worst.rate)} "
-            return told.said(
-                f"{before}{at}{_paid_by(worst)} more than the average{_runs(worst)}{others}.",
-                [first, *rate],
-            )
-        return told.said(
-            f"Pruning to {percent(worst.rate)} by {told.baseline} harms some groups more than "
-            f"others: {_paid_by(worst)} of accuracy beyond the average "
-            f"loss{_runs(worst)}{others}.",
-            rate,
-        )
+    if told.harmed(told.baseline):
+        return _harmed(told, first, before)
     onset = next((f for f in told.all("onset") if f.label == told.baseline), None)
-    rates = listed([percent(rate) for rate in sorted({one.rate for one in known})])
-    single = [one for one in known if one.runs > 1 and one.details["runs_paying"]]
+    used = [*own, *(one for one in (first, onset) if one is not None)]
     if onset is not None and onset.decision is None:
         some = listed([percent(rate) for rate in onset.details["in_some_runs"]])
         return told.said(
             f"{_first_upper(f'{before}over all runs')} no group was found to pay more than the "
             f"others under {told.baseline}, but in single runs one was, at {some}: the runs do not "
             "agree.",
-            [*own, onset, *([first] if first else [])],
+            used,
         )
-    beside = f"; {unknown}" if unknown else ""
+    return _clear(told, first, before, used)
+
+
+def _harmed(told: _Told, first: Finding | None, before: str) -> Said:
+    """Who pays most under the first method, after what all lost, if that is more."""
+    harmed = told.harmed(told.baseline)
+    worst = max(harmed, key=lambda one: one.estimate or 0.0)
+    rate = [one for one in harmed if one.rate == worst.rate]
+    others = f"; {len(rate) - 1} more pay too" if len(rate) > 1 else ""
+    if first is not None:
+        at = "" if worst.rate == first.rate else f"at {percent(worst.rate)} "
+        return told.said(
+            f"{before}{at}{_paid_by(worst)} more than the average{_runs(worst)}{others}.",
+            [first, *rate],
+        )
+    return told.said(
+        f"Pruning to {percent(worst.rate)} by {told.baseline} harms some groups more than "
+        f"others: {_paid_by(worst)} of accuracy beyond the average "
+        f"loss{_runs(worst)}{others}.",
+        rate,
+    )
+
+
+def _clear(told: _Told, first: Finding | None, before: str, used: Sequence[Finding]) -> Said:
+    """That nobody was found to pay under the first method, and all that this does not say."""
+    own = [one for one in used if one.claim == "pays"]
+    known = [one for one in own if one.decision is not None]
+    single = [one for one in known if one.runs > 1 and one.details["runs_paying"]]
+    beside = f"; {unknown}" if (unknown := _not_known(told, own)) else ""
     if single:
         named = list(dict.fromkeys(group(one.group) for one in single))
         beside += f"; in single runs {_few(named)} {were(named)}"
-    at = f"at {rates} pruning by {told.baseline}, "
-    if first and {one.rate for one in known} == {first.rate}:
+    rates = sorted({one.rate for one in known})
+    at = f"at {listed([percent(rate) for rate in rates])} pruning by {told.baseline}, "
+    if first and rates == [first.rate]:
         at = ""
+    crossed = _crossed(told, [told.baseline])
     return told.said(
         f"{_first_upper(f'{before}{at}no group')} was found to pay more than the others"
         f"{_unseen(told)}{_unjudged(told)}{beside}{_but_crossed(told, [told.baseline])}.",
-        [
-            *own,
-            *([first] if first else []),
-            *([onset] if onset else []),
-            *told.all("detectable"),
-            *told.all("left_out"),
-            *_crossed(told, [told.baseline]),
-        ],
+        [*used, *told.all("detectable"), *told.all("left_out"), *crossed],
     )
 
 
