@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -58,8 +59,21 @@ def check_reachable(name: str) -> None:
     if check_tracker(name) == "mlflow":
         import mlflow
 
-        with _explaining_mlflow():
+        with _impatient(), _explaining_mlflow():
             mlflow.MlflowClient().search_experiments(max_results=1)
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """MLflow asks a server that does not answer for minutes; here it asks twice, unless told."""
+    own = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+    own = {name: value for name, value in own.items() if name not in os.environ}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name in own:
+            del os.environ[name]
 
 
 @contextmanager
@@ -70,7 +84,7 @@ def _explaining_mlflow() -> Iterator[None]:
     except AuditError:
         raise
     except Exception as error:
-        cause = " ".join(str(error).split())[:300]
+        cause = _without_password(" ".join(str(error).split()))[:300]
         raise AuditError(
             f"MLflow cannot use its store {_store()} ({cause}); name another by "
             "MLFLOW_TRACKING_URI, or leave out --log"
@@ -81,7 +95,11 @@ def _store() -> str:
     """Where MLflow logs to, without the password that an address may hold."""
     import mlflow
 
-    return re.sub(r"//[^/@]*@", "//", str(mlflow.get_tracking_uri()))
+    return _without_password(str(mlflow.get_tracking_uri()))
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def numbers(results: Results) -> dict[str, float]:
