@@ -89,12 +89,13 @@ def taylor_attribution(dense: nn.Module, pruned: nn.Module, batches: Batches) ->
     """
     at = trainable(dense)
     delta = _difference(at, dict(pruned.named_parameters()))
-    hessian = Hessian(dense, batches, kept_bytes=0)
+    hessian = Hessian(dense, batches)
     way = flatten(delta)
-    applied = hessian(way)
+    applied, gradient, count = hessian(way), flatten(hessian.gradient), hessian.count
+    del hessian  # and the graphs that it keeps
     owners = layers(at)
     sizes = [sum(at[name].numel() for name in names) for names in owners.values()]
-    slope, curvature = taylor_terms(flatten(hessian.gradient), applied, way, sizes)
+    slope, curvature = taylor_terms(gradient, applied, way, sizes)
     weights, buffers = dict(pruned.named_parameters()), dict(pruned.named_buffers())
     before = _mean_loss(dense, batches, {}, {})
     moved = after = _mean_loss(dense, batches, weights, buffers)
@@ -109,9 +110,9 @@ def taylor_attribution(dense: nn.Module, pruned: nn.Module, batches: Batches) ->
         after - before,
         after - moved,
         moved - before - explained,
-        float(flatten(hessian.gradient).norm()),
+        float(gradient.norm()),
         float(way.norm()),
-        hessian.count,
+        count,
         *_samples(dense, batches, delta, float(way @ applied)),
     )
 
