@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.errors import AuditError
-from audit.mitigate.harm import HarmWatch, levelled
+from audit.mitigate.harm import HarmWatch, _standard_errors, levelled
 from audit.mitigate.line import LossLine, loss_on_line
 from audit.mitigate.multipliers import Multipliers
 from audit.mitigate.readings import Readings
@@ -170,6 +170,15 @@ def test_the_error_of_a_group_counts_its_classes_and_both_networks() -> None:
         assert ("groups" in levelled(right_on(shares, GOOD, 100.0), ("a", "b"))) is said
 
 
+def test_standard_errors_are_of_the_mean_over_the_classes_there_are() -> None:
+    """√(2·(0.5·0.5 + 0.75·0.25)/100)/2 of two classes, and √((0.16 + 0.09)/100) of one alone."""
+    known = right_on([[0.5, 0.5], [0.8, 0.0]], [[0.75, 0.75], [0.9, 0.0]], 100.0)
+    counts = known.class_counts.clone()
+    counts[1, 1] = 0
+    found = _standard_errors(statistics_of(known.sums, counts))
+    assert found.tolist() == pytest.approx([math.sqrt(0.875 / 100) / 2, math.sqrt(0.25 / 100)])
+
+
 def test_a_watch_looks_now_and_then_and_says_each_kind_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -178,11 +187,11 @@ def test_a_watch_looks_now_and_then_and_says_each_kind_once(
     logged.addHandler(caplog.handler)
     try:
         for step in range(1, 76):
-            watch.look(step, bad)
+            watch.look(step, right_on(GOOD, GOOD) if step <= 30 else bad)
     finally:
         logged.removeHandler(caplog.handler)
     told = list(dict.fromkeys(record.getMessage() for record in caplog.records))
-    assert [text.split(":")[0] for text in told] == ["step 25", "step 25"]
+    assert [text.split(":")[0] for text in told] == ["step 50", "step 50"]
 
 
 # --- the line between two networks ----------------------------------------------------------------
