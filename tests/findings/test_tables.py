@@ -112,6 +112,10 @@ def test_exemplars_are_those_that_the_runs_of_a_method_see_otherwise() -> None:
     )
     assert (a["over"], b["over"]) == (pytest.approx(0.5 / 0.2), 0.0)
     assert (b["exemplars"], b["n"]) == (0, 60)
+    # Of two runs those that disagree are ties: 10 of A, whom one run of the first two reads otherwise.
+    two = [one for one in evidence.record["models"] if one["name"] != "pruned-2"][:5]
+    ties = exemplar_table(samples, two, ["A", "B"]).set_index("group")["ties"]
+    assert ties.to_dict() == {"A": 10, "B": 0}
     only = [one for one in evidence.record["models"] if one["method"] != "dense"]
     assert exemplar_table(samples, only, ["A", "B"]).empty
 
@@ -129,6 +133,8 @@ def test_the_networks_judged_are_those_at_each_methods_highest_rate() -> None:
     assert judged_models(MODELS) == ["dense", "m0.9-0", "m0.9-1", "fair"]
     record = {"models": MODELS, "tables": {}}
     assert shown_models(record) == ["dense", "m0.9-0", "fair"]
+    second_first = sorted(MODELS, key=lambda one: -int(one["seed"]))
+    assert shown_models({**record, "models": second_first}) == ["m0.9-1"]
     assert shown_models({**record, "tables": {"compared": ["a", "b"]}}) == ["a", "b"]
 
 
