@@ -168,6 +168,20 @@ def test_a_network_that_costs_too_much_accuracy_is_not_taken() -> None:
         assert done(found, answered(networks, blocks))[0] == do
 
 
+def test_a_network_that_costs_too_much_of_a_rare_class_is_not_taken() -> None:
+    """2 of 400 answers are half a point, and of the 20 of their class five of balanced accuracy."""
+    blocks = [("A", 0, 380, (0, 0, 0)), ("B", 1, 18, (1, 1, 1)), ("B", 1, 2, (1, 1, 0))]
+    networks = ["dense", model("magnitude-0.9", "magnitude"), model("fair-0.9", "fair")]
+    found = [one for one in every(magnitude=(0.9,)) if one.rate == 0.9]
+    assert done(found, answered(networks, blocks))[0] == "mitigate"
+
+
+def test_what_else_is_not_decided_of_a_network_leaves_who_pays_known() -> None:
+    open_claims = [replace(claim(name, "magnitude", 0.9), decision=None)
+                   for name in ("cause", "boundary", "faithful", "discovered")]  # fmt: skip
+    assert done([*every(), *open_claims])[0] == "keep"
+
+
 def test_of_a_comparison_the_worst_is_named_and_the_best_taken() -> None:
     names = ["dense", "near", "far", "best"]
     evidence = answered(names, [("A", 1, 200, (1,) * 4), ("B", 0, 200, (0,) * 4)], compared=True)
