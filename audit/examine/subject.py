@@ -16,6 +16,7 @@ from audit.errors import AuditError
 from audit.examine.settings import MeasureSettings
 from audit.measure.calibration import uncertain
 from audit.measure.predictions import Outputs, predict
+from audit.measure.ranks import own_device
 from audit.measure.risk import excess_risk
 from audit.measure.sense import agreement, renamed
 from audit.measure.uncertainty import (
@@ -150,7 +151,7 @@ def make_subject(
     parent is pruned.
     """
     check_same_data(checkpoint, data)
-    device = checked_device(settings.device)
+    settings = replace(settings, device=checked_device(own_device(settings.device)))
     network, other = checkpoint.model(factory), None
     pruned = is_pruned(network, checkpoint.mask)
     rows = data.indices(settings.split)
@@ -164,7 +165,7 @@ def make_subject(
         other = dense.model(factory)
         check_dense(other, dense.mask)
         parent = before or _passed(other, data, settings)[0]
-        other.to(device)
+        other.to(settings.device)
     check_order(outputs, parent, data.classes, name)
     codes = data.groups[rows].numpy()
     counts = np.bincount(codes, minlength=len(data.group_names))
@@ -227,7 +228,7 @@ def _passed(
     network: nn.Module, data: GroupedData, settings: MeasureSettings
 ) -> tuple[Outputs, GroupedData]:
     """What the network says of the split, and the data in the type that it takes, on its device."""
-    device = checked_device(settings.device)
+    device = settings.device
     data, seen = seen_before(network, data, settings.split)
     rows = data.indices(settings.split)
     found = outputs_of(network.to(device), SampleBatches(data, rows, settings.batch_size, device))

@@ -119,6 +119,17 @@ def part_of(batches: Batches, start: int, stop: int) -> Batches:
     return chosen(batches, torch.arange(start, stop))
 
 
+def own_device(device: str) -> str:
+    """The device of this rank: of several processes on a machine each has a GPU of its own.
+
+    >>> own_device("cuda"), own_device("cpu")
+    ('cuda', 'cpu')
+    """
+    if _active.size > 1 and device == "cuda":
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return device
+
+
 def meet(what: str) -> None:
     """Wait for all ranks; AuditError where they have gone different ways."""
     exchanged(None, what)

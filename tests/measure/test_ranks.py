@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from audit.errors import AuditError
+from audit.measure import ranks
 from audit.torchrun import by_torchrun, check_divisible
 from tests.measure.ranks_worker import measured
 
@@ -24,12 +25,12 @@ def alone() -> dict[str, pd.DataFrame]:
     return dict(zip(("groups", "layers", "samples"), measured(None), strict=True))
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_ranks_find_what_one_process_finds(
-    ranks: int, alone: dict[str, pd.DataFrame], tmp_path: Path
+    number: int, alone: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:
     worker = Path(__file__).with_name("ranks_worker.py")
-    command = [*TORCHRUN, str(ranks), str(worker), str(tmp_path)]
+    command = [*TORCHRUN, str(number), str(worker), str(tmp_path)]
     subprocess.run(command, env=ENVIRONMENT, check=True, timeout=300)
     for name, expected in alone.items():
         found = pd.read_parquet(tmp_path / f"{name}.parquet")
@@ -48,6 +49,13 @@ def test_an_error_that_all_processes_meet_is_told_once(tmp_path: Path) -> None:
     told = [line for line in ended.stderr.splitlines() if line.startswith("audit: ")]
     assert ended.returncode != 0
     assert told == [f"audit: there is no file '{tmp_path / 'nothing.pt'}'"]
+
+
+def test_every_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "_active", ranks.Ranks(3, 4))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert ranks.own_device("cuda") == "cuda:1"
+    assert [ranks.own_device(device) for device in ("cpu", "cuda:0")] == ["cpu", "cuda:0"]
 
 
 def test_what_is_not_divided_is_refused_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
