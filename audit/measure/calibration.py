@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 BINS = 15
 FLOOR_DRAWS = 500
+NUMBERS_AT_ONCE = 2**22
 UNCERTAIN = 0.9
 
 
@@ -67,10 +68,24 @@ def calibration_floor(confidence: Array, bins: int = BINS, seed: int = 0) -> Noi
     if len(confidence) == 0:
         return NoiseFloor(float("nan"), float("nan"))
     generator = np.random.default_rng(seed)
-    draws = generator.random((FLOOR_DRAWS, len(confidence))) < confidence
     member = np.eye(bins)[_places(confidence, bins)]
-    gaps = abs((draws - confidence) @ member).sum(1) / len(confidence)
+    # Some draws at a time: all at once would be 500 numbers a sample, twice.
+    some = max(1, NUMBERS_AT_ONCE // len(confidence))
+    gaps = np.concatenate(
+        [
+            _floor_gaps(generator, min(some, FLOOR_DRAWS - start), confidence, member)
+            for start in range(0, FLOOR_DRAWS, some)
+        ]
+    )
     return NoiseFloor(float(np.median(gaps)), float(np.quantile(gaps, 0.95)))
+
+
+def _floor_gaps(
+    generator: np.random.Generator, number: int, confidence: Array, member: Array
+) -> Array:
+    """The calibration error of so many draws of right answers, [number]."""
+    draws = generator.random((number, len(confidence))) < confidence
+    return np.asarray(abs((draws - confidence) @ member).sum(1) / len(confidence))
 
 
 def calibration_interval(

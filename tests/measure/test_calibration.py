@@ -1,8 +1,11 @@
 """Calibration, uncertainty and bias amplification, by hand and by simulation."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from audit.measure import calibration
 from audit.measure.calibration import (
     amplification_interval,
     bias_amplification,
@@ -119,3 +122,18 @@ def test_a_calibration_interval_of_persons_is_as_wide_as_theirs():
     width = once.high - once.low
     assert persons.high - persons.low == pytest.approx(width, rel=0.15)
     assert bare.high - bare.low < 0.65 * width
+
+
+def test_a_floor_is_drawn_in_little_memory_and_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever number of draws is made at a time; all of them would take 500 numbers a sample."""
+    confidence = np.random.default_rng(0).uniform(0.5, 1, 5_000)
+    whole = calibration.calibration_floor(confidence)
+    monkeypatch.setattr(calibration, "NUMBERS_AT_ONCE", 12_000)
+    tracemalloc.start()
+    parted = calibration.calibration_floor(confidence)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert parted.median == pytest.approx(whole.median, rel=1e-12)
+    assert parted.p95 == pytest.approx(whole.p95, rel=1e-12)
+    # Of 2,500,000 draws, 20 MB in float64, twice.
+    assert peak < 2_000_000
