@@ -41,6 +41,8 @@ class Hessian:
     grows with the batch and not with the data. Forward over reverse took as long on convolutions,
     twice as long on tables, and fails where a layer has no forward rule.
 
+    The network's weights are read where they lie, and must stay as they are meanwhile.
+
     gradient   the mean gradient over all trainable parameters, from the same pass
     survivors  whether a coordinate is in the space, and not removed by the mask, bool [P]
     count      the number of samples
@@ -63,7 +65,9 @@ class Hessian:
         self._model, self._batches, self._mask = model, batches, mask
         self._shard = Shard(batches)
         self.survivors = survivors(model, mask)
-        self._parameters = {name: p.clone() for name, p in trainable(model).items()}
+        self._whole = bool(self.survivors.all())
+        # Not copies: of a network of 10⁸ weights each vector of that size counts.
+        self._parameters = trainable(model)
         self._kept: list[_Slope] = []
         self.products = 0
         self.space = "ambient" if mask is None else "support"
@@ -94,7 +98,8 @@ class Hessian:
     def __call__(self, vector: Tensor) -> Tensor:
         """H v of a flat vector [P], in its type."""
         self.products += 1
-        direction = unflatten(vector * self.survivors, self._parameters)
+        alive = vector if self._whole else vector * self.survivors
+        direction = unflatten(alive, self._parameters)
         total = torch.zeros_like(vector)
         with explaining():
             for slope in self._kept:
@@ -105,7 +110,8 @@ class Hessian:
         self._shard.summed(total)
         if not torch.isfinite(total).all():
             raise AuditError("a Hessian product is not finite: did the training diverge?")
-        return total.div_(self.count).mul_(self.survivors)
+        total.div_(self.count)
+        return total if self._whole else total.mul_(self.survivors)
 
     def of(self, positions: Tensor) -> Hessian:
         """The Hessian of the samples at these positions, ascending, alone."""
