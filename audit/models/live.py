@@ -62,24 +62,9 @@ def live(
     if not isinstance(model, nn.Module):
         raise AuditError(f"found a {type(model).__name__} as a network; expected a torch.nn.Module")
     model = inside(model)
-    if any(is_lazy(one) for one in (*model.parameters(), *model.buffers())):
-        raise AuditError(
-            f"the network ({type(model).__name__}) has lazy layers that were never called and hold "
-            "no weights; call it once on a batch, or load its weights"
-        )
-    if any(one.is_meta for one in (*model.parameters(), *model.buffers())):
-        raise AuditError(
-            f"the network ({type(model).__name__}) is on the device 'meta', which holds no "
-            "numbers; load its weights first"
-        )
-    try:
-        plain, made = permanent_copy(model)
-    except (RuntimeError, TypeError) as error:
-        raise AuditError(
-            f"the network ({type(model).__name__}) cannot be copied: {error}"
-        ) from error
     provenance = provenance or Provenance("dense")
-    notes = [*provenance.notes, *permanence_note(made)]
+    plain, said = _permanent(model)
+    notes = [*provenance.notes, *said]
     plain = _ordinary(plain.cpu())
     example = data.batch(data.indices("test")[:1]).inputs
     if takes_names(plain, example):
@@ -107,6 +92,27 @@ def live(
         classes=data.classes,
         network=plain,
     )
+
+
+def _permanent(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """A copy of a network that holds its weights, computed ones made permanent, and what to say."""
+    if any(is_lazy(one) for one in (*model.parameters(), *model.buffers())):
+        raise AuditError(
+            f"the network ({type(model).__name__}) has lazy layers that were never called and hold "
+            "no weights; call it once on a batch, or load its weights"
+        )
+    if any(one.is_meta for one in (*model.parameters(), *model.buffers())):
+        raise AuditError(
+            f"the network ({type(model).__name__}) is on the device 'meta', which holds no "
+            "numbers; load its weights first"
+        )
+    try:
+        plain, made = permanent_copy(model)
+    except (RuntimeError, TypeError) as error:
+        raise AuditError(
+            f"the network ({type(model).__name__}) cannot be copied: {error}"
+        ) from error
+    return plain, permanence_note(made)
 
 
 def inside(model: nn.Module) -> nn.Module:
