@@ -33,7 +33,7 @@ from audit.commands.streams import prepare_streams
 from audit.commands.train import train
 from audit.durations import STEPS
 from audit.limits import LARGEST, largest_bytes
-from audit.torchrun import check_divisible
+from audit.processes import check_divisible
 
 COMMANDS = (
     data,

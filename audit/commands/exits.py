@@ -24,7 +24,7 @@ import typer
 from audit.durations import STEPS
 from audit.errors import AuditError, ToldElsewhere
 from audit.escaping import printable
-from audit.torchrun import told_elsewhere
+from audit.processes import told_elsewhere
 
 THRESHOLD_FAILED, REFUSED, UNEXPECTED, STOPPED = 1, 2, 3, 130
 WHOLE = "every file that was written is whole"

@@ -23,7 +23,7 @@ from torch import distributed as dist
 
 from audit.errors import AuditError, ToldElsewhere
 from audit.measure.network import Batches, Inputs, chosen, pairs
-from audit.torchrun import by_torchrun
+from audit.processes import by_torchrun
 
 PATIENCE = timedelta(hours=12)
 """How long one process waits for another: as long as the slowest reads its samples."""

@@ -13,7 +13,7 @@ import pytest
 
 from audit.errors import AuditError
 from audit.measure import ranks
-from audit.torchrun import by_torchrun, check_divisible
+from audit.processes import by_torchrun, check_divisible
 from tests.measure.ranks_worker import measured
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
