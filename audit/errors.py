@@ -8,5 +8,9 @@ class AuditError(Exception):
     """
 
 
-class ToldElsewhere(AuditError):
-    """What another process of the same measurement tells already: this one ends without a word."""
+class ProcessesParted(Exception):
+    """The processes of one measurement no longer do the same, or one of them is gone.
+
+    No AuditError, since those of a single measure become a row that says why: here nothing that
+    follows could be trusted, and all of it ends. Exit code 2.
+    """

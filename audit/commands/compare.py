@@ -79,7 +79,7 @@ def compare(
     from audit.study.predictions import compare_prediction_files
 
     settings, line = measuring.settings(own.scores), command_line()
-    failed = False
+    codes = {0}
     with across_ranks() as ranks, told_before():
         for name, spec in specs.items():
             to = deliveries[name]
@@ -94,11 +94,11 @@ def compare(
                 results, unmeasured = own.added(results)
             if ranks.rank > 0:
                 continue
-            failed |= _fails(results, to, checks[name])
+            codes.add(_delivered(results, to, checks[name]))
             if unmeasured is not None:
                 raise unmeasured
-    if failed:
-        raise typer.Exit(THRESHOLD_FAILED)
+    if codes != {0}:
+        raise typer.Exit(THRESHOLD_FAILED if THRESHOLD_FAILED in codes else max(codes))
 
 
 def _factories(texts: Sequence[str]) -> dict[str, str] | None:
@@ -147,10 +147,10 @@ def _beside(junit: Path | None, attribute: str, all_of_them: Collection[str]) ->
     return junit.with_stem(f"{junit.stem}-{attribute.replace(os.sep, '_')}")
 
 
-def _fails(results: Results, to: Delivery, checks: Checks) -> bool:
-    """Deliver; whether a threshold failed. The results of further attributes are still to come."""
+def _delivered(results: Results, to: Delivery, checks: Checks) -> int:
+    """Deliver, and the exit code that this asks for: results of further attributes may follow."""
     try:
         deliver(results, to, checks)
-    except typer.Exit:
-        return True
-    return False
+    except typer.Exit as end:
+        return end.exit_code
+    return 0

@@ -22,7 +22,7 @@ from pathlib import Path
 import typer
 
 from audit.durations import STEPS
-from audit.errors import AuditError, ToldElsewhere
+from audit.errors import AuditError, ProcessesParted
 from audit.escaping import printable
 from audit.processes import told_elsewhere
 
@@ -47,9 +47,7 @@ def exit_code(run: Callable[[], object]) -> int:
     """Run the command and return the code to end with; errors are told on stderr, in one line."""
     try:
         code = run()
-    except ToldElsewhere:
-        return REFUSED
-    except AuditError as error:
+    except (AuditError, ProcessesParted) as error:
         return REFUSED if told_elsewhere() else _tell(REFUSED, str(error))
     except typer.TyperException as error:
         return _tell(REFUSED, error.format_message())

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from audit.errors import AuditError, ToldElsewhere
+from audit.errors import ProcessesParted
 from audit.measure.network import Batches, Inputs, chosen, pairs
 from audit.processes import by_torchrun
 
@@ -131,20 +131,20 @@ def own_device(device: str) -> str:
 
 
 def meet(what: str) -> None:
-    """Wait for all ranks; AuditError where they have gone different ways."""
+    """Wait for all ranks; ProcessesParted where they have gone different ways."""
     exchanged(None, what)
 
 
 def exchanged(content: Content, what: str) -> list[Content]:
-    """What every rank brings to the same meeting, in the order of the ranks."""
+    """What every rank brings to the same meeting, in their order; ProcessesParted as `meet`."""
     found: list[Any] = [None] * _active.size
     place = (next(_meetings), what)
     try:
         dist.all_gather_object(found, (place, content))
     except RuntimeError as error:
-        raise ToldElsewhere("another process of this measurement has ended") from error
+        raise ProcessesParted("another process of this measurement has ended") from error
     if any(other != place for other, _ in found):
-        raise AuditError(
+        raise ProcessesParted(
             f"the processes of one measurement have gone different ways (at {place[0]}: "
             f"{', '.join(str(other[1]) for other, _ in found)}); measure in one process"
         )

@@ -8,9 +8,11 @@ numbers has an interval of its own: the bootstrap of a maximum is biased upwards
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,6 @@ RESHUFFLES = 2000
 DRAWS = 4000
 KEPT_CELLS, DRAWS_KEPT = 2**22, 16
 """How large a set of resamples may be to be kept, and how many sets are: 64 MiB at most."""
-_kept: dict[tuple[str, int, int], tuple[list[NDArray[np.uint8]], Mapping[str, Any]]] = {}
 
 
 @dataclass(frozen=True)
@@ -118,17 +119,22 @@ def _resamples(
     """
     if count * resamples > KEPT_CELLS:
         return _drawn(count, resamples, generator)
-    key = (str(generator.bit_generator.state), count, resamples)
-    known = _kept.get(key)
-    if known is None:
-        # No row of so few is drawn 256 times.
-        parts = [part.astype(np.uint8) for part in _drawn(count, resamples, generator)]
-        known = parts, generator.bit_generator.state
-        while len(_kept) >= DRAWS_KEPT:
-            _kept.pop(next(iter(_kept), key), None)
-        _kept[key] = known
-    parts, generator.bit_generator.state = known
+    parts, generator.bit_generator.state = _draws(
+        json.dumps(generator.bit_generator.state), count, resamples
+    )
     return parts
+
+
+@lru_cache(DRAWS_KEPT)
+def _draws(
+    state: str, count: int, resamples: int
+) -> tuple[list[NDArray[np.uint8]], Mapping[str, Any]]:
+    """What a generator in this state draws, and the state that it is left in."""
+    generator = np.random.default_rng()
+    generator.bit_generator.state = json.loads(state)
+    # No row of so few is drawn 256 times.
+    parts = [part.astype(np.uint8) for part in _drawn(count, resamples, generator)]
+    return parts, generator.bit_generator.state
 
 
 def _drawn(

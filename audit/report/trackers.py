@@ -160,9 +160,9 @@ def _mlflow(results: Results, name: str) -> str:
 
     inside = mlflow.active_run() is not None
     with (
+        _files(results) as folder,
         _explaining_mlflow(),
         mlflow.start_run(run_name=name, nested=inside) as run,
-        _files(results) as folder,
     ):
         mlflow.set_tags({f"audit.{key}": value[:5000] for key, value in facts(results).items()})
         mlflow.log_metrics(numbers(results))

@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from audit.data.grouped import GroupedData
+from audit.data.grouped import GroupedData, SampleBatches
 from audit.examine.measuring import measure_model
 from audit.examine.settings import MeasureSettings
-from audit.measure.ranks import across_ranks
+from audit.measure.ranks import Shard, across_ranks
 from audit.models.checkpoint import Provenance
 from audit.models.live import live
 
@@ -45,6 +45,11 @@ def data() -> GroupedData:
             "test": order.sort().values,
         },
     )
+
+
+def batches(data: GroupedData) -> SampleBatches:
+    """The test samples."""
+    return SampleBatches(data, data.indices("test"), 16)
 
 
 def network(seed: int) -> nn.Module:
@@ -83,6 +88,9 @@ def measured(folder: Path | None) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
         after = live(pruned, data(), Provenance("magnitude"))
         found = measure_model(after, before, data(), settings)
         tables = (found.groups, found.layers, found.samples)
+        own = sum(len(labels) for _, labels in Shard(batches(data())).pairs())
+    if folder is not None:
+        (folder / f"{ranks.rank}-of-{ranks.size}").write_text(str(own))
     if folder is not None and ranks.rank == 0:
         for name, table in zip(("groups", "layers", "samples"), tables, strict=True):
             table.to_parquet(folder / f"{name}.parquet")

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from audit.errors import AuditError
+from audit.errors import AuditError, ProcessesParted
 from audit.measure import ranks
 from audit.processes import by_torchrun, check_divisible
 from tests.measure.ranks_worker import measured
@@ -32,6 +33,9 @@ def test_ranks_find_what_one_process_finds(
     worker = Path(__file__).with_name("ranks_worker.py")
     command = [*TORCHRUN, str(number), str(worker), str(tmp_path)]
     subprocess.run(command, env=ENVIRONMENT, check=True, timeout=300)
+    read = [int((tmp_path / f"{rank}-of-{number}").read_text()) for rank in range(number)]
+    assert sum(read) == 49
+    assert max(read) - min(read) <= 1
     for name, expected in alone.items():
         found = pd.read_parquet(tmp_path / f"{name}.parquet")
         assert len(found) == len(expected), name
@@ -41,6 +45,23 @@ def test_ranks_find_what_one_process_finds(
                 np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-9, err_msg=column)
             else:
                 assert other.astype("string").equals(one.astype("string")), (name, column)
+
+
+@pytest.mark.parametrize("met", ["elsewhere", "dead"])
+def test_processes_that_part_end_and_become_no_row(
+    met: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gather(found: list[object], own: tuple[tuple[int, str], object]) -> None:
+        if met == "dead":
+            raise RuntimeError("connection closed by peer")
+        (place, _), content = own
+        found[:] = [own, ((place, "join"), content)]
+
+    monkeypatch.setattr(ranks, "_active", ranks.Ranks(0, 2))
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    with pytest.raises(ProcessesParted, match=r"has ended|different ways"):
+        ranks.Shard([(torch.ones(2, 1), torch.zeros(2))]).summed(torch.ones(1))
+    assert not issubclass(ProcessesParted, AuditError | RuntimeError)
 
 
 def test_an_error_that_all_processes_meet_is_told_once(tmp_path: Path) -> None:

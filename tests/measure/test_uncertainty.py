@@ -286,15 +286,15 @@ def test_all_columns_of_a_group_at_once():
 
 def test_kept_draws_are_those_that_would_be_drawn_again() -> None:
     values = np.random.default_rng(0).lognormal(size=(300, 2))
-    uncertainty._kept.clear()
+    uncertainty._draws.cache_clear()
     first, again, other = (np.random.default_rng(seed) for seed in (1, 1, 2))
     drawn = uncertainty.resample_means(values, 50, first)
     kept = uncertainty.resample_means(values, 50, again)
-    assert len(uncertainty._kept) == 1
+    assert uncertainty._draws.cache_info()[:2] == (1, 1)  # hits, misses
     assert (kept == drawn).all()
     assert first.random() == again.random()
     assert (uncertainty.resample_means(values, 50, other) != drawn).any()
     assert (uncertainty.resample_means(values[:, 1:], 50, first) != drawn[:, 1:]).any()
     for seed in range(2 * uncertainty.DRAWS_KEPT):
         uncertainty.resample_means(values, 50, np.random.default_rng(seed))
-    assert len(uncertainty._kept) == uncertainty.DRAWS_KEPT
+    assert uncertainty._draws.cache_info().currsize == uncertainty.DRAWS_KEPT

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import typer
 
+from audit.commands.compare import _delivered as delivered
 from audit.commands.delivery import Checks, Delivery, deliver, make_checks
 from audit.commands.options import Tracker
 from audit.errors import AuditError
@@ -163,6 +164,10 @@ def test_results_that_cannot_be_logged_are_judged_all_the_same(
         deliver(results, Delivery(tmp_path / "fails", log="mlflow"), thresholds("accuracy < 1.1"))
     assert ended.value.exit_code == 1
     assert capsys.readouterr().err.count("audit: not logged: the store is full") == 2
+    # A comparison of several attributes goes on, and does not take it for a threshold.
+    assert (
+        delivered(results, Delivery(tmp_path / "more", log="mlflow"), thresholds("loss < 0")) == 2
+    )
 
 
 def thresholds(text: str) -> Checks:
