@@ -16,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from audit.findings.words import named
@@ -42,6 +43,8 @@ STYLE = {
     "grid.color": "#e8ebef",
     "text.color": INK,
     "text.parse_math": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
     # Text stays text: the reader's own fonts draw it, in every script, and it can be searched.
     "svg.fonttype": "none",
 }
@@ -130,7 +133,8 @@ def svg(
             sns.despine(ax=axis)
         _fit_ticks(axes, figure.get_figwidth() / columns)
         buffer = StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        # `savefig` would draw a figure that has a layout twice.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
         raster = _raster(figure)
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
