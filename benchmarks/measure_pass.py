@@ -1,14 +1,16 @@
 """What a whole measure pass costs by part, counted in gradients, beside PyHessian's.
 
-ResNet-10 on UTKFace at 32×32, ethnicity as label and group, pruned by magnitude to 90 %. A gradient
-is the forward and backward pass of the mean loss over the samples that are measured, timed in the
-same pass as all else; processor time, so that a busy machine changes little.
-Run: python benchmarks/measure_pass.py --utkface FOLDER
+Five networks (networks.py), pruned by magnitude to 90 %: four on UTKFace, ethnicity as label and
+group, and a perceptron on Adult. A gradient is the forward and backward pass of the mean loss over
+the samples that are measured, timed in the same pass as all else; processor time, so that a busy
+machine changes little. Each network is stored as soon as it is measured.
+Run: python benchmarks/measure_pass.py --utkface FOLDER --adult FOLDER
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections import defaultdict
 from contextlib import ExitStack
@@ -17,13 +19,12 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from common import hardware, store, versions
+from common import RESULTS, hardware, store, versions
+from networks import NETWORKS, Network
 
-from audit import MeasureSettings, Method, TrainingSettings, measure_model
-from audit.data import load_data
+from audit import MeasureSettings, measure_model
 from audit.examine import causes, error_rates, gaps, harm, subject
 from audit.measure.hessian import Hessian
-from audit.study.making import prune_model, train_model
 
 PARTS = (
     "predict",
@@ -91,35 +92,51 @@ def in_gradients(run: dict[str, Any]) -> dict[str, float]:
     return {"whole pass": run["seconds"] / unit} | parts
 
 
+def measured(network: Network, folders: dict[str, str], repeats: int) -> dict[str, Any]:
+    """A network's pass with our eigenvalues and with PyHessian's, in gradients, and every run."""
+    dense, pruned, data = network.made(**folders)
+    found: dict[str, Any] = {
+        "title": network.title,
+        "parameters": sum(value.numel() for value in dense.model(None).parameters()),
+        "groups": len(data.group_names),
+        "samples_per_group": network.samples,
+        "test_samples": len(data.indices("test")),
+    }
+    for curvature in ("lanczos", "pyhessian"):
+        settings = MeasureSettings(samples_per_group=network.samples, curvature=curvature)
+        runs = [timed_pass(pruned, dense, data, settings) for _ in range(repeats)]
+        middle = sorted(map(in_gradients, runs), key=lambda run: run["whole pass"])[len(runs) // 2]
+        for name, number in sorted(middle.items(), key=lambda item: -item[1]):
+            print(f"{network.title:<24} {curvature:<10} {name:<26} {number:7.2f} gradients")
+        found[curvature] = {"gradients": middle, "runs": runs}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--utkface", required=True, help="folder of the aligned UTKFace images")
-    parser.add_argument("--width", type=int, default=8, help="of the network's first layer")
-    parser.add_argument("--samples", type=int, default=200, help="of a group")
+    parser.add_argument("--utkface", help="folder of the aligned UTKFace images")
+    parser.add_argument("--adult", help="folder of the UCI Adult files")
+    parser.add_argument(
+        "--network", action="append", choices=NETWORKS, help="by default all whose data is given"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--name", default="measure_pass", help="of the file of results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    data = load_data(f"utkface:{options.utkface}?target=ethnicity&group=ethnicity&size=32")
-    training = TrainingSettings(epochs=2, batch_size=128)
-    dense = train_model(data, "resnet10", training, {"width": options.width})
-    tuning = TrainingSettings(epochs=1, batch_size=128)
-    pruned = prune_model(dense, data, Method("magnitude"), 0.9, tuning)
-    record: dict[str, Any] = {
-        "command": "python benchmarks/measure_pass.py --utkface FOLDER",
-        "width": options.width,
-        "samples_per_group": options.samples,
-        "test_images": len(data.indices("test")),
-    }
-    for curvature in ("lanczos", "pyhessian"):
-        settings = MeasureSettings(samples_per_group=options.samples, curvature=curvature)
-        runs = [timed_pass(pruned, dense, data, settings) for _ in range(options.repeats)]
-        middle = sorted(map(in_gradients, runs), key=lambda run: run["whole pass"])[len(runs) // 2]
-        for name, number in sorted(middle.items(), key=lambda item: -item[1]):
-            print(f"{curvature:<10} {name:<26} {number:7.2f} gradients")
-        record[curvature] = {"gradients": middle, "runs": runs}
-    store(options.name, record | {"versions": versions("pyhessian"), "hardware": hardware()})
+    folders = {name: folder for name in ("utkface", "adult") if (folder := getattr(options, name))}
+    path = RESULTS / f"{options.name}.json"
+    known = json.loads(path.read_text("utf-8")).get("networks", {}) if path.is_file() else {}
+    for name in options.network or NETWORKS:
+        if NETWORKS[name].folder in folders:
+            known[name] = measured(NETWORKS[name], folders, options.repeats)
+            record = {
+                "command": "python benchmarks/measure_pass.py --utkface FOLDER --adult FOLDER",
+                "networks": known,
+                "versions": versions("pyhessian"),
+                "hardware": hardware(),
+            }
+            store(options.name, record)
 
 
 if __name__ == "__main__":
