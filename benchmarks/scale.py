@@ -111,6 +111,7 @@ def _copy(
     )  # fmt: skip
     save_checkpoint(replace(checkpoint, provenance=provenance), task.model)
     identity = {"model": cell.name, "method": method, "rate": cell.rate, "seed": cell.seed}
+    of_it = {"name": cell.name, "parent": None if parent is None else parent.sha256}
     samples = measures.samples.assign(model=cell.name)
     flipped = generator.random(len(samples)) < 0.02 * (1 + cell.rate)
     other = samples["prediction"].map({"0": "1", "1": "0"})
@@ -119,9 +120,13 @@ def _copy(
         measures,
         groups=measures.groups.assign(**identity),
         layers=measures.layers.assign(model=cell.name),
-        samples=samples,
+        answered=samples,
         overall=[row | {"model": cell.name} for row in measures.overall],
-        model=measures.model | identity | {"name": cell.name},
+        model=measures.model | identity | of_it,
+        tables={
+            name: [row | {"model": cell.name} for row in rows]
+            for name, rows in measures.tables.items()
+        },
     )
     file = task.model.relative_to(task.folder).as_posix()
     drawn.with_file(file, sha256(task.model)).save(folder_of(task))

@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 
 from audit.columns import GROUP_COLUMNS, LAYER_COLUMNS
+from audit.findings.answers import Answers
 from audit.findings.causes import causes_table
 from audit.findings.comparison import comparison_table
 from audit.findings.error_rates import rates_table
 from audit.findings.exemplars import exemplar_table
 from audit.findings.finding import claimed
 from audit.findings.making import conclude
+from audit.findings.outcomes import make_outcomes
 from audit.findings.results import SCHEMA_VERSION, Results
 from audit.metrics import shown
 
@@ -63,14 +65,16 @@ def fake_results(
     record["tables"]["causes"] = _plain(causes)
     layers = _layers(models, sizes)
     if compared is None:
-        record["tables"]["exemplars"] = _plain(exemplar_table(every, models, list(groups)))
+        record["tables"]["exemplars"] = _plain(
+            exemplar_table(make_outcomes(every, table, record), models)
+        )
     else:
         baseline, *candidates = compared
         difference = pd.concat([comparison_table(table, every, baseline, c) for c in candidates])
         record["tables"] |= {"compared": list(compared), "comparison": _plain(difference)}
     record["tables"]["rates"] = _plain(rates_table(every, table, record))
     record |= conclude(table, every, layers, record)
-    return Results(table, every, record, layers)
+    return Results(table, Answers.of(every), record, layers)
 
 
 def bounds(results: Results, claim: str, network: str, row: dict[str, Any], side: str = "") -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from audit.findings.answers import Answers
 from audit.findings.paired import beside_dense, group_codes, group_flags, group_names, units_of
 from audit.measure.decomposition import Decomposition, decompose
 from audit.measure.uncertainty import CONFIDENCE
@@ -29,7 +30,7 @@ COLUMNS = (
 
 
 def boundary_table(
-    samples: pd.DataFrame, groups: pd.DataFrame, level: float = CONFIDENCE, seed: int = 0
+    samples: pd.DataFrame | Answers, groups: pd.DataFrame, level: float = CONFIDENCE, seed: int = 0
 ) -> pd.DataFrame:
     """One row per network beside a dense one × group × harm: its gap as two parts (M14).
 

@@ -29,14 +29,14 @@ def causes_table(
     term makes of the differences of excess risk between groups (the four shares add up to 1), NaN
     for other causes. Small and absent groups are left out.
     """
-    rows, tables = [], _by_network(groups)
+    rows, tables, parents = [], _by_network(groups), dense_of(models)
     for model in models:
         if is_dense(model) or str(model["name"]) not in tables:
             continue
         own = tables[str(model["name"])]
         if "excess_risk" not in own or own["excess_risk"].isna().all() or len(own) < 2:
             continue
-        dense = dense_of(model, models)
+        dense = parents[str(model["name"])]
         before = tables.get(dense or "", own.iloc[:, :0])
         before = before.reindex(own.index)
         sizes = [(trained or {}).get(str(name), 0) or np.nan for name in own.index]
@@ -65,18 +65,21 @@ def trained_sizes(record: Mapping[str, Any]) -> dict[str, int]:
 def _by_network(groups: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """By network, the groups of at least minimum size as rows, their metrics as columns."""
     large = groups[groups["flag"] == ""]
+    values = large.groupby(["model", "group", "metric"], observed=True)["value"]
+    wide: pd.DataFrame = values.mean().unstack()
+    rows = values.size().unstack(fill_value=0).to_numpy()
     return {
-        str(model): own.groupby(["group", "metric"], observed=True)["value"].mean().unstack()
-        for model, own in large.groupby("model", observed=True, sort=False)
+        str(model): wide.iloc[places, np.flatnonzero(rows[places].any(0))].droplevel("model")
+        for model, places in wide.groupby(level="model", observed=True).indices.items()
     }
 
 
-def dense_of(model: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> str | None:
-    """The dense network of the same seed, or the only one that was measured."""
+def dense_of(models: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    """By network the dense one of the same seed, or the only one that was measured."""
     dense = [one for one in models if is_dense(one)]
-    same = [one for one in dense if one["seed"] == model["seed"]]
-    chosen = same or (dense if len(dense) == 1 else [])
-    return str(chosen[0]["name"]) if chosen else None
+    only = str(dense[0]["name"]) if len(dense) == 1 else None
+    of_seed = {one["seed"]: str(one["name"]) for one in reversed(dense)}
+    return {str(one["name"]): of_seed.get(one["seed"], only) for one in models}
 
 
 def _model_rows(model: str, own: pd.DataFrame, dense: pd.DataFrame) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def changes(evidence: Evidence) -> list[Finding]:
 def _changed(
     evidence: Evidence, outcomes: Outcomes, baseline: Cell, candidate: Cell
 ) -> list[Finding]:
-    gained = outcomes.right[candidate.networks] - outcomes.right[baseline.networks]
+    gained = outcomes.right(candidate.networks) - outcomes.right(baseline.networks)
     groups = len(evidence.names)
     found = sums(gained, outcomes.codes, groups, outcomes.units)
     claims = combined_claims(found, np.eye(groups), evidence.large)
@@ -90,6 +90,7 @@ def fairest(evidence: Evidence, found: Sequence[Finding] = ()) -> list[Finding]:
         return []
     metrics = dict.fromkeys(_held(cell.constraint) for cell in chosen if cell.constraint != "none")
     made = []
+    outcomes, chosen = outcomes.only(chosen)
     for metric in metrics or {GAP: None}:
         gap = gap_measure(evidence, outcomes, metric)
         if gap is not None and all(outcomes.knows(cell) for cell in chosen):
@@ -123,7 +124,8 @@ def gap_measure(evidence: Evidence, outcomes: Outcomes, metric: str) -> Gap | No
         contrasts[:, present] = gap_contrasts(counts[present].astype(float))[
             np.searchsorted(present, judged)
         ]
-        return Gap(np.nan_to_num(outcomes.drops), outcomes.codes, contrasts, outcomes.units)
+        drops = np.nan_to_num(outcomes.drops(np.arange(len(outcomes.names))))
+        return Gap(drops, outcomes.codes, contrasts, outcomes.units)
     pairs = np.zeros((len(judged) * (len(judged) - 1), len(counts)))
     pairs[:, judged] = pair_contrasts(len(judged))
     if metric == VIOLATION:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from audit.findings.answers import Answers
 from audit.findings.paired import units_of
 from audit.measure.uncertainty import (
     Interval,
@@ -22,7 +23,7 @@ RESAMPLES = 2000
 
 
 def comparison_table(
-    groups: pd.DataFrame, samples: pd.DataFrame, baseline: str, candidate: str
+    groups: pd.DataFrame, samples: pd.DataFrame | Answers, baseline: str, candidate: str
 ) -> pd.DataFrame:
     """One row per group × metric: baseline, candidate and candidate − baseline with intervals.
 
@@ -49,7 +50,7 @@ def comparison_table(
     table["difference"] = table["candidate"] - table["baseline"]
     parts = {name: told(name).paired for name in table["metric"].unique() if told(name).paired}
     intervals = _difference_intervals(
-        samples, baseline, candidate, list(groups["group"].cat.categories), parts
+        Answers.of(samples), baseline, candidate, list(groups["group"].cat.categories), parts
     )
     unknown = Interval(float("nan"), float("nan"))
     chosen = [
@@ -64,15 +65,13 @@ def comparison_table(
 
 
 def _difference_intervals(
-    samples: pd.DataFrame,
+    answers: Answers,
     baseline: str,
     candidate: str,
     names: list[str],
     parts: Mapping[str, str],
 ) -> dict[tuple[str, str], Interval]:
-    one, other = (
-        samples[samples["model"] == name].set_index("sample") for name in (baseline, candidate)
-    )
+    one, other = (answers.network(name).set_index("sample") for name in (baseline, candidate))
     other = other.loc[one.index]
     one, other = (side.assign(correct=side["label"] == side["prediction"]) for side in (one, other))
     columns = sorted({column for column in parts.values() if column in one and column in other})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from audit.findings.answers import Answers
 from audit.findings.discovery import (
     Discovery,
     DiscoverySettings,
@@ -27,7 +28,7 @@ Tables = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
 
 def discovered_tables(
-    samples: pd.DataFrame,
+    samples: pd.DataFrame | Answers,
     groups: pd.DataFrame,
     columns: pd.DataFrame,
     settings: DiscoverySettings | None = None,

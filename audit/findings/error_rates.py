@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from audit.findings.answers import Answers
 from audit.findings.networks import shown_models
 from audit.findings.paired import units_of
 from audit.measure.fairness import confusion_counts, one_class_each, rate_counts, rate_effects
@@ -15,20 +16,22 @@ from audit.measure.uncertainty import wilson_interval
 
 
 def rates_table(
-    samples: pd.DataFrame, groups: pd.DataFrame, record: Mapping[str, Any]
+    samples: pd.DataFrame | Answers, groups: pd.DataFrame, record: Mapping[str, Any]
 ) -> pd.DataFrame:
     """The rates of every group under the networks compared, one class against the rest.
 
     Columns: model, class, then those of `group_rates`. The class is the second of two; of more,
     the one with the largest equalised odds difference. Empty where the groups are the classes.
     """
-    label, group = (pd.factorize(samples[column].astype(str))[0] for column in ("label", "group"))
+    answers = Answers.of(samples)
+    first = answers.network(next(iter(answers.parts)))
+    label, group = (pd.factorize(first[column].astype(str))[0] for column in ("label", "group"))
     if one_class_each(label, group):
         return pd.DataFrame()
     parts = []
     for model in shown_models(record):
         positive = _positive(record, model)
-        found = group_rates(samples, groups, model, positive)
+        found = group_rates(answers, groups, model, positive)
         found.insert(0, "model", model)
         found.insert(1, "class", positive)
         parts.append(found)
@@ -36,7 +39,7 @@ def rates_table(
 
 
 def group_rates(
-    samples: pd.DataFrame, groups: pd.DataFrame, model: str, positive: str
+    samples: pd.DataFrame | Answers, groups: pd.DataFrame, model: str, positive: str
 ) -> pd.DataFrame:
     """One row per group × rate of one class against the rest: value, interval, part, n, flag.
 
@@ -44,7 +47,7 @@ def group_rates(
     for the true positive rate; part those that count; effect the design effect that n is divided by
     where units have several samples.
     """
-    own = samples[samples["model"] == model]
+    own = Answers.of(samples).network(model)
     names = [str(name) for name in groups["group"].cat.categories]
     flags = groups[groups["model"] == model].astype({"group": str})
     flag = flags.drop_duplicates("group").set_index("group")["flag"]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from audit.findings.answers import Answers
 from audit.findings.outcomes import Cell, Outcomes, make_cells, make_outcomes
 
 Row = Mapping[str, Any]
@@ -95,15 +96,20 @@ class Evidence:
 
 
 def make_evidence(
-    groups: pd.DataFrame, samples: pd.DataFrame, layers: pd.DataFrame, record: Row
+    groups: pd.DataFrame,
+    samples: pd.DataFrame | Answers,
+    layers: pd.DataFrame,
+    record: Row,
+    outcomes: Outcomes | None = None,
 ) -> Evidence:
-    """The evidence of one split of results, test if it is there: two splits are no two seeds."""
+    """The evidence of one split of results, test if it is there: two splits are no two seeds.
+
+    outcomes   of that split, where they were made before: samples are then not looked at again
+    """
     splits = list(dict.fromkeys(groups["split"]))
     split = "test" if "test" in splits else splits[0]
     own = groups[groups["split"] == split]
-    answered = samples[samples["split"] == split] if "split" in samples else samples
     overall = [row for row in record["overall"] if row["split"] == split]
     chosen = {**record, "overall": overall}
-    return Evidence(
-        own, layers, chosen, make_outcomes(answered, own, chosen), tuple(make_cells(chosen))
-    )
+    outcomes = outcomes or make_outcomes(samples, own, chosen, split)
+    return Evidence(own, layers, chosen, outcomes, tuple(make_cells(chosen)))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from audit.findings.answers import Answers
 from audit.findings.paired import beside_dense, group_codes, group_flags, group_names, units_of
 from audit.measure.faithfulness import Faithfulness, faithfulness
 from audit.measure.uncertainty import design_effects, group_intervals, holm, wilson_interval
@@ -32,7 +33,9 @@ COLUMNS = (
 )
 
 
-def faithfulness_table(samples: pd.DataFrame, groups: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def faithfulness_table(
+    samples: pd.DataFrame | Answers, groups: pd.DataFrame, seed: int = 0
+) -> pd.DataFrame:
     """One row per network beside a dense one × group: what became of its predictions (M15).
 
     agreement    the share predicted as by the dense network, right or wrong, with Wilson's interval

@@ -86,6 +86,12 @@ def known(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table for JSON, which has no NaN."""
+    plain = table.astype(object).where(table.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}

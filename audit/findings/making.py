@@ -8,12 +8,14 @@ from typing import Any
 import pandas as pd
 
 from audit.findings.actions import actions, power
+from audit.findings.answers import Answers
 from audit.findings.changes import changes, fairest
 from audit.findings.discovered import discovered
 from audit.findings.evidence import Evidence, make_evidence
 from audit.findings.finding import Finding
 from audit.findings.losses import losses
 from audit.findings.missing import left_out, missing_networks, without_value
+from audit.findings.outcomes import Outcomes
 from audit.findings.pays import better, onsets, who_pays
 from audit.findings.predicted import beyond_chance, collapses, levelling_down
 from audit.findings.reasons import boundaries, causes, faithful, layers
@@ -22,7 +24,7 @@ from audit.findings.sentences import make_verdict
 
 def make_findings(
     groups: pd.DataFrame,
-    samples: pd.DataFrame,
+    samples: pd.DataFrame | Answers,
     layer_table: pd.DataFrame,
     record: Mapping[str, Any],
 ) -> list[Finding]:
@@ -36,12 +38,16 @@ def make_findings(
 
 def conclude(
     groups: pd.DataFrame,
-    samples: pd.DataFrame,
+    samples: pd.DataFrame | Answers,
     layer_table: pd.DataFrame,
     record: Mapping[str, Any],
+    outcomes: Outcomes | None = None,
 ) -> dict[str, Any]:
-    """`findings` and their `verdict` in words, plain, as results.json holds them (J7)."""
-    evidence = make_evidence(groups, samples, layer_table, record)
+    """`findings` and their `verdict` in words, plain, as results.json holds them (J7).
+
+    outcomes   of the samples, where they were made before
+    """
+    evidence = make_evidence(groups, samples, layer_table, record, outcomes)
     found = findings_from(evidence)
     verdict = make_verdict(found, evidence.baseline, evidence.compared)
     return {"findings": [one.plain() for one in found], "verdict": verdict.plain()}

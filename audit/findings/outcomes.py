@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from audit.findings.answers import Answers
 from audit.findings.paired import units_of
 
 Row = Mapping[str, Any]
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
+Classes = NDArray[np.signedinteger[Any]]
+Chosen = NDArray[np.intp]
 UNKNOWN = -1
+READ = ("sample", "split", "group", "label", "unit", "prediction", "dense_prediction", "loss")
+"""The columns of the samples that outcomes are made from."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,10 @@ class Cell:
 class Outcomes:
     """Labels, groups and predictions of n samples under M networks.
 
-    predictions   int [M, n] positions in `classes`
+    predictions   int [M, n] positions in `classes`, of as few bytes as hold them
     before        the same for each network's dense parent; UNKNOWN where it has none
-    loss          float [M, n], in nats; NaN where it is unknown
+    loss          float [M, n], in nats; NaN where it is unknown, and where no network was pruned
+                  under a constraint, since nobody asks then
     loss_before   that of the dense parent; NaN where it is unknown
     units         who a sample is of, where samples of one person are several; else None
     """
@@ -52,25 +58,41 @@ class Outcomes:
     samples: NDArray[Any]
     codes: Codes
     labels: Codes
-    predictions: Codes
-    before: Codes
+    predictions: Classes
+    before: Classes
     loss: Array
     loss_before: Array
     units: Codes | None = None
 
-    @property
-    def right(self) -> Array:
-        """1 where a network's prediction is the label: [M, n]."""
-        return np.asarray(self.predictions == self.labels, dtype=float)
+    def right(self, networks: Chosen) -> Array:
+        """1 where the prediction of one of some networks is the label: [S, n]."""
+        return np.asarray(self.predictions[networks] == self.labels, dtype=float)
 
-    @property
-    def drops(self) -> Array:
-        """What pruning took from each sample's right answer, in {−1, 0, 1}: [M, n] (M3).
+    def drops(self, networks: Chosen) -> Array:
+        """What pruning took from each sample's right answer, in {−1, 0, 1}: [S, n] (M3).
 
         NaN under a network whose dense parent is not known.
         """
-        dense = (self.before == self.labels).astype(float)
-        return np.where(self.before == UNKNOWN, np.nan, dense - self.right)
+        before = self.before[networks]
+        dense = (before == self.labels).astype(float)
+        return np.where(before == UNKNOWN, np.nan, dense - self.right(networks))
+
+    def only(self, cells: Sequence[Cell]) -> tuple[Outcomes, list[Cell]]:
+        """The outcomes of the networks of some cells alone, and the cells as they stand in them."""
+        places = np.concatenate([cell.networks for cell in cells])
+        ends = np.cumsum([len(cell.networks) for cell in cells])
+        own = replace(
+            self,
+            names=tuple(self.names[place] for place in places),
+            predictions=self.predictions[places],
+            before=self.before[places],
+            loss=self.loss[places],
+            loss_before=self.loss_before[places],
+        )
+        return own, [
+            replace(cell, networks=np.arange(end - len(cell.networks), end, dtype=np.intp))
+            for cell, end in zip(cells, ends, strict=True)
+        ]
 
     @property
     def counts(self) -> Codes:
@@ -84,7 +106,7 @@ class Outcomes:
     def balanced_accuracy(self, networks: NDArray[np.intp], group: int | None = None) -> float:
         """The mean over true classes of the share that is right; over runs, of a group or all."""
         own = np.ones(len(self.codes), bool) if group is None else self.codes == group
-        right = self.right[networks].mean(0)
+        right = self.right(networks).mean(0)
         shares = [
             right[own & (self.labels == label)].mean()
             for label in range(len(self.classes))
@@ -99,21 +121,43 @@ class Outcomes:
         return np.asarray(counts / max(1, len(flat)))
 
 
-def make_outcomes(samples: pd.DataFrame, groups: pd.DataFrame, record: Row) -> Outcomes | None:
+def make_outcomes(
+    samples: pd.DataFrame | Answers, groups: pd.DataFrame, record: Row, split: str | None = None
+) -> Outcomes | None:
     """The outcomes of results; None where they hold no samples, as summaries of studies do not.
 
     Networks of one study are measured on the same samples; rows are matched by the sample's name.
+    One network's samples are looked at after the other's. `split` leaves out the others'.
     """
-    if samples.empty or "prediction" not in samples:
-        return None
+    answers = Answers.of(samples)
     names = [str(model["name"]) for model in record["models"]]
+    if not answers.parts or "prediction" not in answers.columns:
+        return None
     classes = [str(name) for name in record["data"]["classes"]]
     order = [str(name) for name in groups["group"].cat.categories]
-    parts = {str(name): own for name, own in samples.groupby("model", sort=False, observed=True)}
-    first = parts[names[0]].set_index("sample")
-    aligned = [_aligned(parts[name], first.index) for name in names]
+    first = _of_split(answers.network(names[0], READ), split)
+    parents = _parents(record)
+    asked = any(model["constraint"] != "none" for model in record["models"])
     codes = pd.Index(order).get_indexer(pd.Index(first["group"].astype(str))).astype(np.int64)
-    dense = _dense_rows(aligned, record)
+    shape, kind = (len(names), len(first)), np.min_scalar_type(-max(1, len(classes)))
+    predictions, before = np.empty(shape, kind), np.empty(shape, kind)
+    measured = np.zeros(len(names), bool)
+    loss = np.full(shape if asked else (1, 1), np.nan)
+    for place, name in enumerate(names):
+        own = _aligned(_of_split(answers.network(name, READ), split), first.index)
+        predictions[place] = _positions(own["prediction"], classes)
+        if "dense_prediction" in own and own["dense_prediction"].notna().all():
+            before[place] = _positions(own["dense_prediction"], classes)
+            measured[place] = True
+        if asked:
+            loss[place] = own["loss"].to_numpy(float)
+    for place, parent in enumerate(parents):
+        if not measured[place]:
+            before[place] = UNKNOWN if parent is None else predictions[parent]
+    loss_before = np.full_like(loss, np.nan)
+    for place, parent in enumerate(parents) if asked else ():
+        if parent is not None:
+            loss_before[place] = loss[parent]
     return Outcomes(
         tuple(names),
         tuple(classes),
@@ -122,17 +166,10 @@ def make_outcomes(samples: pd.DataFrame, groups: pd.DataFrame, record: Row) -> O
         first.index.to_numpy(),
         codes,
         _positions(first["label"], classes),
-        np.stack([_positions(own["prediction"], classes) for own in aligned]),
-        np.stack(
-            [_before(own, classes, before) for own, before in zip(aligned, dense, strict=True)]
-        ),
-        np.stack([own["loss"].to_numpy(float) for own in aligned]),
-        np.stack(
-            [
-                np.full(len(codes), np.nan) if own is None else own["loss"].to_numpy(float)
-                for own in dense
-            ]
-        ),
+        predictions,
+        before,
+        np.broadcast_to(loss, shape),
+        np.broadcast_to(loss_before, shape),
         units_of(first),
     )
 
@@ -176,8 +213,12 @@ def cell_label(model: Row) -> str:
     return str(model["method"]) if constraint == "none" else f"{model['method']} ({constraint})"
 
 
-def _aligned(rows: pd.DataFrame, index: pd.Index) -> pd.DataFrame:
-    own = rows.set_index("sample")
+def _of_split(samples: pd.DataFrame, split: str | None) -> pd.DataFrame:
+    own = samples if split is None or "split" not in samples else samples[samples["split"] == split]
+    return own.set_index("sample")
+
+
+def _aligned(own: pd.DataFrame, index: pd.Index) -> pd.DataFrame:
     return own if own.index.equals(index) else own.reindex(index)
 
 
@@ -185,22 +226,11 @@ def _positions(column: pd.Series, classes: Sequence[str]) -> Codes:
     return pd.Index(classes).get_indexer(pd.Index(column.astype(str))).astype(np.int64)
 
 
-def _dense_rows(aligned: Sequence[pd.DataFrame], record: Row) -> list[pd.DataFrame | None]:
-    """The rows of the dense network of each network's seed, or the only one there is."""
-    dense = {
-        m["seed"]: own for m, own in zip(record["models"], aligned, strict=True) if is_dense(m)
-    }
+def _parents(record: Row) -> list[int | None]:
+    """The place of the dense network of each network's seed, or of the only one there is."""
+    dense = {m["seed"]: place for place, m in enumerate(record["models"]) if is_dense(m)}
     only = next(iter(dense.values())) if len(dense) == 1 else None
     return [
-        own if is_dense(model) else dense.get(model["seed"], only)
-        for model, own in zip(record["models"], aligned, strict=True)
+        place if is_dense(model) else dense.get(model["seed"], only)
+        for place, model in enumerate(record["models"])
     ]
-
-
-def _before(rows: pd.DataFrame, classes: Sequence[str], dense: pd.DataFrame | None) -> Codes:
-    """What the dense parent says: as measured beside the network, or of the same seed."""
-    if "dense_prediction" in rows and rows["dense_prediction"].notna().all():
-        return _positions(rows["dense_prediction"], classes)
-    if dense is not None:
-        return _positions(dense["prediction"], classes)
-    return np.full(len(rows), UNKNOWN, dtype=np.int64)

@@ -9,22 +9,26 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from audit.columns import DENSE_COLUMNS
+from audit.findings.answers import Answers
 
 
-def beside_dense(samples: pd.DataFrame, groups: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def beside_dense(
+    samples: pd.DataFrame | Answers, groups: pd.DataFrame
+) -> Iterator[tuple[str, pd.DataFrame]]:
     """The name and samples of every pruned network that was measured beside a dense one, in order.
 
     None where the samples do not hold what a dense network said (DENSE_COLUMNS). A network without
     a zero among its weights that says of every sample what its dense one says is that one, whatever
     either is called.
     """
-    if not set(DENSE_COLUMNS) <= set(samples):
+    answers = Answers.of(samples)
+    if not set(DENSE_COLUMNS) <= set(answers.columns):
         return
     others = set(groups.loc[groups["sparsity"] != 0, "model"]) if "sparsity" in groups else set()
-    for name, own in samples.groupby("model", sort=False, observed=True):
-        known = own["dense_prediction"].notna().all()
+    for name, own in answers.tables():
+        known = "dense_prediction" in own and own["dense_prediction"].notna().all()
         if known and (name in others or not _is_its_own(own)):
-            yield str(name), own
+            yield name, own
 
 
 def _is_its_own(own: pd.DataFrame) -> bool:

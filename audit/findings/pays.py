@@ -44,7 +44,7 @@ def drop_sums(evidence: Evidence, cell: Cell, run: int | None = None) -> Sums | 
     if outcomes is not None:
         if not outcomes.knows(cell):
             return None
-        drops = outcomes.drops[cell.networks][chosen]
+        drops = outcomes.drops(cell.networks[chosen])
         return sums(drops, outcomes.codes, len(outcomes.groups), outcomes.units)
     lost, won, count = (_shares(evidence, cell, m) for m in ("broken", "mended", "n"))
     if lost is None or won is None or count is None:
@@ -158,7 +158,7 @@ def better(evidence: Evidence) -> list[Finding]:
     for cell in evidence.pruned:
         if not outcomes.knows(cell):
             continue
-        drops = outcomes.drops[cell.networks]
+        drops = outcomes.drops(cell.networks)
         whole = sums(drops, np.zeros_like(outcomes.codes), 1, outcomes.units)
         middle, reach = -float(whole.centre[0]), float(norm.ppf(1 - ALPHA / 2) * whole.error[0])
         found.append(

@@ -278,7 +278,7 @@ def _success_rates(outcomes: Outcomes, classes_are_groups: bool) -> dict[str, Fl
 
 def _shares(outcomes: Outcomes, cell: Cell, kept: Flags, groups: int) -> NDArray[np.float64]:
     """The share of right answers of each group among the samples kept, the mean over runs: [G]."""
-    right = outcomes.right[cell.networks].mean(0)
+    right = outcomes.right(cell.networks).mean(0)
     codes = outcomes.codes[kept]
     count = np.bincount(codes, minlength=groups)
     total = np.bincount(codes, weights=right[kept], minlength=groups)
@@ -300,7 +300,7 @@ def _fell(outcomes: Outcomes, cell: Cell, reference: Cell, kept: Flags) -> float
     Over several, Student's t of the mean over runs (see decisions.run_errors).
     """
     pairs = min(len(cell.networks), len(reference.networks))
-    one, other = (outcomes.right[own.networks[:pairs]][:, kept] for own in (reference, cell))
+    one, other = (outcomes.right(own.networks[:pairs])[:, kept] for own in (reference, cell))
     everyone = np.zeros(int(kept.sum()), np.int64)
     units = None if outcomes.units is None else outcomes.units[kept]
     if pairs == 1:

@@ -106,7 +106,7 @@ def redacted(results: Results, under: int) -> Results:
     )
     return Results(
         groups,
-        kept.rows(results.samples),
+        results.answers.only(kept.rows),
         record | {"redacted": hidden.plain()},
         kept.rows(results.layers),
         kept.rows(results.gallery),
@@ -138,8 +138,8 @@ def _concluded(results: Results, record: Mapping[str, Any], hidden: Hidden) -> d
     """Findings and verdict with the hidden groups set aside, as too small for a verdict."""
     aside = results.groups["group"].astype(str).isin(hidden.names)
     groups = results.groups.assign(flag=results.groups["flag"].mask(aside, "small"))
-    evidence = make_evidence(groups, results.samples, results.layers, results.record)
-    made = make_findings(groups, results.samples, results.layers, results.record)
+    evidence = make_evidence(groups, results.answers, results.layers, results.record)
+    made = make_findings(groups, results.answers, results.layers, results.record)
     found = [
         replace(one, details=_clean(dict(one.details), hidden.names))
         for one in made

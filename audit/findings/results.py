@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from audit import display
 from audit.columns import LAYER_COLUMNS
 from audit.errors import AuditError
 from audit.files import replacing, sha256, write_atomically
+from audit.findings.answers import Answers
 from audit.findings.finding import findings_of, findings_table
 from audit.findings.making import conclude
 from audit.findings.summary import summary
@@ -38,10 +40,12 @@ class Results:
               why a measure that failed has no value
     layers    one row per model × group × layer × metric (LAYER_COLUMNS): the Taylor terms of every
               layer, and its own block's eigenvalues where they were asked for
-    samples   one row per model × sample (SAMPLE_COLUMNS), its `unit` where it was declared, what
-              the dense parent of a pruned network said (DENSE_COLUMNS), where they were asked for
-              the probabilities of the classes (`score_` and the class), then each sample's part of
-              the metrics of the whole network (gradient_norm, input_distance,
+    answers   the samples of every network, one network's at a time: read when asked for, where
+              they are too many to be held in memory
+    samples   the same in one table: one row per model × sample (SAMPLE_COLUMNS), its `unit` where
+              it was declared, what the dense parent of a pruned network said (DENSE_COLUMNS), where
+              they were asked for the probabilities of the classes (`score_` and the class), then
+              each sample's part of the metrics of the whole network (gradient_norm, input_distance,
               hessian_max_eigenvalue, …): its mean over a group is the group's value; NaN where the
               sample was not chosen for it
     gallery   one row per picture of a sample that pruning broke, where they were asked for
@@ -50,10 +54,15 @@ class Results:
     """
 
     groups: pd.DataFrame
-    samples: pd.DataFrame
+    answers: Answers
     record: dict[str, Any]
     layers: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(LAYER_COLUMNS)))
     gallery: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """All samples of all networks in one table, which has to fit into memory."""
+        return self.answers.together()
 
     def save(self, folder: Path | str) -> None:
         """Write the tables as parquet and results.json, each whole or not at all.
@@ -62,7 +71,7 @@ class Results:
         are never taken for its own. Pictures of an earlier run in the same folder are removed.
         """
         folder = Path(folder)
-        tables = {"groups": self.groups, "layers": self.layers, "samples": self.samples}
+        tables = {"groups": self.groups, "layers": self.layers}
         if self.gallery.empty:
             (folder / GALLERY).unlink(missing_ok=True)
         else:
@@ -70,7 +79,10 @@ class Results:
         for name, table in tables.items():
             with replacing(folder / f"{name}.parquet") as temporary:
                 table.to_parquet(temporary, index=False)
-        files = {f"{name}.parquet": sha256(folder / f"{name}.parquet") for name in tables}
+        with replacing(folder / "samples.parquet") as temporary:
+            self.answers.save(temporary)
+        names = [*tables, "samples"]
+        files = {f"{name}.parquet": sha256(folder / f"{name}.parquet") for name in names}
         write_atomically(folder / "results.json", _text(self.record | {"files": files}))
 
     @property
@@ -117,15 +129,15 @@ def load_results(folder: Path | str) -> Results:
         files = _checked_files(record, folder)
         groups = pd.read_parquet(folder / "groups.parquet")
         layers = pd.read_parquet(folder / "layers.parquet")
-        samples = pd.read_parquet(folder / "samples.parquet")
+        answers = Answers.stored(folder / "samples.parquet").held()
         pictured = GALLERY in files if files else (folder / GALLERY).is_file()
         gallery = pd.read_parquet(folder / GALLERY) if pictured else pd.DataFrame()
     except (ValueError, OSError) as error:
         cause = " ".join(str(error).split())
         raise AuditError(f"the results in '{folder}' cannot be read: {cause}") from error
     if "findings" not in record:
-        record |= conclude(groups, samples, layers, record) | {"schema_version": SCHEMA_VERSION}
-    return Results(groups, samples, record, layers, gallery)
+        record |= conclude(groups, answers, layers, record) | {"schema_version": SCHEMA_VERSION}
+    return Results(groups, answers, record, layers, gallery)
 
 
 def _text(record: Mapping[str, Any]) -> str:

@@ -334,7 +334,7 @@ def _claimed(results: Results, model: str, threshold: Threshold) -> list[Judgeme
     if judged:
         return judged
     # Levelling down has a finding only where a gap narrowed, which predictions alone can tell.
-    clear = threshold.metric == "levelling_down" and not results.samples.empty
+    clear = threshold.metric == "levelling_down" and bool(results.answers.parts)
     note = "" if clear else "nothing is known of it"
     return [Judgement(threshold, model, "", nan, nan, nan, False, not clear, note)]
 

@@ -45,11 +45,23 @@ def rank_correlation(one: Array, other: Array) -> RankCorrelation:
     nan = float("nan")
     if n < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return RankCorrelation(nan, nan, nan, nan, n)
-    rho, p_value = (float(value) for value in spearmanr(one, other))
     if n <= EXACT_UP_TO:
-        p_value = _exact_p_value(rankdata(one), rankdata(other))
+        return _of_ranks(tuple(rankdata(one).tolist()), tuple(rankdata(other).tolist()))
+    rho, p_value = (float(value) for value in spearmanr(one, other))
+    return _with_interval(rho, p_value, n)
+
+
+@lru_cache(10_000)
+def _of_ranks(one: tuple[float, ...], other: tuple[float, ...]) -> RankCorrelation:
+    """The correlation of ranks so few that many networks have the same."""
+    ranks = np.array([one, other])
+    rho = float(np.corrcoef(ranks.T, rowvar=False)[1, 0])
+    return _with_interval(rho, _exact_p_value(*ranks), len(one))
+
+
+def _with_interval(rho: float, p_value: float, n: int) -> RankCorrelation:
     if n < 4 or abs(rho) > SURELY_ONE:
-        return RankCorrelation(rho, nan, nan, p_value, n)
+        return RankCorrelation(rho, float("nan"), float("nan"), p_value, n)
     reach = norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / (n - 3))
     low, high = np.tanh(np.arctanh(rho) + np.array([-reach, reach]))
     return RankCorrelation(rho, float(low), float(high), p_value, n)

@@ -39,8 +39,8 @@ def strips(results: Results) -> list[Strip]:
         return []
     found = []
     for (model, group), rows in results.gallery.groupby(["model", "group"], sort=False):
-        samples = results.samples
-        own = samples[(samples["model"] == model) & (samples["group"] == group)]
+        samples = results.answers.network(str(model))
+        own = samples[samples["group"] == group]
         lost = int(broken(own).sum())
         title = f"Group {named(group)} under {model}: {lost:,} of {len(own):,} samples broken"
         if len(rows) < lost:

@@ -73,9 +73,9 @@ def _ratio_table(rates: pd.DataFrame) -> Table:
 def _change_table(results: Results, models: Sequence[str]) -> Table:
     """Which wrong classes the samples go to that the dense network got right."""
     rows = []
-    samples = results.samples
+    samples = results.answers.together(models)
     if "dense_prediction" in samples:
-        samples = samples[samples["model"].isin(models) & samples["dense_prediction"].notna()]
+        samples = samples[samples["dense_prediction"].notna()]
         order = results.groups["group"].cat.categories
         samples = samples.assign(group=pd.Categorical(samples["group"], order, ordered=True))
         for (model, group), own in samples.groupby(["model", "group"], observed=True):

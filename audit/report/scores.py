@@ -28,10 +28,10 @@ def score_figures(results: Results) -> list[Drawing]:
     Nothing where the samples hold no scores (MeasureSettings.scores, --scores).
     """
     classes = [str(name) for name in results.record["data"]["classes"]]
-    if len(classes) != 2 or f"{SCORE}{classes[1]}" not in results.samples:
+    if len(classes) != 2 or f"{SCORE}{classes[1]}" not in results.answers.columns:
         return []
     models, groups = shown_models(results.record)[-MOST_NETWORKS:], _largest(results.groups)
-    given = (results.samples, results.groups)
+    given = (results.answers.together(models), results.groups)
     rates = {m: rates_by_threshold(*given, m, classes[1]) for m in models}
     sure = {m: calibration_by_group(*given, m, classes[1]) for m in models}
     rates = {m: own for m, own in rates.items() if not own.empty}

@@ -317,10 +317,9 @@ class _Study:
         chosen = self._chosen(self.baseline)
         if dense is None or chosen is None:
             return Section("")
-        drawn = _margins(self.results.samples, (dense, chosen), self.marked)
-        drawn += _calibration(
-            self.results.samples, self.named, (dense, chosen), self.emphasised, self.marked
-        )
+        samples = self.results.answers.together((dense, chosen))
+        drawn = _margins(samples, (dense, chosen), self.marked)
+        drawn += _calibration(samples, self.named, (dense, chosen), self.emphasised, self.marked)
         return Section("How sure the network is, before and after", figures=drawn)
 
     def layers(self) -> Section:
@@ -386,7 +385,7 @@ def comparison_sections(results: Results) -> list[Section]:
         sections.append(
             Section(f"{pair[0]} against {pair[1]}", figures=_side_by_side(own, pair, place, small))
         )
-    drawn = _margins(results.samples, (names[0], names[1]), small)
+    drawn = _margins(results.answers.together(names[:2]), (names[0], names[1]), small)
     if drawn:
         sections.append(Section("How sure each network is", figures=drawn))
     note = (

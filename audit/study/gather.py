@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,17 +12,19 @@ import pandas as pd
 from audit.data.grouped import GroupedData
 from audit.durations import timed
 from audit.examine.measured import ModelMeasures
-from audit.findings.boundary import boundary_table
+from audit.findings.answers import Answers, Stored
 from audit.findings.causes import causes_table, trained_sizes
 from audit.findings.comparison import comparison_table
 from audit.findings.discovered import discovered_tables
 from audit.findings.error_rates import rates_table
 from audit.findings.exemplars import exemplar_table
-from audit.findings.faithfulness import faithfulness_table
+from audit.findings.finding import records
 from audit.findings.making import conclude
 from audit.findings.missing import with_missing
+from audit.findings.outcomes import make_outcomes
 from audit.findings.results import SCHEMA_VERSION, Results
 from audit.models.checkpoint import library_versions
+from audit.study.by_itself import TABLES, with_tables
 from audit.study.pictures import take_pictures
 
 
@@ -48,8 +51,8 @@ def gather(
     missing = missing or {}
     groups = pd.concat([one.groups for one in measures], ignore_index=True)
     groups["group"] = pd.Categorical(groups["group"], categories=data.group_names, ordered=True)
-    samples = pd.concat([one.samples for one in measures], ignore_index=True)
     layers = pd.concat([one.layers for one in measures], ignore_index=True)
+    answers = answers_of(measures).held()
     overall = [row for one in measures for row in one.overall]
     models = [one.model for one in measures]
     record: dict[str, Any] = {
@@ -65,31 +68,43 @@ def gather(
         "tables": {},
     }
     causes = causes_table(groups, models, trained_sizes(record))
-    record["tables"]["causes"] = _records(causes)
+    record["tables"]["causes"] = records(causes)
+    outcomes = make_outcomes(answers, groups, record)
     if compared is None:
-        exemplars = exemplar_table(samples, models, data.group_names)
-        record["tables"]["exemplars"] = _records(exemplars)
+        record["tables"]["exemplars"] = records(exemplar_table(outcomes, models))
     else:
         baseline, *candidates = compared
         table = pd.concat(
-            [comparison_table(groups, samples, baseline, one) for one in candidates],
+            [comparison_table(groups, answers, baseline, one) for one in candidates],
             ignore_index=True,
         )
-        record["tables"] |= {"compared": list(compared), "comparison": _records(table)}
-    record["tables"]["boundary"] = _records(boundary_table(samples, groups))
-    record["tables"]["faithfulness"] = _records(faithfulness_table(samples, groups))
+        record["tables"] |= {"compared": list(compared), "comparison": records(table)}
+    alone = [with_tables(one, data.group_names).tables for one in measures]
+    record["tables"] |= {name: [row for own in alone for row in own[name]] for name in TABLES}
     sought = [str(name) for name in _plain(settings).get("measure", {}).get("discover", ())]
     if sought:
-        tables = discovered_tables(samples, groups, data.columns_of(sought))
+        tables = discovered_tables(answers, groups, data.columns_of(sought))
         record["tables"] |= dict(zip(("discovery", "discovered"), map(_known, tables), strict=True))
-    record["tables"]["rates"] = _records(rates_table(samples, groups, record))
-    record |= conclude(groups, samples, layers, record)
+    record["tables"]["rates"] = records(rates_table(answers, groups, record))
+    record |= conclude(groups, answers, layers, record, outcomes)
     if compared is None:
         record["verdict"] = with_missing(record["verdict"], missing, len(models) + len(missing))
     pictures = pd.DataFrame()
     if gallery:
-        pictures = take_pictures(data, samples, groups, models, compared or ())
-    return Results(groups, samples, record, layers, pictures)
+        pictures = take_pictures(data, answers, groups, models, compared or ())
+    return Results(groups, answers, record, layers, pictures)
+
+
+def answers_of(measures: Sequence[ModelMeasures]) -> Answers:
+    """What the networks measured answered, those that are in files left there."""
+    return Answers(
+        {
+            str(one.model["name"]): Stored.at(one.answered)
+            if isinstance(one.answered, Path)
+            else one.answered
+            for one in measures
+        }
+    )
 
 
 def describe(data: GroupedData, trained: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -122,10 +137,4 @@ def _plain(value: Any) -> Any:
 
 
 def _known(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return _records(pd.DataFrame(rows)) if rows else []
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a table for JSON, which has no NaN."""
-    plain = table.astype(object).where(table.notna(), None)
-    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
+    return records(pd.DataFrame(rows)) if rows else []

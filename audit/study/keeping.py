@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from audit.errors import AuditError
-from audit.examine.measured import ModelMeasures
+from audit.examine.measured import read_whole
 from audit.files import sha256, write_atomically
 from audit.models.checkpoint import Checkpoint, load_checkpoint
 from audit.study.cells import Task, model_path
@@ -59,23 +59,23 @@ def measures_path(task: Task) -> Path:
     return task.folder / "cells" / f"{task.cell.name}-{task.measured_key}"
 
 
-def stored_measures(task: Task, network: str) -> ModelMeasures | None:
-    """The measures of a cell where they are of the network with this SHA-256.
+def has_measures(task: Task, network: str) -> bool:
+    """Whether whole measures of a cell are there, of the network with this SHA-256.
 
     What is damaged, or of another file of the same name, is set aside.
     """
     folder = measures_path(task)
     if not folder.is_dir():
-        return None
+        return False
     try:
-        measures = ModelMeasures.load(folder)
-    except AuditError as error:
+        measured = read_whole(folder)["model"]["sha256"]
+    except (AuditError, KeyError, TypeError) as error:
         set_aside(task.folder, folder, str(error))
-        return None
-    if measures.model["sha256"] != network:
+        return False
+    if measured != network:
         set_aside(task.folder, folder, "it is of another file of that name")
-        return None
-    return measures
+        return False
+    return True
 
 
 def kept_whole(task: Task) -> bool:
@@ -92,7 +92,7 @@ def kept_whole(task: Task) -> bool:
         return False
     dense = model_path(task.cell.dense, task.folder)
     of_it = parent is None or (dense.is_file() and parent == sha256(dense))
-    return of_it and stored_measures(task, network) is not None
+    return of_it and has_measures(task, network)
 
 
 def set_aside(folder: Path, path: Path, reason: str) -> None:

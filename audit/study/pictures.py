@@ -11,6 +11,7 @@ import pandas as pd
 
 from audit.data.inputs import Inputs
 from audit.errors import AuditError
+from audit.findings.answers import Answers
 from audit.findings.results import MOST_PIXELS, broken
 from audit.findings.words import label
 
@@ -47,7 +48,7 @@ def check_images(data: GroupedData) -> None:
 
 def take_pictures(
     data: GroupedData,
-    samples: pd.DataFrame,
+    answers: Answers,
     groups: pd.DataFrame,
     models: Sequence[Mapping[str, Any]],
     compared: Sequence[str] = (),
@@ -63,7 +64,7 @@ def take_pictures(
         row
         for name in compared or _pictured(models)
         for group in _paying(groups, name)
-        for row in _mistakes(samples, name, group).to_dict("records")
+        for row in _mistakes(answers.network(name), group).to_dict("records")
     ]
     position = {sample: place for place, sample in enumerate(data.samples.tolist())}
     pixels = _pixels(data, [position[row["sample"]] for row in rows])
@@ -94,12 +95,12 @@ def _paying(groups: pd.DataFrame, model: str) -> list[str]:
     return [str(group) for group in gaps.nlargest(MOST_GROUPS, "value")["group"]]
 
 
-def _mistakes(samples: pd.DataFrame, model: str, group: str) -> pd.DataFrame:
-    own = samples[(samples["model"] == model) & (samples["group"] == group)]
+def _mistakes(samples: pd.DataFrame, group: str) -> pd.DataFrame:
+    own = samples[samples["group"] == group]
     if "dense_prediction" not in own or own["dense_prediction"].isna().any():
         raise AuditError(
-            f"{model} was measured before galleries were known; remove the folder 'cells' of the "
-            "study, so that it is measured anew"
+            f"{own['model'].iloc[0]} was measured before galleries were known; remove the folder "
+            "'cells' of the study, so that it is measured anew"
         )
     found = own[broken(own)].sort_values("confidence", ascending=False, kind="stable")
     return found[list(COLUMNS[:-1])].head(MOST_PICTURES)

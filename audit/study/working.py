@@ -20,17 +20,18 @@ from audit.examine.measured import ModelMeasures
 from audit.examine.measuring import measure_model
 from audit.files import sha256
 from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
+from audit.study.by_itself import with_tables
 from audit.study.cells import Cell, Task, model_path
 from audit.study.events import log
 from audit.study.keeping import (
     clean,
     failure_of,
     forget_failure,
+    has_measures,
     kept_whole,
     measures_path,
     record_failure,
     stored_checkpoint,
-    stored_measures,
 )
 from audit.study.locks import alone
 from audit.study.making import prune_model, train_model
@@ -95,7 +96,7 @@ def _made_and_measured(task: Task) -> bool:
     made = stored_checkpoint(task) is None
     if made:
         _make(task)
-    measured = stored_measures(task, sha256(task.model)) is None
+    measured = not has_measures(task, sha256(task.model))
     if measured:
         _measure(task)
     return not (made or measured)
@@ -137,7 +138,7 @@ def _measure(task: Task) -> None:
     measures = measures.with_file(file, sha256(task.model))
     if cell.method is not None and cell.method.title:
         measures = measures.with_method(cell.method.shown)
-    measures.save(measures_path(task))
+    with_tables(measures, study_data(task).group_names).save(measures_path(task))
 
 
 def _dense_path(task: Task) -> Path:
@@ -152,10 +153,10 @@ def _dense_path(task: Task) -> Path:
 
 
 def load_measures(outcome: Outcome) -> ModelMeasures:
-    """The measures of a cell that was finished."""
+    """The measures of a cell that was finished, and so found whole."""
     if outcome.measures is None:
         raise AuditError(f"'{outcome.cell.name}' was not measured: {outcome.reason}")
-    return ModelMeasures.load(outcome.measures)
+    return ModelMeasures.read(outcome.measures)
 
 
 def remember(data: GroupedData) -> str:

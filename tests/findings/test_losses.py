@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
+from audit.findings.answers import Answers
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding
 from audit.findings.losses import losses, ruined
@@ -42,7 +43,7 @@ def lost(*networks: Sequence[int], compared: bool = False) -> Evidence:
 
 def results(evidence: Evidence, found: Sequence[Finding]) -> Results:
     record = {**evidence.record, "findings": [one.plain() for one in found]}
-    return Results(evidence.groups, pd.DataFrame(), record)
+    return Results(evidence.groups, Answers({}), record)
 
 
 def told(evidence: Evidence) -> tuple[list[Finding], Verdict]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from audit.findings.answers import Answers
 from audit.findings.causes import causes_table
 from audit.findings.evidence import make_evidence
 from audit.findings.finding import Finding
@@ -107,7 +108,7 @@ def studied(
         "tables": {},
         "data": {"attribute": "group", "classes": ["0", "1"], "groups": []},
     }
-    results = Results(table, pd.concat(tables, ignore_index=True), record)
+    results = Results(table, Answers.of(pd.concat(tables, ignore_index=True)), record)
     return judged_anew(results)
 
 
@@ -183,7 +184,7 @@ def one_seed_of_three(fake: Fake) -> Results:
     chosen = (samples["model"] == "magnitude-0.98-seed1") & (samples["group"] == "8")
     places = samples.index[chosen & (samples["prediction"] == "a")]
     samples.loc[places[:36], "prediction"] = "b"
-    return judged_anew(replace(results, samples=samples))
+    return judged_anew(replace(results, answers=Answers.of(samples)))
 
 
 def test_what_one_run_of_three_shows_is_not_denied(fake: Fake) -> None:
@@ -212,7 +213,7 @@ def test_the_harm_of_a_second_method_and_of_a_lower_rate_has_its_sentence(fake: 
     dense = samples.loc[samples["model"] == "dense-seed0", "prediction"].to_numpy()
     for name in ("magnitude-0.9-seed0", "magnitude-0.98-seed0", "random-0.98-seed0"):
         samples.loc[samples["model"] == name, "prediction"] = dense
-    own = replace(results, samples=samples)
+    own = replace(results, answers=Answers.of(samples))
     (pays,) = [one for one in found_in(own, "pays") if one.decision]
     assert (pays.label, pays.rate, pays.group) == ("random", 0.9, "8")
     told = text_of(own)
@@ -299,7 +300,7 @@ def test_a_group_without_positives_is_named_where_rates_are_compared() -> None:
     })  # fmt: skip
     samples = results.samples.copy()
     samples.loc[samples["group"] == "c", ["label", "prediction"]] = "0"
-    told = text_of(replace(results, samples=samples))
+    told = text_of(replace(results, answers=Answers.of(samples)))
     assert "Nothing is known of a rate of which group c has no sample." in told
 
 
@@ -502,7 +503,7 @@ def harmless(fake: Fake, **more: Any) -> Results:
     dense = samples.loc[samples["model"] == "dense-seed0", "prediction"].to_numpy()
     for name in samples["model"].unique():
         samples.loc[samples["model"] == name, "prediction"] = dense
-    return judged_anew(replace(results, samples=samples))
+    return judged_anew(replace(results, answers=Answers.of(samples)))
 
 
 def without_dense(results: Results, known: str) -> Results:
@@ -512,7 +513,7 @@ def without_dense(results: Results, known: str) -> Results:
     models = [m for m in results.record["models"] if m["name"] != "dense-seed0"]
     return replace(
         results,
-        samples=samples.assign(dense_prediction=samples["prediction"].where(own)),
+        answers=Answers.of(samples.assign(dense_prediction=samples["prediction"].where(own))),
         record=results.record | {"models": models},
     )
 

@@ -12,7 +12,7 @@ from audit.findings.missing import left_out, missing_networks, with_missing, wit
 from audit.findings.networks import judged_models, overall_table, shown_models
 from audit.findings.outcomes import cell_label, make_cells
 from audit.measure.uncertainty import drop_interval, wilson_interval
-from tests.findings.answered import answered, model, there
+from tests.findings.answered import RIGHT, WRONG, answered, model, there
 
 Rows = dict[tuple[Any, Any], dict[Any, Any]]
 
@@ -34,12 +34,11 @@ def compared(units: int = 1) -> Rows:
             {
                 "sample": outcomes.samples, "model": name, "prediction": said.astype(str),
                 "group": np.array(outcomes.groups)[outcomes.codes],
-                "label": outcomes.labels.astype(str), "loss": loss,
+                "label": outcomes.labels.astype(str),
+                "loss": np.where(said == outcomes.labels, RIGHT, WRONG),
             }
         )
-        for name, said, loss in zip(
-            outcomes.names, outcomes.predictions, outcomes.loss, strict=True
-        )
+        for name, said in zip(outcomes.names, outcomes.predictions, strict=True)
     )  # fmt: skip
     if units > 1:
         samples["unit"] = np.tile(np.arange(100) // units, 2)
@@ -99,12 +98,7 @@ def test_exemplars_are_those_that_the_runs_of_a_method_see_otherwise() -> None:
     ]
     evidence = answered(networks, blocks)
     outcomes = there(evidence.outcomes)
-    samples = pd.concat(
-        pd.DataFrame({"sample": outcomes.samples, "model": name, "prediction": said.astype(str),
-                      "group": np.array(outcomes.groups)[outcomes.codes]})
-        for name, said in zip(outcomes.names, outcomes.predictions, strict=True)
-    )  # fmt: skip
-    a, b = exemplar_table(samples, evidence.record["models"], ["A", "B"]).to_dict("records")
+    a, b = exemplar_table(outcomes, evidence.record["models"]).to_dict("records")
     assert (a["method"], a["rate"], a["networks"]) == ("magnitude", 0.9, 3)
     assert (a["exemplars"], a["n"], a["share"], a["ties"]) == (20, 40, 0.5, 0)
     assert (a["ci_low"], a["ci_high"]) == pytest.approx(
@@ -114,10 +108,10 @@ def test_exemplars_are_those_that_the_runs_of_a_method_see_otherwise() -> None:
     assert (b["exemplars"], b["n"]) == (0, 60)
     # Of two runs those that disagree are ties: 10 of A, whom one run of the first two reads otherwise.
     two = [one for one in evidence.record["models"] if one["name"] != "pruned-2"][:5]
-    ties = exemplar_table(samples, two, ["A", "B"]).set_index("group")["ties"]
+    ties = exemplar_table(outcomes, two).set_index("group")["ties"]
     assert ties.to_dict() == {"A": 10, "B": 0}
     only = [one for one in evidence.record["models"] if one["method"] != "dense"]
-    assert exemplar_table(samples, only, ["A", "B"]).empty
+    assert exemplar_table(outcomes, only).empty
 
 
 # --- which networks, and what is missing ----------------------------------------------------------

@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from audit.columns import GROUP_COLUMNS
 from audit.errors import AuditError
+from audit.findings.answers import Answers
 from audit.findings.results import Results
 from audit.findings.thresholds import Threshold, github, judge, junit
 
@@ -45,7 +46,7 @@ def results(group="a", rows=ROWS, findings=()):
         "findings": list(findings),
     }
     nothing = pd.DataFrame()
-    return Results(groups=table, samples=nothing, layers=nothing, record=record)
+    return Results(groups=table, answers=Answers({}), layers=nothing, record=record)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_findings_are_thresholds():
         ("c", False, False),
     ]
     assert every[0].sentence() == "fair: any group pays: found (group a)"
-    known = replace(few, samples=pd.DataFrame({"sample": ["1"]}))
+    known = replace(few, answers=Answers({"fair": pd.DataFrame({"sample": ["1"]})}))
     (none,) = judge(known, [Threshold.parse("Levelling  Down")])
     assert not none.failed(if_possible=True)
     with pytest.raises(AuditError, match="was not pruned"):

@@ -6,6 +6,7 @@ from html import unescape
 import pandas as pd
 import pytest
 
+from audit.findings.answers import Answers
 from audit.findings.results import load_results
 from audit.report import render, write_report
 from audit.report.gallery import whose
@@ -22,7 +23,7 @@ def with_gallery(results, name="8"):
     rows = own[own["prediction"] != own["label"]].head(3)
     gallery = rows[["model", "group", "sample", "label", "dense_prediction", "prediction"]]
     gallery = gallery.assign(dense_confidence=0.912, confidence=0.871, png=[PNG] * 3)
-    return replace(results, samples=samples, gallery=gallery), len(own), own
+    return replace(results, answers=Answers.of(samples), gallery=gallery), len(own), own
 
 
 @pytest.fixture(scope="module")

@@ -174,7 +174,7 @@ def test_two_splits_are_not_taken_for_two_seeds(study):
     overall = [row | {"split": "select"} for row in results.record["overall"]]
     both = type(results)(
         pd.concat([results.groups, table]),
-        results.samples,
+        results.answers,
         results.record | {"overall": [*results.record["overall"], *overall]},
         results.layers,
     )

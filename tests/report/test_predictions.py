@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from fairlearn.metrics import (
 )
 from sklearn.metrics import precision_score
 
+from audit.findings.answers import Answers
 from audit.findings.error_rates import group_rates, rates_table
 from audit.report.predictions import prediction_tables
 
@@ -23,14 +26,14 @@ def results(fake):
     """Two classes, predicted at random, in three groups; one group has no positive label."""
     found = fake(groups=("x", "y", "z"), harmed=("x",), rates=(0.98,), n=200)
     generator = np.random.default_rng(0)
-    samples = found.samples
+    samples = found.samples.copy()
     labels = np.where(generator.random(len(samples)) < 0.3, "b", "a")
     samples["label"] = np.where(samples["group"] == "z", "a", labels)
     flipped = generator.random(len(samples)) < 0.2
     other = np.where(samples["label"] == "a", "b", "a")
     samples["prediction"] = np.where(flipped, other, samples["label"])
     samples["dense_prediction"] = samples["label"]
-    return with_rates(found)
+    return with_rates(replace(found, answers=Answers.of(samples)))
 
 
 def with_rates(found):
@@ -68,7 +71,7 @@ def test_rates_are_those_of_fairlearn_with_the_samples_they_are_of(results):
 def test_ratios_are_those_of_fairlearn(results):
     record = results.record | {"tables": dict(results.record["tables"])}
     samples = results.samples[results.samples["group"] != "z"]
-    results = with_rates(type(results)(results.groups, samples, record))
+    results = with_rates(type(results)(results.groups, Answers.of(samples), record))
     own = results.samples[results.samples["model"] == MODEL]
     args = (own["label"] == "b", own["prediction"] == "b")
     table = next(t for t in prediction_tables(results) if "ratios" in t.title)
@@ -95,7 +98,7 @@ def test_the_classes_that_broken_samples_go_to_are_counted(results):
 
 def test_small_groups_are_shown_and_kept_out_of_ratios(fake):
     found = fake(groups=("x", "y", "z"), harmed=(), rates=(0.98,), small=("z",))
-    found.samples["dense_prediction"] = pd.NA
+    found = replace(found, answers=Answers.of(found.samples.assign(dense_prediction=pd.NA)))
     rates, ratios = prediction_tables(found)
     assert any(row.flag == "small" for row in rates.rows)
     assert all("z" not in (cell.interval for cell in row.cells) for row in ratios.rows)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from audit.findings.answers import Answers
 from audit.findings.own_metric import with_own_metric
 from audit.report.html import render
 from audit.report.scores import own_metric_figures, own_metric_table, score_figures
@@ -13,7 +14,7 @@ from audit.report.view import make_view
 def with_scores(results):
     chance = np.random.default_rng(0).random(len(results.samples))
     samples = results.samples.assign(score_a=1 - chance, score_b=chance)
-    return replace(results, samples=samples)
+    return replace(results, answers=Answers.of(samples))
 
 
 def test_scores_are_drawn_where_they_were_kept_and_only_there(fake):
@@ -57,7 +58,7 @@ def test_the_users_own_metric_is_a_table_and_a_figure(fake):
 def test_strata_have_a_panel_each(fake):
     results = fake(rates=(0.98,), methods=(("magnitude", "none"),))
     samples = results.samples.assign(site=np.where(np.arange(len(results.samples)) % 2, "x", "y"))
-    found = with_own_metric(replace(results, samples=samples), "sklearn.metrics:accuracy_score",
+    found = with_own_metric(replace(results, answers=Answers.of(samples)), "sklearn.metrics:accuracy_score",
                             control="site", resamples=20)  # fmt: skip
     rows = found.record["tables"]["own_metric"]
     assert own_metric_table(rows).columns[1] == "stratum"

@@ -12,6 +12,7 @@ from audit import cli
 from audit.data import load_data
 from audit.errors import AuditError
 from audit.examine.settings import MeasureSettings
+from audit.findings.answers import Answers
 from audit.findings.changes import ODDS
 from audit.findings.results import Results
 from audit.models import TrainingSettings, load_checkpoint, parent_of, save_checkpoint
@@ -35,7 +36,7 @@ def found(pays: list[bool | None], odds: bool | None) -> Results:
         about | {"networks": ["other"], "decision": True},
     ]
     record: dict[str, Any] = {"findings": findings}
-    return Results(pd.DataFrame(), pd.DataFrame(), record)
+    return Results(pd.DataFrame(), Answers({}), record)
 
 
 @pytest.mark.parametrize(
