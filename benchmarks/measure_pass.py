@@ -97,14 +97,17 @@ def measured(network: Network, folders: dict[str, str], repeats: int) -> dict[st
     dense, pruned, data = network.made(**folders)
     found: dict[str, Any] = {
         "title": network.title,
-        "parameters": sum(value.numel() for value in dense.model(None).parameters()),
+        "parameters": sum(value.numel() for value in dense.model(network.model).parameters()),
         "groups": len(data.group_names),
         "samples_per_group": network.samples,
         "test_samples": len(data.indices("test")),
     }
     for curvature in ("lanczos", "pyhessian"):
         settings = MeasureSettings(samples_per_group=network.samples, curvature=curvature)
-        runs = [timed_pass(pruned, dense, data, settings) for _ in range(repeats)]
+        runs = [
+            timed_pass(pruned, dense, data, settings, "model", network.model)
+            for _ in range(repeats)
+        ]
         middle = sorted(map(in_gradients, runs), key=lambda run: run["whole pass"])[len(runs) // 2]
         for name, number in sorted(middle.items(), key=lambda item: -item[1]):
             print(f"{network.title:<24} {curvature:<10} {name:<26} {number:7.2f} gradients")

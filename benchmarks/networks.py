@@ -47,7 +47,11 @@ class Network:
         training = TrainingSettings(epochs=2, batch_size=128)
         dense = train_model(data, self.model, training, dict(self.arguments))
         tuning = TrainingSettings(epochs=1, batch_size=128)
-        return dense, prune_model(dense, data, Method("magnitude"), 0.9, tuning), data
+        return (
+            dense,
+            prune_model(dense, data, Method("magnitude"), 0.9, tuning, factory=self.model),
+            data,
+        )
 
     def _rows(self, data: GroupedData) -> Tensor:
         """The first rows of each part, as many as are taken."""
