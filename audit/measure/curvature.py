@@ -46,6 +46,10 @@ SUBSET_PRODUCTS = 8
 """The search starts from the Ritz vectors of every eighth sample: eight products there cost as much
 as one on all samples, and save several. A smaller group starts from its gradient."""
 
+SMALLEST_WORK = 2**22
+"""Samples times coordinates: where they are fewer, a product on the subset takes as long as one on
+all of them, nearly, and the search starts from the gradient too."""
+
 PROBES = 4
 """Per-sample curvatures that are computed a second, safer way."""
 
@@ -303,7 +307,7 @@ def _start(
     noise = torch.randn(len(hessian.survivors), dtype=dtype, generator=generator)
     _unit(noise.mul_(hessian.survivors))
     size = hessian.count // SUBSET_SHARE
-    if size < SMALLEST_SUBSET:
+    if size < SMALLEST_SUBSET or hessian.count * len(noise) < SMALLEST_WORK:
         return noise.mul_(1e-3).add_(_slope(hessian, dtype))
     positions = torch.randperm(hessian.count, generator=generator)[:size].sort().values
     subset = hessian.of(positions)
