@@ -22,6 +22,8 @@ IMAGE_KEYS: dict[str, type] = {
     "unreadable": str,
     "cache": str,
     "mean": str,
+    "std": str,
+    # What `std` was called.
     "spread": str,
 }
 LABEL_KEYS: dict[str, type] = {

@@ -88,8 +88,8 @@ def _about(data: GroupedData) -> dict[str, str]:
         "groups": f"{len(data.group_names)} by {data.attribute}",
     }
     if data.scaling is not None:
-        mean, spread = (", ".join(f"{v:g}" for v in own) for own in data.scaling.rule)
-        found["scaling"] = f"pixels of 0 to 1, less {mean}, divided by {spread}"
+        mean, std = (", ".join(f"{v:g}" for v in own) for own in data.scaling.rule)
+        found["scaling"] = f"pixels of 0 to 1, less {mean}, divided by {std}"
     if data.units is not None:
         found["units"] = f"{len(data.units.unique()):,}"
     return found

@@ -62,12 +62,17 @@ def load_images(
     missing, positive, classes, names, bins, unit   as for tables (load_table)
 
     Other settings are those of ImageSettings and Scaling (size, fit, background, white, unreadable,
-    mean, spread), and `cache`, a folder that keeps the pixels; images of more than a gibibyte of
+    mean, std), and `cache`, a folder that keeps the pixels; images of more than a gibibyte of
     pixels are decoded when they are needed. A column `split` of train, select and test is used as
     it stands; without it the split is seeded. Raises AuditError where a file, column or image is
     missing or cannot be read.
     """
     folder, split = Path(folder), split or SplitSettings()
+    if folder.is_file():
+        raise AuditError(
+            f"'{folder}' is a file; expected the folder of the images, and the table of their "
+            f"labels by name: images:{folder.parent}?labels={folder.name}&target=…"
+        )
     read = _read_table(folder / labels, files)
     table = typed(read.rows, listed(missing))
     asked = Asked.of(table, target, group, unit=unit, drop=files, names=names, bins=bins)

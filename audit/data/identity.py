@@ -62,7 +62,7 @@ def identity(data: GroupedData) -> dict[str, Any]:
         "attribute": data.attribute,
         "group_names": list(data.group_names),
         "preparation": [asdict(one) for one in data.preparation],
-        "scaling": None if scaling is None else [list(scaling.mean), list(scaling.spread)],
+        "scaling": None if scaling is None else [list(scaling.mean), list(scaling.std)],
     }
 
 

@@ -357,9 +357,11 @@ def _skipped(files: Sequence[str], total: int) -> list[str]:
 
 
 def image_rules(settings: Mapping[str, Any]) -> tuple[Scaling, ImageSettings]:
-    """How pixels become inputs, and files pixels; mean and spread are of pixels of 0 to 1."""
+    """How pixels become inputs, and files pixels; mean and std are of pixels of 0 to 1."""
     own = dict(settings)
-    rule = {name: _numbers(name, own.pop(name)) for name in ("mean", "spread") if name in own}
+    if "spread" in own:
+        own.setdefault("std", own.pop("spread"))
+    rule = {name: _numbers(name, own.pop(name)) for name in ("mean", "std") if name in own}
     return Scaling(**rule), ImageSettings(**own)
 
 

@@ -11,32 +11,32 @@ from audit.errors import AuditError
 
 @dataclass(frozen=True)
 class Scaling:
-    """Images of 0 to 255 as (x / 255 − mean) / spread, one of each a channel or one for all.
+    """Images of 0 to 255 as (x / 255 − mean) / std, one of each a channel or one for all.
 
-    The default gives [-1, 1]. Raises AuditError where a spread is not above zero.
+    The default gives [-1, 1]. Raises AuditError where a std is not above zero.
     """
 
     mean: tuple[float, ...] = (0.5,)
-    spread: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
 
     def __post_init__(self) -> None:
-        if not all(value > 0 for value in self.spread) or not self.mean:
-            raise AuditError(f"found mean={self.mean}, spread={self.spread}; expected spreads > 0")
+        if not all(value > 0 for value in self.std) or not self.mean:
+            raise AuditError(f"found mean={self.mean}, std={self.std}; expected each std > 0")
 
     @property
     def rule(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and spread."""
-        return self.mean, self.spread
+        """Mean and standard deviation."""
+        return self.mean, self.std
 
     def __call__(self, images: Tensor) -> Tensor:
         """float [n, channels, height, width] of images uint8 or float of 0 to 255."""
         shape = (-1, *[1] * (images.ndim - 2))
         inputs = images.float()
-        spread = inputs.new_tensor(self.spread).view(shape) * 255.0
+        std = inputs.new_tensor(self.std).view(shape) * 255.0
         shift = inputs.new_tensor(
-            [m / s for m, s in zip(*_as_long(self.mean, self.spread), strict=True)]
+            [m / s for m, s in zip(*_as_long(self.mean, self.std), strict=True)]
         )
-        return inputs.div(spread).sub_(shift.view(shape))
+        return inputs.div(std).sub_(shift.view(shape))
 
 
 IMAGES = Scaling()
@@ -45,7 +45,7 @@ NAMED = {"image": IMAGES, "imagenet": IMAGENET}
 
 
 def make_scaling(scaling: Scaling | str | None) -> Scaling | None:
-    """The rule of that name: image is [-1, 1], imagenet has that set's mean and spread."""
+    """The rule of that name: image is [-1, 1], imagenet has that set's mean and std."""
     if not isinstance(scaling, str):
         return scaling
     if scaling == "none":
@@ -56,10 +56,10 @@ def make_scaling(scaling: Scaling | str | None) -> Scaling | None:
 
 
 def _as_long(
-    mean: tuple[float, ...], spread: tuple[float, ...]
+    mean: tuple[float, ...], std: tuple[float, ...]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    longest = max(len(mean), len(spread))
+    longest = max(len(mean), len(std))
     return (
         mean if len(mean) == longest else mean * longest,
-        spread if len(spread) == longest else spread * longest,
+        std if len(std) == longest else std * longest,
     )

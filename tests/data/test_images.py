@@ -224,9 +224,15 @@ def test_paths_of_windows_and_whole_paths(folder):
         assert len(load_data(f"images:{folder}?target=y&group=g&size=8")) == 40
 
 
-def test_mean_and_spread_are_declared_and_kept(folder):
-    spec = f"images:{folder}?target=y&group=g&size=8&mean=0.4,0.5,0.6&spread=0.2"
-    data = load_data(spec)
+def test_a_table_in_place_of_the_folder_is_refused_with_what_to_type(folder):
+    labels(folder)
+    with pytest.raises(AuditError, match=r"images:.*\?labels=labels\.csv&target"):
+        load_data(f"images:{folder}/labels.csv?target=y&group=g")
+
+
+@pytest.mark.parametrize("name", ["std", "spread"])
+def test_mean_and_std_are_declared_and_kept(folder, name):
+    data = load_data(f"images:{folder}?target=y&group=g&size=8&mean=0.4,0.5,0.6&{name}=0.2")
     rows = torch.arange(3)
     expected = (
         data.inputs[rows].double() / 255 - torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)
