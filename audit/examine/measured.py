@@ -71,7 +71,7 @@ class ModelMeasures:
         try:
             record = json.loads((folder / "model.json").read_text("utf-8"))
             groups, layers = (
-                pq.read_table(pa.BufferReader((folder / f"{name}.parquet").read_bytes()))
+                pq.ParquetFile(pa.BufferReader((folder / f"{name}.parquet").read_bytes())).read()
                 for name in ("groups", "layers")
             )
             return ModelMeasures(

@@ -111,7 +111,9 @@ class Answers:
             pd.DataFrame().to_parquet(path, index=False)
             return
         schema = pa.unify_schemas(list(self._schemas()), promote_options="permissive")
-        with pq.ParquetWriter(path, schema) as writer:
+        # Of numbers that are nearly all different a dictionary costs time and saves nothing.
+        texts = [field.name for field in schema if not pa.types.is_floating(field.type)]
+        with pq.ParquetWriter(path, schema, use_dictionary=texts) as writer:
             for name, part in self.parts.items():
                 own = (
                     pa.Table.from_pandas(part, preserve_index=False)

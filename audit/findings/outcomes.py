@@ -19,8 +19,8 @@ Codes = NDArray[np.int64]
 Classes = NDArray[np.signedinteger[Any]]
 Chosen = NDArray[np.intp]
 UNKNOWN = -1
-READ = ("sample", "split", "group", "label", "unit", "prediction", "dense_prediction", "loss")
-"""The columns of the samples that outcomes are made from."""
+SHARED = ("sample", "split", "group", "label", "unit")
+"""The columns that are the same under every network: looked at once."""
 
 
 @dataclass(frozen=True)
@@ -135,16 +135,18 @@ def make_outcomes(
         return None
     classes = [str(name) for name in record["data"]["classes"]]
     order = [str(name) for name in groups["group"].cat.categories]
-    first = _of_split(answers.network(names[0], READ), split)
+    first = _of_split(answers.network(names[0], SHARED), split)
     parents = _parents(record)
     asked = any(model["constraint"] != "none" for model in record["models"])
     codes = pd.Index(order).get_indexer(pd.Index(first["group"].astype(str))).astype(np.int64)
     shape, kind = (len(names), len(first)), np.min_scalar_type(-max(1, len(classes)))
     predictions, before = np.empty(shape, kind), np.empty(shape, kind)
+    own_columns = ["sample", "prediction", "dense_prediction"]
+    own_columns += ["loss"] * asked + ["split"] * (split is not None)
     measured = np.zeros(len(names), bool)
     loss = np.full(shape if asked else (1, 1), np.nan)
     for place, name in enumerate(names):
-        own = _aligned(_of_split(answers.network(name, READ), split), first.index)
+        own = _aligned(_of_split(answers.network(name, own_columns), split), first.index)
         predictions[place] = _positions(own["prediction"], classes)
         if "dense_prediction" in own and own["dense_prediction"].notna().all():
             before[place] = _positions(own["dense_prediction"], classes)

@@ -20,6 +20,7 @@ from audit.measure.spectrum import SpectralDensity
 from audit.metrics import METRICS, shown
 from audit.report import figures
 from audit.report.gallery import Strip
+from audit.report.readable import readable
 from audit.report.shaping import (
     BINS,
     MOST_EMPHASISED,
@@ -184,7 +185,8 @@ class _Study:
                     f"other method is both fairer and more accurate; bars are {self.bars}.",
                 )
             )
-        table = model_table(self.record["models"], self.record["overall"])
+        listed = readable(self.results).record
+        table = model_table(listed["models"], listed["overall"])
         return Section("Who pays, and from which rate on", figures=drawn, tables=[table])
 
     def _groups(self) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,9 +26,14 @@ from audit.report.evidence import (
 from audit.report.facts import Fact, facts
 from audit.report.gallery import strips, whose
 from audit.report.predictions import prediction_tables
+from audit.report.readable import readable, told_left
 from audit.report.scores import own_metric_figures, own_metric_table, score_figures
 from audit.report.sections import Section, comparison_sections, spectra, study_sections
 from audit.report.tables import Table, eigenvalue_tables, layer_table, network_table, size_table
+
+MOST_NOTES = 200
+MOST_SEEDS = 20
+"""Seeds that the page lists; of more the first and the last."""
 
 
 def anchor(term: str) -> str:
@@ -74,6 +79,7 @@ def make_view(results: Results) -> View:
     record = results.record
     comparison = record["tables"].get("comparison")
     sections = comparison_sections(results) if comparison else study_sections(results)
+    listed = readable(results)
     return View(
         title=_title(record),
         created=record["created"].replace("T", " ").replace("+00:00", " UTC"),
@@ -82,9 +88,14 @@ def make_view(results: Results) -> View:
         action=record["verdict"].get("action", ""),
         facts=facts(results),
         reading=_reading(record),
-        sections=[*sections, *_gallery(results), _evidence(results), _data_section(record)],
+        sections=[
+            *sections,
+            *_gallery(results),
+            _evidence(listed, [*told_left(record), *_notes(record["models"])]),
+            _data_section(record),
+        ],
         identity=_identity(record),
-        networks=network_table(record["models"]),
+        networks=network_table(listed.record["models"]),
         settings=json.dumps(record["settings"], indent=1, ensure_ascii=False, default=str),
         judged=frozenset(judged_models(record["models"])),
         measured=_measured(results),
@@ -180,8 +191,21 @@ def _gallery(results: Results) -> list[Section]:
     return [Section("Samples that pruning broke", " ".join(lead), strips=found)]
 
 
-def _evidence(results: Results) -> Section:
-    notes = list(dict.fromkeys(note for m in results.record["models"] for note in m["notes"]))
+def _seeds(seeds: Sequence[int]) -> str:
+    told = [str(seed) for seed in seeds]
+    if len(told) <= MOST_SEEDS:
+        return ", ".join(told)
+    return f"{', '.join(told[:3])} … {told[-1]}: {len(told):,} in all"
+
+
+def _notes(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The notes of all networks, each once; of very many the first, and how many are left."""
+    notes = list(dict.fromkeys(str(note) for model in models for note in model["notes"]))
+    left = len(notes) - MOST_NOTES
+    return [*notes[:MOST_NOTES], *([f"{left:,} more notes: results.json"] if left > 0 else [])]
+
+
+def _evidence(results: Results, notes: list[str]) -> Section:
     record = results.record
     tables = [layer_table(record["models"]), gap_table(record["overall"])]
     if record["tables"].get("causes"):
@@ -233,6 +257,6 @@ def _identity(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("Data", spec or record["data"]["name"]),
         ("Measured", f"{samples:,} samples of the split {record['overall'][0]['split']}"),
         *(("Dense parent", f"SHA-256 {parent}") for parent in sorted(parents)),
-        ("Seed" if len(seeds) == 1 else "Seeds", ", ".join(map(str, seeds))),
+        ("Seed" if len(seeds) == 1 else "Seeds", _seeds(seeds)),
         ("Versions", versions),
     ]

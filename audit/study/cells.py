@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,12 @@ class Task:
         """Where the checkpoint of the cell lies."""
         return model_path(self.cell, self.folder)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Changes with all that shapes the network: the samples, and every setting of its own."""
         return key_of(cell_settings(self.settings, self.cell))
 
-    @property
+    @cached_property
     def measured_key(self) -> str:
         """Changes with all that shapes the network or its measures, whatever is sought in them."""
         measure = asdict(self.settings.measure)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,13 +111,19 @@ def set_aside(folder: Path, path: Path, reason: str) -> None:
 
 def clean(task: Task) -> None:
     """Remove what a crash left half-written of this cell; the caller holds its lock."""
-    name = task.cell.name
-    leftovers = [
-        *(task.folder / "models").glob(f".{_literal(name)}.pt.*.partial"),
-        *(task.folder / "cells").glob(f".{_literal(name)}-*.partial"),
-    ]
-    for path in leftovers:
+    for path in leftovers(task.folder, [task])[task.cell.name]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def leftovers(folder: Path, tasks: Iterable[Task]) -> dict[str, list[Path]]:
+    """What is half-written under the folder, by cell: of a crash, or of who works on it now."""
+    partial = [*folder.glob("models/.*.partial"), *folder.glob("cells/.*.partial")]
+    found: dict[str, list[Path]] = {}
+    for task in tasks:
+        name = task.cell.name
+        starts = {"models": f".{name}.pt.", "cells": f".{name}-"}
+        found[name] = [path for path in partial if path.name.startswith(starts[path.parent.name])]
+    return found
 
 
 def failure_of(task: Task) -> Failure | None:
@@ -144,8 +151,3 @@ def forget_failure(task: Task) -> None:
 
 def _failure_path(task: Task) -> Path:
     return task.folder / "failed" / f"{task.cell.name}.json"
-
-
-def _literal(name: str) -> str:
-    """A name in which a pattern's own signs stand for themselves."""
-    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in name)

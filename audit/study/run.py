@@ -22,7 +22,8 @@ from audit.study.engines import Engine, make_engine
 from audit.study.estimate import tell_study
 from audit.study.events import log
 from audit.study.gather import gather
-from audit.study.keeping import forget_failure, measures_path
+from audit.study.keeping import clean, forget_failure, leftovers, measures_path
+from audit.study.locks import alone
 from audit.study.pictures import check_images
 from audit.study.progress import watched
 from audit.study.settings import StudySettings
@@ -68,6 +69,7 @@ def run_study(
     if retry_failed:
         for task in tasks.values():
             forget_failure(task)
+    _clean_kept(folder, tasks)
     log(folder, "planned", cells=list(tasks), workers=workers, engine=engine)
     to_do = [task.cell for task in tasks.values() if not measures_path(task).is_dir()]
     tell_study(settings, to_do, data, workers)
@@ -99,6 +101,14 @@ def _outcomes(
         if task.cell.dense.name in failed
     }
     return first | orphans | _work("pruned networks", ready, engine, folder)
+
+
+def _clean_kept(folder: Path, tasks: Mapping[str, Task]) -> None:
+    """Remove what a crash left beside finished cells; others are cleaned when worked on."""
+    for name, paths in leftovers(folder, tasks.values()).items():
+        if paths and measures_path(tasks[name]).is_dir():
+            with alone(folder, name):
+                clean(tasks[name])
 
 
 def _work(

@@ -60,11 +60,19 @@ def finish(task: Task) -> Outcome:
     """
     try:
         with alone(task.folder, task.cell.name):
+            if kept_whole(task):
+                return _kept(task)
             clean(task)
             failure = failure_of(task)
             return Outcome(task.cell, reason=failure.reason) if failure else _worked_on(task)
     except OSError as error:
         raise AuditError(f"cannot write under '{task.folder}': {_said(error)}") from error
+
+
+def _kept(task: Task) -> Outcome:
+    forget_failure(task)
+    log(task.folder, "finished", cell=task.cell.name, seconds=0.0, kept=True)
+    return Outcome(task.cell, measures_path(task))
 
 
 def _worked_on(task: Task) -> Outcome:
@@ -91,8 +99,6 @@ def _worked_on(task: Task) -> Outcome:
 
 def _made_and_measured(task: Task) -> bool:
     """Whether both were there already."""
-    if kept_whole(task):
-        return True
     made = stored_checkpoint(task) is None
     if made:
         _make(task)
