@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor
 
-from audit.measure.lanczos import TINY, Operator, Space, dot, length
+from audit.measure.lanczos import TINY, Operator, Space, added, dot, length
 
 Array = NDArray[np.float64]
 
@@ -374,13 +374,13 @@ class _Aside(_Probe):
 
     def step(self, operator: Operator) -> None:
         """One product."""
-        product = operator(self.vector)
+        scale = -self._betas[-1] if self._betas else 0.0
+        product = added(operator, self.vector, self._before.mul_(scale))
         alpha = dot(self.vector, product)
         product.sub_(self.vector, alpha=alpha)
-        product.sub_(self._before, alpha=self._betas[-1] if self._betas else 0.0)
         # Last, so that what rounding leaves of the space does not grow from step to step.
         self._space.outside(product)
         beta = length(product)
         self.follow(alpha, beta)
-        self._before.copy_(product.div_(max(beta, TINY)))
-        self._before, self.vector = self.vector, self._before
+        product.div_(max(beta, TINY))
+        self._before, self.vector = self.vector, product

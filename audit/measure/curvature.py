@@ -77,7 +77,7 @@ class CurvatureSettings:
     basis_bytes    memory for the vectors that are kept; where it does not hold enough of them in
                    float64 they are kept in the network's own type, and the search restarts from
                    its best ones whenever they are full. Two more than are wanted at either end
-                   are kept whatever they take: four for λ_max, and two vectors to work with
+                   are kept whatever they take: four for λ_max, and one vector to work with
     seed           of the subset and of the random vectors
     """
 
@@ -232,6 +232,8 @@ def _searched(
         settings.risk,
     )
     search = _search(hessian, goal, settings, generator)
+    # The start has read it; of a large network it is as much as a vector of the search.
+    hessian.gradient.clear()
     _spend(search, hessian, settings)
     found = []
     for side, number in ((1, largest), (-1, smallest)):

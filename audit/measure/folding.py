@@ -2,11 +2,13 @@
 
 In evaluation mode a batch norm is an affine map with fixed statistics. Behind a convolution it is
 part of that convolution's weights, so that it need not touch the activations, nor their first and
-second derivatives. The derivatives with respect to the norm's own parameters stay the same.
+second derivatives; where the weights are more numbers than a batch's activations, these are scaled
+instead. The derivatives with respect to the norm's own parameters stay the same.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,25 +129,37 @@ def _convolution(module: nn.Conv2d, norm: nn.BatchNorm2d | None, reverse: bool) 
 
     def forward(inputs: Tensor) -> Tensor:
         weight, bias = module.weight, module.bias
-        if norm is not None:
-            weight, bias = _normalised(weight, bias, norm)
+        within = norm is not None and weight.numel() <= _outputs(module, inputs)
+        if norm is not None and within:
+            scale, shift = _affine(norm, bias)
+            weight, bias = weight * scale[:, None, None, None], shift
         if geometry is None:
             outputs: Tensor = module._conv_forward(inputs, weight, bias)
+        else:
+            outputs = convolve(inputs, weight, bias, geometry)
+        if norm is None or within:
             return outputs
-        return convolve(inputs, weight, bias, geometry)
+        scale, shift = _affine(norm)
+        return outputs * scale[:, None, None] + shift[:, None, None]
 
     return forward
 
 
-def _normalised(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the convolution that does what convolution and norm do."""
+def _outputs(module: nn.Conv2d, inputs: Tensor) -> int:
+    """How many numbers the convolution gives, but for its edges."""
+    samples, _, height, width = inputs.shape
+    return samples * module.out_channels * height * width // math.prod(module.stride)
+
+
+def _affine(norm: nn.BatchNorm2d, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The norm as outputs·scale + shift, where the outputs still lack that bias."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = torch.rsqrt(norm.running_var + norm.eps)
     scale = scale if norm.weight is None else scale * norm.weight
     shift = -norm.running_mean if bias is None else bias - norm.running_mean
     shift = shift * scale if norm.bias is None else shift * scale + norm.bias
-    return weight * scale[:, None, None, None], shift
+    return scale, shift
 
 
 def _identity(inputs: Tensor) -> Tensor:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -23,13 +25,15 @@ from audit.measure.network import (
     explaining,
     pairs,
     sample_losses,
-    scaled,
     trainable,
 )
 from audit.measure.ranks import Shard
 
 KEPT_BYTES = 2**31
 """Memory for the graphs of gradients that are kept from one product to the next."""
+
+PIECE = 2**20
+"""Coordinates that are looked at at a time."""
 
 
 class Hessian:
@@ -43,7 +47,8 @@ class Hessian:
 
     The network's weights are read where they lie, and must stay as they are meanwhile.
 
-    gradient   the mean gradient over all trainable parameters, from the same pass
+    gradient   the mean gradient over all trainable parameters, from the same pass; who has read it
+               and needs the memory may clear it
     survivors  whether a coordinate is in the space, and not removed by the mask, bool [P]
     count      the number of samples
     products   how often the operator has been applied
@@ -78,9 +83,7 @@ class Hessian:
         """Go through all batches once, for the gradient and the graphs that there is room for."""
         total = {name: torch.zeros_like(value) for name, value in self._parameters.items()}
         count, self._number, sample_bytes = 0, 0, 0.0
-        for slope, size in self._slopes():
-            for name, part in zip(total, slope.gradient, strict=True):
-                total[name] += part.detach()
+        for slope, size in self._slopes(total):
             sample_bytes = sample_bytes or size / slope.count
             room -= sample_bytes * slope.count
             if room >= 0:
@@ -93,14 +96,19 @@ class Hessian:
             raise AuditError(
                 "the gradient is not finite: were the weights trained without diverging?"
             )
-        return scaled(total, 1.0 / count), count
+        for part in total.values():
+            part.div_(count)
+        return total, count
 
     def __call__(self, vector: Tensor) -> Tensor:
         """H v of a flat vector [P], in its type."""
+        return self.add(vector, torch.zeros_like(vector))
+
+    def add(self, vector: Tensor, into: Tensor) -> Tensor:
+        """`into` + H v, in place; `into` [P] lies in the space."""
         self.products += 1
-        alive = vector if self._whole else vector * self.survivors
-        direction = unflatten(alive, self._parameters)
-        total = torch.zeros_like(vector)
+        total = into.mul_(self.count) if self._shard.first else into.zero_()
+        direction = unflatten(self._confined(vector), self._parameters)
         with explaining():
             for slope in self._kept:
                 slope.add_derivative(direction, total, keep=True)
@@ -117,8 +125,17 @@ class Hessian:
         """The Hessian of the samples at these positions, ascending, alone."""
         return Hessian(self._model, chosen(self._batches, positions), self._mask)
 
-    def _slopes(self, skip: int = 0) -> Iterator[tuple[_Slope, int]]:
-        """Each batch's gradient with its graph, and the bytes that the first one has taken."""
+    def _confined(self, vector: Tensor) -> Tensor:
+        """The vector without what it has outside of the space; itself where that is nothing."""
+        pieces = zip(vector.split(PIECE), self.survivors.split(PIECE), strict=True)
+        if self._whole or not any(piece.masked_fill(alive, 0).any() for piece, alive in pieces):
+            return vector
+        return vector * self.survivors
+
+    def _slopes(
+        self, total: Parameters | None = None, skip: int = 0
+    ) -> Iterator[tuple[_Slope, int]]:
+        """The graph of each batch's gradient, and the bytes that the first one has taken."""
         with second_order(self._model, self._batches, reverse=True) as layout:
             leaves = {n: in_layout(p, layout).requires_grad_() for n, p in self._parameters.items()}
             for position, (inputs, labels) in enumerate(self._shard.pairs()):
@@ -127,38 +144,74 @@ class Hessian:
                 memory = _Memory()
                 with memory if position == 0 else nullcontext():
                     losses = sample_losses(self._model, in_layout(inputs, layout), labels)
-                    gradient = torch.autograd.grad(
-                        losses(leaves).sum(),
-                        list(leaves.values()),
-                        create_graph=True,
-                        materialize_grads=True,
-                    )
-                yield _Slope(leaves, gradient, len(labels)), memory.bytes
+                    slope = _slope(losses, leaves, len(labels), total)
+                yield slope, memory.bytes
 
 
 @dataclass(frozen=True)
 class _Slope:
-    """The summed gradient of a batch with the graph that leads from the leaves to it."""
+    """The graph that leads from the leaves to a batch's summed gradient, without the gradient.
+
+    edges   where the graph gives each leaf's part; None where it does not depend on any leaf
+    """
 
     leaves: Parameters
-    gradient: tuple[Tensor, ...]
+    edges: tuple[GradientEdge | None, ...]
     count: int
 
     def add_derivative(self, direction: Parameters, total: Tensor, keep: bool) -> None:
         """Add its derivative in that direction to a flat vector; the graph is freed or kept."""
-        parts = [
-            (part, along)
-            for part, along in zip(self.gradient, direction.values(), strict=True)
-            if part.requires_grad
-        ]
+        pairs = zip(self.edges, direction.values(), strict=True)
+        parts = [(edge, along) for edge, along in pairs if edge is not None]
         if not parts:
             return
-        gradient, along = zip(*parts, strict=True)
-        second = torch.autograd.grad(
-            gradient, list(self.leaves.values()), along, retain_graph=keep, materialize_grads=True
-        )
-        for piece, part in zip(total.split([part.numel() for part in second]), second, strict=True):
-            piece += part.flatten().cpu()
+        edges, along = zip(*parts, strict=True)
+        leaves = list(self.leaves.values())
+        with _moved_into(total, leaves):
+            torch.autograd.backward(edges, along, retain_graph=keep, inputs=leaves)
+
+
+def _slope(
+    losses: Callable[[Parameters], Tensor],
+    leaves: Parameters,
+    count: int,
+    total: Parameters | None,
+) -> _Slope:
+    """The graph of a batch's gradient; the gradient itself is added to `total`, and given up."""
+    gradient = torch.autograd.grad(
+        losses(leaves).sum(), list(leaves.values()), create_graph=True, materialize_grads=True
+    )
+    if total is not None:
+        for own, part in zip(total.values(), gradient, strict=True):
+            own += part.detach()
+    return _Slope(leaves, tuple(map(_edge, gradient)), count)
+
+
+def _edge(part: Tensor) -> GradientEdge | None:
+    """Where a graph gives this part of a gradient; its numbers need not be kept for it."""
+    # By way of a view: before torch 2.8 a function of our own does not outlive what it gave.
+    return get_gradient_edge(part.view_as(part)) if part.requires_grad else None
+
+
+@contextmanager
+def _moved_into(total: Tensor, leaves: Sequence[Tensor]) -> Iterator[None]:
+    """Leaves' gradients are added to a flat vector one by one as they come, and freed."""
+
+    def moved(leaf: Tensor, piece: Tensor) -> None:
+        assert leaf.grad is not None
+        piece += leaf.grad.flatten().to(piece.device)
+        leaf.grad = None
+
+    pieces = total.split([leaf.numel() for leaf in leaves])
+    hooks = [
+        leaf.register_post_accumulate_grad_hook(partial(moved, piece=piece))
+        for leaf, piece in zip(leaves, pieces, strict=True)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class _Memory(TorchDispatchMode):

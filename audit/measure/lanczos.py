@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,6 +12,27 @@ from torch import Tensor
 
 Array = NDArray[np.float64]
 Operator = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class Adding(Protocol):
+    """An operator that adds its product to a vector in place, so that one less is held."""
+
+    def add(self, vector: Tensor, into: Tensor) -> Tensor:
+        """`into` + H v, in the memory of `into`."""
+        ...
+
+
+def added(operator: Operator, vector: Tensor, into: Tensor) -> Tensor:
+    """`into` + H v, in the memory of `into`.
+
+    >>> added(lambda vector: 2 * vector, torch.ones(2), torch.ones(2)).tolist()
+    [3.0, 3.0]
+    """
+    if isinstance(operator, Adding):
+        return operator.add(vector, into)
+    return into.add_(operator(vector))
+
 
 TINY = 1e-12
 """Of the spectrum's scale: what is smaller is rounding in float64."""

@@ -76,6 +76,11 @@ class Shard:
         """`network.pairs` of the rank's own samples."""
         return pairs(self._batches)
 
+    @property
+    def first(self) -> bool:
+        """Whether this rank is the one that adds what all ranks hold."""
+        return _active.rank == 0
+
     def summed(self, own: Tensor) -> Tensor:
         """Add up a tensor over the ranks; the same bits on each of them."""
         if _active.size > 1:

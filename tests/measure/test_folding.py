@@ -100,9 +100,15 @@ def networks():
         nn.Conv2d(4, 4, 3, groups=2, bias=False), nn.BatchNorm2d(4), nn.Tanh(),
         nn.Flatten(), nn.Linear(64, 2),
     )  # fmt: skip
+    wide = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.Tanh(),
+        nn.Conv2d(16, 32, 3, stride=2), nn.BatchNorm2d(32), nn.Tanh(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 2),
+    )  # fmt: skip
     residual = build_model(Architecture("resnet10", (3, 8, 8), 2, {"width": 2}), 0)
     return {
         "plain": plain,
+        "wide": wide,
         "residual": residual,
         "skipping": Skipping(),
         "viewing": Viewing(),
@@ -151,3 +157,38 @@ def test_its_hessian_is_that_of_the_network(name):
         torch.testing.assert_close(gradient, torch.cat([s.flatten() for s in slopes]).detach())
         assert hessian.products == 2
         assert hessian.count == 7
+
+
+def test_a_norm_scales_the_fewer_numbers_of_weights_and_outputs(monkeypatch):
+    model = trained(networks()["wide"])
+    seen: list[torch.Tensor] = []
+
+    def watched(inputs, weight, bias, geometry):
+        seen.append(weight)
+        return convolve(inputs, weight, bias, geometry)
+
+    monkeypatch.setattr("audit.measure.folding.convolve", watched)
+    first, second = model[0], model[3]
+    for samples, within in ((1, [True, False]), (20, [True, True])):
+        inputs = torch.randn(samples, 3, 8, 8).double()
+        with folded(model, inputs, reverse=True):
+            seen.clear()
+            model(inputs)
+        scaled = [w is not own.weight for w, own in zip(seen, (first, second), strict=True)]
+        assert scaled == within
+
+
+def test_a_product_is_added_in_place():
+    model = trained(networks()["plain"])
+    batches = [(torch.randn(5, 3, 8, 8).double(), torch.arange(5) % 2)]
+    mask = {"0.weight": torch.rand(model[0].weight.shape) > 0.5}
+    for hessian in (Hessian(model, batches), Hessian(model, batches, mask)):
+        size = len(hessian.survivors)
+        vector, into = torch.randn(size).double(), torch.randn(size).double()
+        into *= hessian.survivors
+        expected = hessian(vector) + into
+        assert hessian.add(vector, into) is into
+        torch.testing.assert_close(into, expected)
+        inside = vector * hessian.survivors
+        torch.testing.assert_close(hessian(inside), hessian(vector))
+        assert not any(p.grad is not None for p in model.parameters())
