@@ -11,7 +11,7 @@ TORCH ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-extras test-oldest test-newest test-wheel mutants fuzz peers docs lint lock release clean
+.PHONY: help setup demo test test-extras test-oldest test-newest test-wheel mutants fuzz faults peers docs lint lock release clean
 .DEFAULT_GOAL := help
 
 help: ## show these targets
@@ -48,6 +48,9 @@ mutants: $(STAMP) ## change the code that judges, a little at a time; do tests n
 
 fuzz: $(STAMP) ## mutate settings at random, a hundred thousand times each way (minutes)
 	@AUDIT_FUZZ=100000 $(BIN)/pytest -q -n 3 tests/test_fuzz.py
+
+faults: $(STAMP) ## kill studies, workers, schedulers and ranks at random, ten times each (ten minutes)
+	@AUDIT_KILLS=$(or $(KILLS),10) $(BIN)/pytest -q -s tests/study/test_faults.py
 
 test-oldest: ## the demo, measures and commands with the oldest versions that pyproject.toml admits
 	@PYTHON=$(PYTHON) .ci/versions oldest

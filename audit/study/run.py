@@ -27,7 +27,7 @@ from audit.study.locks import alone
 from audit.study.pictures import check_images
 from audit.study.progress import watched
 from audit.study.settings import StudySettings
-from audit.study.working import Outcome, load_measures, remember
+from audit.study.working import Outcome, load_measures, remember, writing_under
 
 
 def run_study(
@@ -65,18 +65,19 @@ def run_study(
     # Never more threads than this process was given: OMP_NUM_THREADS stays in force.
     threads = threads or max(1, min(torch.get_num_threads(), cpu_count() // workers))
     tasks = {cell.name: Task(settings, cell, folder, threads) for cell in (*dense, *pruned)}
-    folder.mkdir(parents=True, exist_ok=True)
-    if retry_failed:
-        for task in tasks.values():
+    with writing_under(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for task in tasks.values() if retry_failed else ():
             forget_failure(task)
-    _clean_kept(folder, tasks)
-    log(folder, "planned", cells=list(tasks), workers=workers, engine=engine)
+        _clean_kept(folder, tasks)
+        log(folder, "planned", cells=list(tasks), workers=workers, engine=engine)
     to_do = [task.cell for task in tasks.values() if not measures_path(task).is_dir()]
     tell_study(settings, to_do, data, workers)
     several = folder if workers > 1 and engine != "here" else None
     outcomes = _outcomes(tasks, make_engine(engine, workers, address), several)
     missing = {name: outcomes[name].reason for name in tasks if outcomes[name].measures is None}
-    log(folder, "worked", missing=len(missing))
+    with writing_under(folder):
+        log(folder, "worked", missing=len(missing))
     if all(cell.name in missing for cell in pruned):
         name, reason = next(iter(missing.items()))
         raise AuditError(f"no pruned network of the study could be made; '{name}': {reason}")

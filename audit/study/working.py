@@ -7,6 +7,8 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,15 +60,21 @@ def finish(task: Task) -> Outcome:
     Raises AuditError where the study as a whole cannot go on: a disk that is full, a folder that
     cannot be written.
     """
+    with writing_under(task.folder), alone(task.folder, task.cell.name):
+        if kept_whole(task):
+            return _kept(task)
+        clean(task)
+        failure = failure_of(task)
+        return Outcome(task.cell, reason=failure.reason) if failure else _worked_on(task)
+
+
+@contextmanager
+def writing_under(folder: Path) -> Iterator[None]:
+    """Say in one line that the folder of a study cannot be written."""
     try:
-        with alone(task.folder, task.cell.name):
-            if kept_whole(task):
-                return _kept(task)
-            clean(task)
-            failure = failure_of(task)
-            return Outcome(task.cell, reason=failure.reason) if failure else _worked_on(task)
+        yield
     except OSError as error:
-        raise AuditError(f"cannot write under '{task.folder}': {_said(error)}") from error
+        raise AuditError(f"cannot write under '{folder}': {_said(error)}") from error
 
 
 def _kept(task: Task) -> Outcome:
