@@ -39,12 +39,12 @@ PEOPLE, GROUPS, METHODS = 10_000, 5, 3
 MEBIBYTE = 2**20
 
 
-def people(path: Path) -> None:
+def people(path: Path, number: int = PEOPLE) -> None:
     """A table of labels that follow from two numbers, and a group that nothing follows from."""
     generator = np.random.default_rng(0)
-    numbers = generator.normal(size=(PEOPLE, 4)).round(3)
-    label = (numbers[:, 0] + numbers[:, 1] + generator.normal(size=PEOPLE) > 0).astype(int)
-    group = generator.choice([f"group {place}" for place in range(GROUPS)], PEOPLE)
+    numbers = generator.normal(size=(number, 4)).round(3)
+    label = (numbers[:, 0] + numbers[:, 1] + generator.normal(size=number) > 0).astype(int)
+    group = generator.choice([f"group {place}" for place in range(GROUPS)], number)
     table = pd.DataFrame(numbers, columns=list("abcd")).assign(y=label, g=group)
     table.to_csv(path, index=False)
 
