@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,20 +12,26 @@ from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding, known
 from audit.findings.outcomes import Cell
 from audit.findings.pays import drop_sums
-from audit.findings.words import MOST_LOST, points_with_interval
-from audit.measure.sense import agreement
+from audit.findings.words import MOST_LOST, named, number, points_with_interval
+from audit.measure.sense import agreement, kappa_interval
+from audit.measure.uncertainty import design_effects
 
 HALF = 0.5
 """A network that tells less than this share of what the dense one tells of the labels is ruined."""
+TWICE = 2.0
+LEAST = 30
+"""Samples of a class that what became of it is told of."""
 
 
 def losses(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
     """The accuracy that each pruned cell lost over all samples, and how many groups lost.
 
-    Decision: True where the whole interval lies beyond MOST_LOST, None where a part of it does.
-    Details: `leads`, whether it is more than any group was found to pay beyond it, and so is told
-    first; `kept`, the share left of what the dense network tells of the labels (by Cohen's κ);
-    `ruined`, whether that is less than half.
+    Decision: True where the whole interval lies beyond MOST_LOST, or the network is ruined, None
+    where a part of it does. Details: `kept`, the share left of what the dense network tells of the
+    labels (by Cohen's κ); `ruined`, whether that is less than half; `class`, the one that lost
+    most, and the shares of its samples that were right, `class_before` and `class_after`, since
+    accuracy hides what becomes of a rare class; `leads`, whether the loss, of all or of that class,
+    is more than any group was found to pay beyond it, and so is told first.
     """
     made = []
     for cell in evidence.pruned:
@@ -38,14 +45,41 @@ def first_loss(found: Sequence[Finding], label: str) -> Finding | None:
     """The largest loss under a method, or network, that is told before who pays."""
     own = [one for one in found if one.claim == "loss" and one.label == label]
     leading = [one for one in own if one.details["leads"]]
-    return max(leading, key=lambda one: one.estimate or 0.0, default=None)
+    return max(leading, key=size, default=None)
+
+
+def size(one: Finding) -> tuple[bool, float]:
+    """By which losses are ordered: those that accuracy hides first, then by accuracy."""
+    return hidden(one), one.estimate or 0.0
 
 
 def fell(one: Finding) -> str:
     """A loss in words, with how many of the groups judged lost beyond doubt."""
-    row = {"value": one.estimate or 0.0, "ci_low": one.low, "ci_high": one.high}
-    who = who_lost(one)
-    return f"accuracy fell by {points_with_interval(row)}{f', and {who}' if who else ''}"
+    who = f", and {who_lost(one)}" if who_lost(one) else ""
+    value, low, high = one.estimate or 0.0, one.low, one.high
+    if value < 0:
+        rise = {"value": -value, "ci_low": high and -high, "ci_high": low and -low}
+        accuracy = f"accuracy rose by {points_with_interval(rise)}"
+    else:
+        fall = {"value": value, "ci_low": low, "ci_high": high}
+        accuracy = f"accuracy fell by {points_with_interval(fall)}"
+    return f"{left_of(one)}; {accuracy}{who}" if hidden(one) else f"{accuracy}{who}"
+
+
+def hidden(one: Finding) -> bool:
+    """Whether accuracy hides what a ruined network lost: one class lost over TWICE as much."""
+    return ruined(one) and _hidden(one.details, one.estimate or 0.0) > 0
+
+
+def left_of(one: Finding) -> str:
+    """How much a ruined network still tells of the labels, and which class it lost most of."""
+    found = one.details
+    kept = number(max(0.0, found["kept"]), "accuracy")
+    told = f"{kept} is left of what the dense network tells of the labels, by Cohen's κ"
+    if not hidden(one):
+        return told
+    before, after = (number(found[f"class_{side}"], "accuracy") for side in ("before", "after"))
+    return f"{told} (class {named(found['class'])}: {after} right, before {before})"
 
 
 def who_lost(one: Finding) -> str:
@@ -66,10 +100,14 @@ def _loss(evidence: Evidence, cell: Cell, drops: Sums, found: Sequence[Finding])
     whole = combined_claims(drops, weights, np.array([True]))
     each = combined_claims(drops, np.eye(len(drops.size)), evidence.large)
     estimate, low, high = (float(v[0]) for v in (whole.estimate, whole.low, whole.high))
-    decision = True if low > MOST_LOST else None if high > MOST_LOST else False
+    kept, gone = _kept(evidence, cell)
+    much = low > MOST_LOST
+    gone = gone or bool(much and kept is not None and kept < HALF)
+    decision = True if much or gone else None if high > MOST_LOST else False
+    classes = _class(evidence, cell)
+    hidden_loss = _hidden(classes, estimate) if gone else 0.0
     own = [one for one in found if one.claim == "pays" and one.networks == cell.names]
     paid = max((one.estimate or 0.0 for one in own if one.decision), default=0.0)
-    kept = _kept(evidence, cell)
     return Finding(
         "loss",
         decision,
@@ -84,20 +122,66 @@ def _loss(evidence: Evidence, cell: Cell, drops: Sums, found: Sequence[Finding])
             "limit": MOST_LOST,
             "judged": int(evidence.large.sum()),
             "lost": int((each.low > 0).sum()),
-            "leads": bool(decision and estimate > paid),
+            "leads": bool(decision and max(estimate, hidden_loss) > paid),
             "kept": kept,
-            "ruined": bool(decision and kept is not None and kept < HALF),
-        },
+            "ruined": gone,
+        }
+        | classes,
     )
 
 
-def _kept(evidence: Evidence, cell: Cell) -> float | None:
-    """Cohen's κ against the labels over that of the dense network, each the mean over runs."""
+def _kept(evidence: Evidence, cell: Cell) -> tuple[float | None, bool]:
+    """Cohen's κ against the labels over that of the dense network, each the mean over runs.
+
+    And whether it is under HALF beyond doubt, in every run: the upper bound of the one below half
+    of the lower bound of the other, each at 99 %.
+    """
     outcomes = evidence.outcomes
     if outcomes is None:
-        return None
-    before, after = (
-        np.mean([agreement(outcomes.labels, said, len(outcomes.classes)).kappa for said in answers])
-        for answers in (outcomes.before[cell.networks], outcomes.predictions[cell.networks])
-    )
-    return known(float(after / before)) if before > 0 else None
+        return None, False
+    kappas, sure = [], []
+    for place in cell.networks:
+        found, bounds = [], []
+        for answers in (outcomes.before[place], outcomes.predictions[place]):
+            right = (answers == outcomes.labels).astype(float)
+            effect = float(
+                design_effects(right, np.zeros_like(outcomes.labels), 1, outcomes.units)[0]
+            )
+            one = agreement(outcomes.labels, answers, len(outcomes.classes), effect)
+            found.append(one.kappa)
+            bounds.append(kappa_interval(one, len(right), effect))
+        kappas.append(found)
+        sure.append(bounds[1].high < HALF * bounds[0].low)
+    before, after = np.mean(kappas, axis=0)
+    return (known(float(after / before)), all(sure)) if before > 0 else (None, False)
+
+
+def _hidden(classes: Mapping[str, Any], estimate: float) -> float:
+    """What one class lost, where that is over TWICE what accuracy shows; else zero."""
+    if classes.get("class") is None:
+        return 0.0
+    lost = float(classes["class_before"] - classes["class_after"])
+    return lost if lost > TWICE * max(estimate, 0.0) else 0.0
+
+
+def _class(evidence: Evidence, cell: Cell) -> dict[str, Any]:
+    """The class of LEAST samples or more that lost the largest share of its right answers."""
+    found: dict[str, Any] = {"class": None, "class_before": None, "class_after": None}
+    outcomes = evidence.outcomes
+    if outcomes is None:
+        return found
+    counts = np.bincount(outcomes.labels, minlength=len(outcomes.classes))
+    large = np.flatnonzero(counts >= LEAST)
+    if not len(large):
+        return found
+    shares = [
+        [(said[:, outcomes.labels == label] == label).mean() for label in large]
+        for said in (outcomes.before[cell.networks], outcomes.predictions[cell.networks])
+    ]
+    before, after = (np.array(one, dtype=float) for one in shares)
+    most = int((before - after).argmax())
+    return {
+        "class": outcomes.classes[int(large[most])],
+        "class_before": known(float(before[most])),
+        "class_after": known(float(after[most])),
+    }

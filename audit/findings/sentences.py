@@ -8,7 +8,7 @@ from typing import Any
 
 from audit.findings.decisions import ALPHA
 from audit.findings.finding import Finding
-from audit.findings.losses import fell, first_loss, who_lost
+from audit.findings.losses import fell, first_loss, hidden, left_of, ruined, size, who_lost
 from audit.findings.pays import NO_PARENT, TOO_FEW
 from audit.findings.words import (
     MISSING,
@@ -281,7 +281,7 @@ def _compared(told: _Told) -> Said:
     judged = [name for name in told.compared if own[name]]
     lossy = {name: loss for name in judged if (loss := told.loss(name)) is not None}
     if lossy:
-        judged.sort(key=lambda name: -_worst(told, name))
+        judged.sort(key=lambda name: _worst(told, name), reverse=True)
     clear = [
         name
         for name in judged
@@ -304,11 +304,11 @@ def _compared(told: _Told) -> Said:
     )
 
 
-def _worst(told: _Told, name: str) -> float:
-    """The largest loss or harm under a network, for the order of telling."""
+def _worst(told: _Told, name: str) -> tuple[bool, float]:
+    """The largest loss or harm under a network, for the order of telling; ruined ones first."""
     first = told.loss(name)
     every = [*told.harmed(name), *([first] if first else [])]
-    return max((one.estimate or 0.0 for one in every), default=0.0)
+    return max(map(size, every), default=(False, 0.0))
 
 
 def _of_network(told: _Told, name: str, own: Sequence[Finding]) -> str:
@@ -323,8 +323,10 @@ def _of_network(told: _Told, name: str, own: Sequence[Finding]) -> str:
 
 def _of_many(told: _Told, judged: Sequence[str], clear: Sequence[str]) -> list[str]:
     """Many networks in one sentence: where all lost, where somebody pays, and where nobody does."""
-    worst = sorted(judged, key=lambda name: -_worst(told, name))
-    lossy = [f"under {n} by {_amount(one)}" for n in worst if (one := told.loss(n)) is not None]
+    worst = sorted(judged, key=lambda name: _worst(told, name), reverse=True)
+    losses = {name: one for name in worst if (one := told.loss(name)) is not None}
+    gone = [f"under {name} {left_of(one)}" for name, one in losses.items() if hidden(one)]
+    lossy = [f"under {name} by {_amount(one)}" for name, one in losses.items() if not hidden(one)]
     payers = [
         (name, max(harmed, key=lambda one: one.estimate or 0.0))
         for name in judged
@@ -332,12 +334,13 @@ def _of_many(told: _Told, judged: Sequence[str], clear: Sequence[str]) -> list[s
     ]
     payers.sort(key=lambda pair: -(pair[1].estimate or 0.0))
     unknown = [one for name in judged for one in told.all("pays") if one.label == name]
-    parts = [f"accuracy fell {_few(lossy)}; beyond that"] if lossy else []
+    parts = [_few(gone)] if gone else []
+    parts += [f"accuracy fell {_few(lossy)}; beyond that"] if lossy else []
     parts += [_few([f"under {name} {_paid_by(one)}" for name, one in payers])] if payers else []
     parts += [f"under {listed(clear)} no group was found to pay"] if clear else []
     parts += [text] if (text := _not_known(told, unknown)) else []
-    if lossy and len(parts) > 1:
-        parts[:2] = [f"{parts[0]}, {parts[1]}"]
+    if lossy and len(parts) > (first := len(gone[:1])) + 1:
+        parts[first : first + 2] = [f"{parts[first]}, {parts[first + 1]}"]
     return parts
 
 
@@ -359,17 +362,19 @@ def _losses(told: _Told) -> Iterator[Said]:
     own = [one for one in told.all("loss") if one.details["leads"]]
     if not own:
         return
-    own.sort(key=lambda one: -(one.estimate or 0.0))
-    parts = [f"under {told.where(one)} by {_amount(one)}{_of_whom(one)}" for one in own]
-    yield told.said(f"Against the dense network, accuracy fell {_few(parts)}.", own)
+    own.sort(key=size, reverse=True)
+    for one in filter(hidden, own):
+        yield told.said(f"Under {told.where(one)}, {fell(one)}.", [one])
+    others = [one for one in own if not hidden(one)]
+    parts = [f"under {told.where(one)} by {_amount(one)}{_of_whom(one)}" for one in others]
+    if parts:
+        yield told.said(f"Against the dense network, accuracy fell {_few(parts)}.", others)
 
 
 def _of_whom(one: Finding) -> str:
     """How many lost beyond doubt, and how much a ruined network still tells of the labels."""
     said = [who] if (who := who_lost(one)) else []
-    if one.details["ruined"]:
-        kept = number(max(0.0, one.details["kept"]), "accuracy")
-        said.append(f"{kept} is left of what the dense network tells of the labels, by Cohen's κ")
+    said += [left_of(one)] if ruined(one) else []
     return f" ({'; '.join(said)})" if said else ""
 
 

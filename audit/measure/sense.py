@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from audit.errors import AuditError
-from audit.measure.uncertainty import wilson_interval
+from audit.measure.uncertainty import UNKNOWN, Interval, wilson_interval
 
 Codes = NDArray[np.int64]
 SURE = 0.99
@@ -60,6 +60,22 @@ def agreement(labels: Codes, predictions: Codes, classes: int, effect: float = 1
     if variance <= 0:
         return Agreement(observed, expected, 1.0)
     return Agreement(observed, expected, float(norm.sf((observed - expected) / variance**0.5)))
+
+
+def kappa_interval(found: Agreement, n: int, effect: float = 1.0, level: float = SURE) -> Interval:
+    """κ's interval, from Wilson's of the share that agrees, chance taken as it is (Cohen 1960).
+
+    >>> found = agreement(np.arange(100) % 2, np.zeros(100, int), 2)
+    >>> interval = kappa_interval(found, 100)
+    >>> round(interval.low, 2), round(interval.high, 2)
+    (-0.25, 0.25)
+    """
+    left = 1 - found.by_chance
+    if not left > 0:
+        return UNKNOWN
+    share = wilson_interval(found.observed * n, n, effect, level)
+    low, high = ((end - found.by_chance) / left for end in (share.low, share.high))
+    return Interval(low, high)
 
 
 def renamed(labels: Codes, predictions: Codes, classes: int) -> dict[int, int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from audit.findings.finding import Finding, findings_of
-from audit.findings.losses import fell, first_loss
+from audit.findings.losses import fell, first_loss, hidden
 from audit.findings.results import Results
 from audit.findings.words import MOST_LOST, interval, listed, named, percent, points
 
@@ -75,6 +75,7 @@ def _lost(label: str, first: Finding, where: str, harmed: Sequence[Finding], mos
         beyond = f"group {named(most.group)} pays {points(most.estimate or 0.0)} points"
     lost, judged = first.details["lost"], first.details["judged"]
     value = "Everybody" if lost == judged > 1 else f"{points(first.estimate or 0.0)} points lost"
+    value = "Little is left" if hidden(first) else value
     return Fact(label, value, f"{where}{fell(first)}; beyond that, {beyond}", harm=True)
 
 

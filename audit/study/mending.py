@@ -11,6 +11,8 @@ from audit.checked import checked_table
 from audit.errors import AuditError
 from audit.examine.settings import MeasureSettings
 from audit.findings.changes import ODDS
+from audit.findings.finding import findings_of
+from audit.findings.losses import fell
 from audit.findings.results import Results
 from audit.models.checkpoint import (
     Checkpoint,
@@ -80,9 +82,16 @@ def plan(results: Results, name: str) -> Plan:
     reason = (
         "no group was found to pay for the pruning, nor rates to differ, beyond what chance shows"
     )
-    lost = next((f for f in own if f["claim"] == "loss" and f["details"]["leads"]), None)
+    lost = next(
+        (
+            one
+            for one in findings_of(results.record)
+            if one.claim == "loss" and name in one.networks and one.details["leads"]
+        ),
+        None,
+    )
     if lost is not None:
-        reason += f"; but accuracy as a whole fell by {100 * lost['estimate']:.1f} points"
+        reason += f"; but {fell(lost)}"
     unjudged = [str(one["group"]) for one in pays if one["decision"] is None]
     unjudged += [str(f["group"]) for f in results.record["findings"] if f["claim"] == "left_out"]
     if unjudged:
