@@ -191,6 +191,33 @@ def _listening() -> Iterator[None]:
         yield
 
 
+class _Unheard:
+    """While any thread is within, nobody is told what Pillow warns of.
+
+    Filters belong to the whole process: those who come in together share one change of them, which
+    the last to leave takes back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._within = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._within += 1
+            if self._within == 1:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.filterwarnings("ignore", **OF_PILLOW)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                self._caught.__exit__(None, None, None)
+
+
+unheard = _Unheard()
+
 READ_BYTES = 64
 """For a pixel: four values, of as many images as are read at a time."""
 

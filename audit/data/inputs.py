@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from audit.data.images import OF_PILLOW, ImageSettings, read_image
+from audit.data.images import ImageSettings, read_image, unheard
 from audit.errors import AuditError
 
 READ_AT_ONCE = 256
@@ -134,14 +133,13 @@ class ImageFiles(Inputs):
 
     def __init__(self, files: Sequence[Path], settings: ImageSettings) -> None:
         self.files, self.settings = list(files), settings
-        # `read_images` has told of damaged metadata; the threads that read on cannot listen.
-        warnings.filterwarnings("ignore", **OF_PILLOW)
         self.shape = (len(self.files), 3, settings.size, settings.size)
 
     def fetch(self, rows: Tensor) -> Tensor:
         """The images at these positions."""
         read = partial(read_image, settings=self.settings)
-        with ThreadPoolExecutor() as pool:
+        # `read_images` has told of damaged metadata; the threads that read on cannot listen.
+        with unheard, ThreadPoolExecutor() as pool:
             found = list(pool.map(read, [self.files[row] for row in rows.tolist()]))
         values = [one.values for one in found]
         shape = (0, *self.shape[1:])

@@ -1,7 +1,9 @@
 """Image files: every depth, mode and orientation gives the picture that a viewer shows."""
 
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -303,5 +305,10 @@ def test_damaged_metadata_is_counted_and_the_picture_read(tmp_path):
         "2 images have damaged metadata (EXIF): whether they stand upright is not known.",
     )
     assert np.abs(pixels[3].astype(int) - RGB.transpose(2, 0, 1)).mean() < 2
-    fetched = ImageFiles(files, ImageSettings(size=SIZE)).fetch(torch.arange(4))
-    assert np.array_equal(fetched.numpy(), pixels)
+    before = list(warnings.filters)
+    inputs = ImageFiles(files, ImageSettings(size=SIZE))
+    assert warnings.filters == before
+    with ThreadPoolExecutor() as pool:
+        for fetched in pool.map(inputs.fetch, [torch.arange(4)] * 4):
+            assert np.array_equal(fetched.numpy(), pixels)
+    assert warnings.filters == before
