@@ -50,6 +50,7 @@ def metric_by_group(
     scores: bool = False,
     reference: object = None,
     control: str | None = None,
+    groups: Sequence[str] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -63,6 +64,8 @@ def metric_by_group(
                kept (MeasureSettings.scores)
     reference  a group: `difference` is a group's value less its, in the same stratum
     control    a column of samples: each of its values is a stratum, and groups are compared within
+    groups     in their declared order, a row each even without a sample; else those that samples
+               have, by their first one or, of a categorical column, in the order of its categories
 
     Columns: model, `control` (the stratum, empty without one), group, n, value, ci_low, ci_high,
     and with a reference difference, difference_ci_low, difference_ci_high. Intervals are 95 %
@@ -81,7 +84,7 @@ def metric_by_group(
     of, against = (None if one is None else str(one) for one in (positive, reference))
     _check(samples, of, scores, against, control)
     _check_given(function, scores)
-    groups = list(dict.fromkeys(samples["group"].astype(str)))
+    ordered = _ordered(samples["group"], groups)
     rows = []
     for model, own in samples.groupby("model", sort=False, observed=True):
         for stratum, part in _strata(own, control):
@@ -90,8 +93,16 @@ def metric_by_group(
             known = {
                 row["group"]: row for row in _group_rows(function, parts, against, resamples, seed)
             }
-            rows += [told | known.get(group, {"group": group, "n": 0}) for group in groups]
+            rows += [told | known.get(group, {"group": group, "n": 0}) for group in ordered]
     return pd.DataFrame(rows)
+
+
+def _ordered(column: pd.Series[Any], declared: Sequence[str] | None) -> list[str]:
+    """Each group once; those that nobody declared come last."""
+    present = dict.fromkeys(column.astype(str))
+    if declared is None and isinstance(column.dtype, pd.CategoricalDtype):
+        declared = [one for one in map(str, column.cat.categories) if one in present]
+    return list(dict.fromkeys(map(str, declared or ())) | present)
 
 
 def takes_scores(metric: Metric) -> bool | None:
@@ -120,7 +131,8 @@ def with_own_metric(results: Results, metric: str, **settings: Any) -> Results:
 
     Each row names the metric; a number that is not known is None, as in JSON.
     """
-    found = metric_by_group(results.samples, metric, **settings)
+    declared = [str(one["group"]) for one in results.record["data"]["groups"]]
+    found = metric_by_group(results.samples, metric, groups=declared, **settings)
     found.insert(1, "metric", metric)
     plain = found.astype(object).where(found.notna(), None).to_dict("records")
     tables = results.record["tables"] | {"own_metric": plain}

@@ -52,6 +52,20 @@ def test_values_are_those_of_fairlearns_frame(metric: Any) -> None:
     assert (found["n"] == samples["group"].value_counts()[found.index]).all()
 
 
+def test_groups_stand_in_their_declared_order() -> None:
+    samples = table_of()
+    declared = ["c", "none of it", "a", "b"]
+    found = metric_by_group(
+        samples, accuracy_score, groups=declared, control="region", resamples=20
+    )
+    assert found["group"].tolist() == declared * samples["region"].nunique()
+    assert set(found["n"][found["group"] == "none of it"]) == {0}
+    assert found["value"][found["group"] == "none of it"].isna().all()
+    ordered = samples.assign(group=pd.Categorical(samples["group"], ["z", "b", "c", "a"]))
+    again = metric_by_group(ordered, accuracy_score, resamples=20)
+    assert again["group"].tolist() == ["b", "c", "a"]
+
+
 def test_names_of_classes_are_given_as_they_are_without_a_positive_one() -> None:
     samples = table_of()
     found = metric_by_group(samples, "sklearn.metrics:accuracy_score", resamples=20)
