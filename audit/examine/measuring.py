@@ -28,7 +28,7 @@ from audit.measure.cost import multiply_adds, surviving_multiply_adds
 from audit.measure.faithfulness import divergence
 from audit.measure.predictions import Outputs
 from audit.models.checkpoint import Checkpoint, called_pruned
-from audit.prune.mask import PRUNED, other_sparsity, other_weights
+from audit.prune.mask import PRUNED, other_sparsity, other_weights, zero_head
 
 MEASURES = {
     "harm": harm,
@@ -263,6 +263,13 @@ def _remarks(subject: Subject) -> list[str]:
             f"{sparsity:.2%} of them are zeros; was it trained on without its mask?"
         )
     found += _beside_the_prunable(subject)
+    head = zero_head(subject.network, subject.checkpoint.mask)
+    if head is not None:
+        found.append(
+            f"every weight of its last layer '{head}' is zero, as some networks start: it says the "
+            "same of every sample, and what pruning costs such a network tells nothing of a "
+            "trained one"
+        )
     if subject.parent is None:
         zeros = f"{sparsity:.1%} of its weights are zeros"
         seen = zeros if sparsity == sparsity else "no weight of it can be looked at"

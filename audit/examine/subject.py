@@ -39,6 +39,7 @@ from audit.prune.mask import (
     measured_mask,
     other_weights,
     tells_weights,
+    zero_head,
 )
 
 Array = NDArray[np.float64]
@@ -154,6 +155,8 @@ def make_subject(
     settings = replace(settings, device=checked_device(own_device(settings.device)))
     network, other = checkpoint.model(factory), None
     pruned = is_pruned(network, checkpoint.mask)
+    if dense is checkpoint and zero_head(network, checkpoint.mask) is not None:
+        pruned = False
     rows = data.indices(settings.split)
     outputs, data = _passed(network, data, settings)
     unseen = dense is None and not tells_weights(network)

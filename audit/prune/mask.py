@@ -257,9 +257,32 @@ def is_pruned(model: nn.Module, mask: Mapping[str, Tensor] | None = None) -> boo
     return pruned or other_sparsity(model) >= PRUNED
 
 
+def zero_head(model: nn.Module, mask: Mapping[str, Tensor] | None = None) -> str | None:
+    """The last layer by name, where all of it is zero and hardly anything else: as initialised.
+
+    Some networks start from outputs that are all alike. Pruning removes the last layer whole only
+    where it removes others' weights too, and then, as where a mask tells of removed weights, it is
+    None.
+    """
+    if mask is not None and not all(bool(part.all()) for part in mask.values()):
+        return None
+    layers = {} if isinstance(model, OutputsOnly) else prunable_layers(model)
+    if len(layers) < 2:
+        return None
+    *_, (name, last) = layers.items()
+    own = [one for one in (last.weight, last.bias) if one is not None]
+    if any(type(one.data) is not Tensor or bool(one.any()) for one in own):
+        return None
+    others = [layer.weight for layer in layers.values() if layer.weight is not last.weight]
+    size = sum(weight.numel() for weight in others)
+    zeros = size - sum(int(weight.count_nonzero()) for weight in others)
+    fresh = bool(size) and zeros < PRUNED * size and other_sparsity(model) < PRUNED
+    return name if fresh else None
+
+
 def check_dense(model: nn.Module, mask: Mapping[str, Tensor] | None = None) -> None:
     """Raise AuditError where what is to be pruned, or compared with, is pruned itself."""
-    if is_pruned(model, mask):
+    if is_pruned(model, mask) and zero_head(model, mask) is None:
         other = other_sparsity(model)
         zeros = f"{measured_sparsity(model):.1%} of its weights are zeros"
         if other >= PRUNED:

@@ -412,6 +412,26 @@ def test_zeros_without_a_mask_are_no_dense_parent(two_groups: GroupedData) -> No
         prune_model(pruned, two_groups, factory=factory("two_logits"))
 
 
+def test_a_network_that_starts_with_a_last_layer_of_zeros_is_dense_and_told(
+    two_groups: GroupedData,
+) -> None:
+    torch.manual_seed(0)
+    model = two_logits((4,), 2)
+    last = model[2]
+    assert isinstance(last, nn.Linear)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    fresh = checkpoint("two_logits", two_groups, model)
+    pruned = zeros(two_groups)[1]
+    itself, beside = measured(fresh, two_groups, fresh), measured(pruned, two_groups, fresh)
+    said = "every weight of its last layer '2' is zero, as some networks start"
+    assert any(note.startswith(said) for note in itself.model["notes"])
+    assert rows(itself, "excess_risk")["value"].abs().max() == 0
+    assert rows(beside, "excess_risk")["value"].abs().max() > 0
+    alone = measured(fresh, two_groups)
+    assert not set(alone.groups["metric"]) & {"excess_risk", "excess_accuracy_gap"}
+
+
 def test_integers_alone_are_no_dense_parent(two_groups: GroupedData) -> None:
     """Nothing tells whether weights are zero that are integers and scales."""
     with warnings.catch_warnings():

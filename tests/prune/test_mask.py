@@ -17,6 +17,7 @@ from audit.prune.mask import (
     other_sparsity,
     other_weights,
     prunable_weights,
+    zero_head,
 )
 from audit.prune.random import random_mask
 
@@ -144,6 +145,32 @@ def test_zeros_of_any_layer_make_a_network_pruned():
         assert measured_mask(model).sparsity == 0
         with pytest.raises(AuditError, match=r"0\.0% of its weights are zeros, and \d+\.\d% of th"):
             check_dense(model)
+
+
+def test_a_last_layer_that_starts_as_zeros_is_no_pruning():
+    def network():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        nn.init.zeros_(model[2].weight)
+        nn.init.zeros_(model[2].bias)
+        return model
+
+    fresh = network()
+    check_dense(fresh)
+    assert zero_head(fresh) == "2"
+    # Nobody takes it for its own dense parent unless it is given as one.
+    assert is_pruned(fresh)
+    elsewhere, biased, first = network(), network(), network()
+    with torch.no_grad():
+        elsewhere[0].weight[0, 0] = 0
+        biased[2].bias[0] = 1
+        first[0].weight.zero_()
+        first[2].weight.fill_(1)
+    removed = {"2.weight": torch.zeros(2, 8, dtype=torch.bool)}
+    for model, mask in ((elsewhere, None), (biased, None), (first, None), (fresh, removed)):
+        assert zero_head(model, mask) is None
+        with pytest.raises(AuditError, match="pruned already"):
+            check_dense(model, mask)
 
 
 def test_what_is_zero_from_the_start_or_computed_is_not_removed():
