@@ -20,6 +20,7 @@ from audit.findings.paired import units_of
 from audit.findings.results import Results
 from audit.imports import imported
 from audit.measure.uncertainty import CONFIDENCE
+from audit.names import hint
 
 Array = NDArray[np.float64]
 Metric = Callable[[Any, Any], float]
@@ -269,7 +270,10 @@ def _check(
         raise AuditError(f"found reference group '{reference}'; expected one of {listed('group')}")
     if control is not None and control not in samples:
         known: Sequence[str] = [str(name) for name in samples]
-        raise AuditError(f"found control column '{control}'; expected one of {', '.join(known)}")
+        raise AuditError(
+            f"found control column '{control}'; expected one of {', '.join(known)}"
+            f"{hint(control, known)}"
+        )
     strata = 1 if control is None else samples[control].nunique(dropna=False)
     if strata > STRATA:
         raise AuditError(

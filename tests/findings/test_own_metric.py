@@ -164,6 +164,7 @@ def test_a_group_of_one_sample_has_no_interval() -> None:
         ({"scores": True, "positive": "no"}, "hold no scores of 'no'"),
         ({"reference": "z"}, "expected one of a, b, c"),
         ({"control": "planet"}, "control column 'planet'"),
+        ({"control": "regoin"}, r"; did you mean 'region'\?$"),
         ({"control": "sample"}, "400 values in the control column 'sample'; expected at most 100"),
     ],
 )
