@@ -35,6 +35,7 @@ from audit.commands.options import (
     Smallest,
     Theory,
     Top,
+    Without,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Measuring:
     spectral_density: Density = False
     theory: Theory = False
     deepfool: DeepFool = False
+    without: Without = None
     measures: Measures = None
     discover: Discover = None
 
@@ -71,6 +73,7 @@ class Measuring:
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         given |= {
             "curvature": self.curvature.value,
+            "without": tuple(self.without or ()),
             "measures": tuple(self.measures or ()),
             "discover": tuple(listed(self.discover or "")),
         }

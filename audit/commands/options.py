@@ -244,6 +244,15 @@ Control = Annotated[
     ),
 ]
 
+Without = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Leave a measure out, such as taylor, input_distance or calibration. May be given "
+        "several times.",
+    ),
+]
+
 Discover = Annotated[
     str | None,
     typer.Option(

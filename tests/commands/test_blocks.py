@@ -56,7 +56,11 @@ def test_the_commands_that_measure_have_every_option_of_every_block():
 
 def test_options_are_settings_of_the_same_names():
     assert Measuring().settings(scores=False) == MeasureSettings()
-    asked = Measuring(Curvature.none, top_eigenvalues=3, discover='age,"a,b"')
+    asked = Measuring(Curvature.none, top_eigenvalues=3, discover='age,"a,b"', without=["taylor"])
     assert asked.settings(scores=True) == MeasureSettings(
-        curvature="none", top_eigenvalues=3, discover=("age", "a,b"), scores=True
+        curvature="none",
+        top_eigenvalues=3,
+        discover=("age", "a,b"),
+        scores=True,
+        without=("taylor",),
     )
