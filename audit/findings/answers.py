@@ -56,8 +56,8 @@ class Answers:
         """Those of a table in memory, whose column `model` names the network."""
         if isinstance(samples, Answers):
             return samples
-        if "model" not in samples or samples.empty:
-            return Answers({} if samples.empty else {"": samples})
+        if samples.empty:
+            return Answers({})
         parts = samples.groupby("model", sort=False, observed=True)
         return Answers({str(name): own for name, own in parts})
 
@@ -67,8 +67,7 @@ class Answers:
         file = Stored.at(path)
         if "model" not in pq.read_schema(path).names:
             return Answers({})
-        names = pq.read_table(path, columns=["model"])["model"]
-        return Answers({str(name): file for name in names.unique().to_pylist()})
+        return Answers(dict.fromkeys(_names(path), file))
 
     def held(self) -> Answers:
         """The same, in memory where that is not too much: whatever becomes of the files."""
@@ -130,6 +129,14 @@ class Answers:
             elif part not in files:
                 files.add(part)
                 yield pq.read_schema(part.path).remove_metadata()
+
+
+def _names(path: Path) -> Iterator[str]:
+    """The networks of each row group, in order."""
+    with pq.ParquetFile(path) as file:
+        for at in range(file.num_row_groups):
+            names = file.read_row_group(at, columns=["model"])["model"].unique()
+            yield from map(str, names.to_pylist())
 
 
 def _read(part: Stored, name: str, columns: Sequence[str] | None = None) -> pa.Table:
