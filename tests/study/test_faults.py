@@ -326,7 +326,8 @@ def test_a_rank_that_is_killed_ends_the_others(undisturbed: Undisturbed, tmp_pat
                     os.kill(chance.choice(own), signal.SIGKILL)
             main.communicate(timeout=900)
             until(lambda: not marked(mark), 120)
-            assert (main.returncode == 0) is (tmp_path / mark / "results.json").is_file()
+            # A kill after the results were written still ends with torchrun's 1.
+            assert main.returncode or (tmp_path / mark / "results.json").is_file()
         return time.monotonic() - start
 
     seconds = measured("whole", False, 0.0)
