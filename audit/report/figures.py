@@ -31,6 +31,8 @@ MOST_ACROSS = 3
 MOST_METHODS = 6
 MOST_LABELLED = 14
 MOST_WRITTEN = 160
+MOST_DRAWN = 60
+"""Groups that a figure of a page's height can name, one below the other."""
 LETTER = 0.09
 """Inches that a letter of a name takes, on the average."""
 SMALLEST = 9.6
@@ -433,10 +435,20 @@ def _look(place: int, group: str) -> tuple[str, Any, str | None]:
 def dumbbells(
     table: pd.DataFrame, metrics: Sequence[str], labels: tuple[str, str], name: str
 ) -> str:
-    """Baseline and candidate of every group joined by a line, a panel a metric."""
-    groups = list(dict.fromkeys(table["group"]))[::-1]
+    """Baseline and candidate of every group joined by a line, a panel a metric.
+
+    Of more than MOST_DRAWN groups those whose first metric changed most, and says so.
+    """
+    every = list(dict.fromkeys(table["group"]))[::-1]
+    groups = every if len(every) <= MOST_DRAWN else _most_changed(table, metrics[0], every)
 
     def draw(axes: Any, tips: Tips) -> None:
+        if len(groups) < len(every):
+            axes[0, 0].figure.supxlabel(
+                f"{len(groups)} of {len(every)} groups: those whose {told(metrics[0]).brief} "
+                "changed most; the tables have all",
+                fontsize=SMALLEST,
+            )
         for axis, metric in zip(axes[0], metrics, strict=True):
             own = table[table["metric"] == metric].set_index("group").reindex(groups)
             places = np.arange(len(groups))
@@ -474,6 +486,14 @@ def dumbbells(
         axes[0, 0].figure.legend(handles, names, loc="outside upper left", ncols=2, frameon=False)
 
     return svg(draw, 1, len(metrics), name, height=0.9 + 0.19 * len(groups))
+
+
+def _most_changed(table: pd.DataFrame, metric: str, groups: Sequence[str]) -> list[str]:
+    """The MOST_DRAWN groups whose metric changed most, in their order."""
+    own = table[table["metric"] == metric].set_index("group")
+    change = (own["candidate"] - own["baseline"]).abs().reindex(groups)
+    chosen = set(change.fillna(-1.0).nlargest(MOST_DRAWN).index)
+    return [group for group in groups if group in chosen]
 
 
 PARTS = {

@@ -148,3 +148,30 @@ def test_a_heat_map_whose_fields_are_too_narrow_says_so_and_where_its_numbers_ar
     assert not figures.has_numbers(many, "nats")
     assert sections._colour_alone(few, "share", "results.json") == ""
     assert "layers.parquet holds" in sections._colour_alone(many, "nats", "layers.parquet")
+
+
+def test_of_very_many_groups_those_that_changed_most_are_drawn_and_it_says_so():
+    def table(number):
+        rows = [
+            {
+                "group": f"group {place:03}",
+                "metric": "accuracy",
+                "baseline": 0.9,
+                "candidate": 0.9 - place / 1000,
+                "baseline_ci_low": 0.88,
+                "baseline_ci_high": 0.92,
+                "candidate_ci_low": 0.4,
+                "candidate_ci_high": 0.93,
+            }
+            for place in range(number)
+        ]
+        return pd.DataFrame(rows)
+
+    many = figures.dumbbells(table(70), ["accuracy"], ("dense", "pruned"), "many")
+    assert "60 of 70 groups: those whose accuracy changed most; the tables have all" in many
+    assert "group 010" in many
+    assert "group 069" in many
+    assert "group 009" not in many
+    whole = figures.dumbbells(table(60), ["accuracy"], ("dense", "pruned"), "whole")
+    assert "changed most" not in whole
+    assert "group 000" in whole
