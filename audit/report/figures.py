@@ -491,7 +491,7 @@ def dumbbells(
 def _most_changed(table: pd.DataFrame, metric: str, groups: Sequence[str]) -> list[str]:
     """The MOST_DRAWN groups whose metric changed most, in their order."""
     own = table[table["metric"] == metric].set_index("group")
-    change = (own["candidate"] - own["baseline"]).abs().reindex(groups)
+    change = (own["candidate"] - own["baseline"]).abs().reindex(pd.Index(groups))
     chosen = set(change.fillna(-1.0).nlargest(MOST_DRAWN).index)
     return [group for group in groups if group in chosen]
 
