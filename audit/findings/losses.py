@@ -19,6 +19,7 @@ from audit.measure.uncertainty import design_effects
 HALF = 0.5
 """A network that tells less than this share of what the dense one tells of the labels is ruined."""
 TWICE = 2.0
+ROUNDING = 1e-9
 LEAST = 30
 """Samples of a class that what became of it is told of."""
 
@@ -105,7 +106,8 @@ def _loss(evidence: Evidence, cell: Cell, drops: Sums, found: Sequence[Finding])
     gone = gone or bool(much and kept is not None and kept < HALF)
     decision = True if much or gone else None if high > MOST_LOST else False
     classes = _class(evidence, cell)
-    hidden_loss = _hidden(classes, estimate) if gone else 0.0
+    # As what a group pays is, so that a class that is a group is told as the group that pays.
+    beyond = _hidden(classes, estimate) - estimate if gone else 0.0
     own = [one for one in found if one.claim == "pays" and one.networks == cell.names]
     paid = max((one.estimate or 0.0 for one in own if one.decision), default=0.0)
     return Finding(
@@ -122,7 +124,7 @@ def _loss(evidence: Evidence, cell: Cell, drops: Sums, found: Sequence[Finding])
             "limit": MOST_LOST,
             "judged": int(evidence.large.sum()),
             "lost": int((each.low > 0).sum()),
-            "leads": bool(decision and max(estimate, hidden_loss) > paid),
+            "leads": bool(decision and max(estimate, beyond) > paid + ROUNDING),
             "kept": kept,
             "ruined": gone,
         }

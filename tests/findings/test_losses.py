@@ -276,3 +276,12 @@ def test_few_samples_do_not_show_that_a_network_is_ruined(times: float, gone: bo
     (one,) = losses(answered(("dense", "pruned-0"), blocks), [])
     assert one.details["kept"] < 0.55
     assert ruined(one) is gone
+
+
+def test_a_class_that_is_a_group_is_told_as_the_group_that_pays() -> None:
+    blocks: list[Block] = [("A", 0, 400, (0, 0)), ("C", 1, 54, (1, 0)), ("C", 1, 6, (0, 0))]
+    evidence = answered(("dense", "pruned-0"), blocks, compared=True)
+    found, verdict = told(evidence)
+    (one,) = [one for one in found if one.claim == "loss"]
+    assert (one.details["class"], ruined(one), one.details["leads"]) == ("1", True, False)
+    assert verdict.headline.text.startswith("Under pruned-0, group C pays ")
