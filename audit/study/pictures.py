@@ -48,7 +48,7 @@ def check_images(data: GroupedData) -> None:
 
 def take_pictures(
     data: GroupedData,
-    answers: Answers,
+    samples: pd.DataFrame | Answers,
     groups: pd.DataFrame,
     models: Sequence[Mapping[str, Any]],
     compared: Sequence[str] = (),
@@ -60,6 +60,7 @@ def take_pictures(
     confident mistakes, in this order.
     """
     check_images(data)
+    answers = Answers.of(samples)
     rows = [
         row
         for name in compared or _pictured(models)
