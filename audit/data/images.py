@@ -386,8 +386,13 @@ def _skipped(files: Sequence[str], total: int) -> list[str]:
 def image_rules(settings: Mapping[str, Any]) -> tuple[Scaling, ImageSettings]:
     """How pixels become inputs, and files pixels; mean and std are of pixels of 0 to 1."""
     own = dict(settings)
+    if {"std", "spread"} <= set(own):
+        raise AuditError(
+            f"found std={own['std']} and spread={own['spread']}; expected std alone, which spread "
+            "was the name of"
+        )
     if "spread" in own:
-        own.setdefault("std", own.pop("spread"))
+        own["std"] = own.pop("spread")
     rule = {name: _numbers(name, own.pop(name)) for name in ("mean", "std") if name in own}
     return Scaling(**rule), ImageSettings(**own)
 

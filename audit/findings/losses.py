@@ -18,7 +18,8 @@ from audit.measure.uncertainty import design_effects
 
 HALF = 0.5
 """A network that tells less than this share of what the dense one tells of the labels is ruined."""
-TWICE = 2.0
+HIDING = 2.0
+"""A class that lost more than so many times what accuracy shows is hidden by it."""
 ROUNDING = 1e-9
 LEAST = 30
 """Samples of a class that what became of it is told of."""
@@ -68,7 +69,7 @@ def fell(one: Finding) -> str:
 
 
 def hidden(one: Finding) -> bool:
-    """Whether accuracy hides what a ruined network lost: one class lost over TWICE as much."""
+    """Whether accuracy hides what a ruined network lost: one class lost over HIDING times it."""
     return ruined(one) and _hidden(one.details, one.estimate or 0.0) > 0
 
 
@@ -159,11 +160,11 @@ def _kept(evidence: Evidence, cell: Cell) -> tuple[float | None, bool]:
 
 
 def _hidden(classes: Mapping[str, Any], estimate: float) -> float:
-    """What one class lost, where that is over TWICE what accuracy shows; else zero."""
+    """What one class lost, where that is over HIDING times what accuracy shows; else zero."""
     if classes.get("class") is None:
         return 0.0
     lost = float(classes["class_before"] - classes["class_after"])
-    return lost if lost > TWICE * max(estimate, 0.0) else 0.0
+    return lost if lost > HIDING * max(estimate, 0.0) else 0.0
 
 
 def _class(evidence: Evidence, cell: Cell) -> dict[str, Any]:

@@ -363,8 +363,12 @@ def _losses(told: _Told) -> Iterator[Said]:
     if not own:
         return
     own.sort(key=size, reverse=True)
-    for one in filter(hidden, own):
-        yield told.said(f"Under {told.where(one)}, {fell(one)}.", [one])
+    gone = [one for one in own if hidden(one)]
+    if gone:
+        each = [f"under {told.where(one)}, {fell(one)}" for one in gone]
+        left = len(gone) - MOST_TOLD
+        more = [f"{left} more lost a class so"] if left > 0 else []
+        yield told.said(f"{_first_upper('; '.join([*each[:MOST_TOLD], *more]))}.", gone)
     others = [one for one in own if not hidden(one)]
     parts = [f"under {told.where(one)} by {_amount(one)}{_of_whom(one)}" for one in others]
     if parts:

@@ -168,7 +168,7 @@ class _Slope:
         edges, along = zip(*parts, strict=True)
         leaves = list(self.leaves.values())
         with _moved_into(total, leaves):
-            torch.autograd.backward(edges, along, retain_graph=keep, inputs=leaves)
+            torch.autograd.grad(edges, leaves, along, retain_graph=keep, allow_unused=True)
 
 
 def _slope(
@@ -195,16 +195,19 @@ def _edge(part: Tensor) -> GradientEdge | None:
 
 @contextmanager
 def _moved_into(total: Tensor, leaves: Sequence[Tensor]) -> Iterator[None]:
-    """Leaves' gradients are added to a flat vector one by one as they come, and freed."""
+    """Leaves' gradients are added to a flat vector one by one as they come, and given up.
 
-    def moved(leaf: Tensor, piece: Tensor) -> None:
-        assert leaf.grad is not None
-        piece += leaf.grad.flatten().to(piece.device)
-        leaf.grad = None
+    What `torch.autograd.grad` then gathers of them are zeros that take no memory. (`backward` takes
+    no edges before torch 2.7.)
+    """
+
+    def moved(part: Tensor, piece: Tensor) -> Tensor:
+        piece += part.flatten().to(piece.device)
+        return part.new_zeros(()).expand_as(part)
 
     pieces = total.split([leaf.numel() for leaf in leaves])
     hooks = [
-        leaf.register_post_accumulate_grad_hook(partial(moved, piece=piece))
+        leaf.register_hook(partial(moved, piece=piece))
         for leaf, piece in zip(leaves, pieces, strict=True)
     ]
     try:

@@ -74,8 +74,10 @@ def _lost(label: str, first: Finding, where: str, harmed: Sequence[Finding], mos
     if harmed:
         beyond = f"group {named(most.group)} pays {points(most.estimate or 0.0)} points"
     lost, judged = first.details["lost"], first.details["judged"]
-    value = "Everybody" if lost == judged > 1 else f"{points(first.estimate or 0.0)} points lost"
-    value = "Little is left" if hidden(first) else value
+    everybody = (
+        "Everybody" if lost == judged > 1 else f"{points(first.estimate or 0.0)} points lost"
+    )
+    value = "Little is left" if hidden(first) else everybody
     return Fact(label, value, f"{where}{fell(first)}; beyond that, {beyond}", harm=True)
 
 

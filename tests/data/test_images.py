@@ -243,6 +243,11 @@ def test_mean_and_std_are_declared_and_kept(folder, name):
     assert load_data(data.spec).scaling == data.scaling
 
 
+def test_a_std_under_both_of_its_names_is_refused(folder):
+    with pytest.raises(AuditError, match=r"found std=0\.5 and spread=0\.2; expected std alone"):
+        load_data(f"images:{folder}?target=y&group=g&size=8&std=0.5&spread=0.2")
+
+
 def test_only_what_is_declared_an_image_is_scaled(folder):
     from audit.data import from_arrays
 

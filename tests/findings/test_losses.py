@@ -285,3 +285,17 @@ def test_a_class_that_is_a_group_is_told_as_the_group_that_pays() -> None:
     (one,) = [one for one in found if one.claim == "loss"]
     assert (one.details["class"], ruined(one), one.details["leads"]) == ("1", True, False)
     assert verdict.headline.text.startswith("Under pruned-0, group C pays ")
+
+
+def test_of_many_networks_that_lost_a_class_three_are_told_and_the_rest_counted() -> None:
+    blocks: list[Block] = [
+        (group, label, number, (label, *[said] * 5))
+        for group in "AB"
+        for label, number, said in ((0, 900, 0), (1, 80, 0), (1, 20, 1))
+    ]
+    _, verdict = told(
+        answered(("dense", *(f"pruned-{n}" for n in range(5))), blocks, compared=True)
+    )
+    (said,) = [one.text for one in verdict.sentences if "is left of what the dense" in one.text]
+    assert said.count("is left of what the dense") == 3
+    assert said.endswith("; 2 more lost a class so.")

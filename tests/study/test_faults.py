@@ -32,6 +32,7 @@ from audit.findings.results import load_results
 from audit.study.events import events
 from audit.study.run import run_study
 from audit.study.settings import load_settings
+from tests.study.tiny import STUDY
 from tests.waiting import until
 
 KILLS = int(os.environ.get("AUDIT_KILLS", "1"))
@@ -44,29 +45,9 @@ long = pytest.mark.skipif(
     "AUDIT_KILLS" not in os.environ, reason="takes minutes; make faults runs it"
 )
 
-STUDY = """
-[data]
-dataset = "table"
-file = "{table}"
-target = "target"
-group = "group"
-[model]
-name = "mlp"
-width = 6
-depth = 1
-[study]
-methods = ["magnitude"]
-rates = [0.3, 0.6]
-seeds = [0, 1]
-[training]
-epochs = 4
-[pruning]
-epochs = 2
-[measure]
-curvature = "none"
-resamples = 20
-minimum_group_size = 5
-"""
+# Longer, so that a kill often meets work; and its groups are small.
+LONGER = STUDY.replace("epochs = 2", "epochs = 4").replace("epochs = 1", "epochs = 2")
+LONGER += "minimum_group_size = 5\n"
 
 
 @dataclass(frozen=True)
@@ -160,7 +141,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     frame["target"] = np.where(frame["one"] + 0.4 * generator.normal(size=240) > 0, "yes", "no")
     frame.to_csv(folder / "table.csv", index=False)
     config = folder / "study.toml"
-    config.write_text(STUDY.format(table=folder / "table.csv"))
+    config.write_text(LONGER.format(table=folder / "table.csv"))
     with started("undisturbed", *run_command(config, folder / "out", "--workers", "1")) as process:
         until(lambda: planned(folder / "out") or process.poll() is not None)
         start = time.monotonic()

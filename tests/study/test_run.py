@@ -22,6 +22,7 @@ from audit.study.events import EVENTS, events
 from audit.study.locks import alone, in_work
 from audit.study.run import check_complete, run_study
 from audit.study.settings import Method, StudySettings
+from tests.study.tiny import STUDY
 from tests.waiting import until
 
 
@@ -253,30 +254,6 @@ def test_a_cell_has_the_threads_asked_for_and_gives_them_back(small, tmp_path, m
 def test_events_are_lines_of_json_and_a_cut_line_is_left_out(tmp_path):
     (tmp_path / EVENTS).write_text('{"event": "planned", "cells": []}\n{"event": "sta')
     assert [one["event"] for one in events(tmp_path)] == ["planned"]
-
-
-STUDY = """
-[data]
-dataset = "table"
-file = "{table}"
-target = "target"
-group = "group"
-[model]
-name = "mlp"
-width = 6
-depth = 1
-[study]
-methods = ["magnitude"]
-rates = [0.3, 0.6]
-seeds = [0, 1]
-[training]
-epochs = 2
-[pruning]
-epochs = 1
-[measure]
-curvature = "none"
-resamples = 20
-"""
 
 
 def audit_run(config: Path, out: Path, *more: str) -> subprocess.Popen[str]:
