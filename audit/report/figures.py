@@ -14,7 +14,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from scipy.stats import spearmanr
 
 from audit.findings.words import interval, number, percent, points
@@ -475,6 +475,9 @@ def dumbbells(
                 axis.set_xscale("log")
                 _plain_ticks(axis.xaxis)
             axis.set_yticks(places, [short(group, 22) for group in groups])
+            axis.set_ylim(-0.6, len(groups) - 0.4)
+            if axis.get_xscale() == "linear":
+                axis.xaxis.set_major_locator(MaxNLocator(4))
             axis.set_title(_brief(metric) if len(metrics) > 2 else told(metric).axis)
             if told(metric).in_percent:
                 axis.xaxis.set_major_formatter(PERCENT)
@@ -485,7 +488,7 @@ def dumbbells(
         handles, names = axes[0, 0].get_legend_handles_labels()
         axes[0, 0].figure.legend(handles, names, loc="outside upper left", ncols=2, frameon=False)
 
-    return svg(draw, 1, len(metrics), name, height=0.9 + 0.19 * len(groups))
+    return svg(draw, 1, len(metrics), name, height=max(1.7, 0.9 + 0.19 * len(groups)))
 
 
 def _most_changed(table: pd.DataFrame, metric: str, groups: Sequence[str]) -> list[str]:

@@ -434,7 +434,8 @@ def _side_by_side(
     table = table.assign(group=table["group"].astype(str).map(small))
     drawn = []
     for name, wanted in kinds.items():
-        metrics = [metric for metric in wanted if metric in set(table["metric"])]
+        known = set(table.loc[table[["baseline", "candidate"]].notna().any(axis=1), "metric"])
+        metrics = [metric for metric in wanted if metric in known]
         if not metrics:
             continue
         what = ", ".join(METRICS[metric].axis for metric in metrics)

@@ -175,3 +175,21 @@ def test_of_very_many_groups_those_that_changed_most_are_drawn_and_it_says_so():
     whole = figures.dumbbells(table(60), ["accuracy"], ("dense", "pruned"), "whole")
     assert "changed most" not in whole
     assert "group 000" in whole
+
+
+def test_a_pair_of_networks_has_no_panel_of_what_is_not_known_of_either():
+    rows = [
+        {"group": group, "metric": metric, "baseline": value, "candidate": value}
+        | {
+            f"{side}_ci_{end}": value
+            for side in ("baseline", "candidate")
+            for end in ("low", "high")
+        }
+        for group in "ab"
+        for metric, value in (("accuracy", 0.9), ("excess_risk", float("nan")))
+    ]
+    (drawn,) = sections._side_by_side(
+        pd.DataFrame(rows), ("dense", "pruned"), 0, {"a": "a", "b": "b"}
+    )
+    assert drawn.alt == "accuracy of every group under dense and pruned."
+    assert drawn.svg.count("excess risk") == 0
