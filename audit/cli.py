@@ -18,7 +18,7 @@ from audit.commands.compare import compare
 from audit.commands.data import data
 from audit.commands.demo import demo
 from audit.commands.doctor import doctor
-from audit.commands.exits import exit_code
+from audit.commands.exits import exit_code, stop_in_order
 from audit.commands.init import init
 from audit.commands.measure import measure
 from audit.commands.mitigate import mitigate
@@ -116,6 +116,7 @@ def _on_stderr() -> logging.Handler:
 def main() -> None:
     """Run the command line and end the process: 0, 1, 2, 3 or 130 (see audit.commands.exits)."""
     prepare_streams()
+    stop_in_order()
     words = whole_first(sys.argv[1:])
     sys.exit(exit_code(lambda: app(words, prog_name="audit", standalone_mode=False)))
 

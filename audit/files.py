@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
+from typing import BinaryIO
 
 from audit.errors import AuditError
 
@@ -16,6 +19,7 @@ from audit.errors import AuditError
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its name only if all went well.
 
+    What a crash left half-written of the same file is removed.
     Raises AuditError where the system does not let it be written.
     """
     temporary = _partial(path)
@@ -24,8 +28,10 @@ def replacing(path: Path) -> Iterator[Path]:
         raise AuditError(f"'{path}' is {kind}; give the name of a file to write")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        _clean(path)
+        with _held(temporary):
+            yield temporary
+            temporary.replace(path)
     except OSError as error:
         raise _refused(path, error) from error
     finally:
@@ -37,6 +43,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write text (UTF-8) or bytes to `path`, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def remove(path: Path) -> None:
+    """Remove a file that may be there; AuditError where the system does not let it be removed."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise AuditError(f"cannot remove '{path}': {said(error)}") from error
 
 
 def check_file(path: Path) -> None:
@@ -76,7 +90,25 @@ def check_readable(*paths: Path) -> None:
         except IsADirectoryError as error:
             raise AuditError(f"'{path}' is a folder; expected a file") from error
         except OSError as error:
-            raise AuditError(f"cannot read '{path}': {error.strerror or error}") from error
+            raise AuditError(f"cannot read '{path}': {said(error)}") from error
+
+
+@contextmanager
+def permitted() -> Iterator[None]:
+    """Say in one line which file may not be read; also a decorator of what reads.
+
+    To ask whether a file is there raises already, where its folder is closed.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise AuditError(f"cannot read '{error.filename}': {said(error)}") from error
+
+
+def said(error: OSError) -> str:
+    """What the system says, and what to do where it is a right that is missing."""
+    right = "; give this user the right to it, or name another place"
+    return (error.strerror or str(error)) + right * isinstance(error, PermissionError)
 
 
 def is_near(path: Path | str, file: Path | str) -> bool:
@@ -99,6 +131,33 @@ def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
+@contextmanager
+def _held(temporary: Path) -> Iterator[None]:
+    """Hold a lock on the file while it is written, which a crash releases."""
+    if sys.platform == "win32":  # an open file cannot be renamed there
+        yield
+        return
+    with temporary.open("ab") as file:
+        with suppress(OSError):  # a file system without locks
+            _lock(file)
+        yield
+
+
+def _clean(path: Path) -> None:
+    """Remove what crashes left half-written of a file; what another process writes is locked."""
+    for left in path.parent.glob(f".{escape(path.name)}.*.partial"):
+        with suppress(OSError), left.open("ab") as file:
+            _lock(file)
+            left.unlink()
+
+
+def _lock(file: BinaryIO) -> None:
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _try_writing(folder: Path, names: tuple[str, ...]) -> None:
     """Write a file without a name where the folder is, or where it would be made."""
     there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
@@ -111,4 +170,4 @@ def _try_writing(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def _refused(path: Path, error: OSError) -> AuditError:
-    return AuditError(f"cannot write '{path}': {error.strerror or error}")
+    return AuditError(f"cannot write '{path}': {said(error)}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import AuditError
+from audit.files import permitted
 from audit.imports import is_imported
 from audit.names import hint, known_name
 
@@ -65,6 +66,7 @@ OWN_LABELS = ("images", "table")
 SPLIT_KEYS: dict[str, type] = {"test": float, "select": float, "least_select": int, "seed": int}
 
 
+@permitted()
 def check_spec(spec: str | Mapping[str, Any]) -> None:
     """Raise AuditError where a spec cannot be of any data: an unknown name, a missing file.
 

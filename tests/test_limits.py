@@ -148,6 +148,23 @@ def test_only_ordinary_files_are_read_and_written(tmp_path, place):
         temporary.write_text("never")
 
 
+def test_what_a_crash_left_of_a_file_is_removed_and_what_is_being_written_is_not(tmp_path):
+    path, left = tmp_path / "[a] results.json", tmp_path / ".[a] results.json.99999.partial"
+    others = [tmp_path / ".b results.json.99999.partial", tmp_path / ".other.99999.partial"]
+    for one in (left, *others):
+        one.write_text("half")
+    with replacing(path) as temporary:
+        temporary.write_text("first")
+        being_written = temporary.rename(left)  # as another process would name its own
+        write_atomically(path, "second")
+        assert being_written.read_text() == "first"
+        being_written.rename(temporary)
+    assert path.read_text() == "first"
+    left.write_text("half")
+    write_atomically(path, "third")
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])
+
+
 def test_places_near_a_file_are_known_through_links(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to("/etc")

@@ -15,7 +15,7 @@ from audit.commands.early import check_tracker
 from audit.commands.exits import REFUSED, THRESHOLD_FAILED
 from audit.errors import AuditError
 from audit.escaping import printable
-from audit.files import check_file, check_folder, write_atomically
+from audit.files import check_file, check_folder, remove, write_atomically
 
 if TYPE_CHECKING:
     from audit.findings.redacting import Hidden
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from audit.findings.thresholds import Judgement, Threshold
 
 TABLES = ("results.json", "groups.parquet", "layers.parquet", "samples.parquet")
+PAGE, PAPER = "report.html", ("report.pdf", "summary.pdf")
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class Delivery:
         """Raise AuditError where one of its files cannot be written, before work starts."""
         names = (
             *TABLES,
-            "report.html",
+            PAGE,
             *(("gallery.parquet",) if self.gallery else ()),
-            *(("report.pdf", "summary.pdf") if self.pdf else ()),
+            *(PAPER if self.pdf else ()),
             *(("model_card.md",) if self.card else ()),
         )
         check_folder(self.folder, names)
@@ -119,6 +120,9 @@ def deliver(results: Results, to: Delivery, checks: Checks | None = None) -> Non
 
         hidden = hidden_groups(whole, to.redact)
         results = redacted(whole, to.redact)
+    # Whatever ends this here or on the way: no page of other numbers lies beside these.
+    for name in (PAGE, *PAPER):
+        remove(to.folder / name)
     results.save(to.folder)
     reports = write_reports(results, to)
     unjudged: AuditError | None = None

@@ -24,7 +24,7 @@ from audit.commands.options import (
 )
 from audit.errors import AuditError
 from audit.extras import check_extra
-from audit.files import check_readable
+from audit.files import check_readable, permitted
 from audit.imports import is_imported
 from audit.names import known_name, shown
 from audit.rates import check_rate
@@ -94,6 +94,7 @@ def check_tracker(name: str) -> None:
     check_extra(known, f"--log {known}")
 
 
+@permitted()
 def check_study(path: Path) -> None:
     """Raise AuditError where a study's file is missing, no TOML, or names what is not known."""
     if not path.is_file():

@@ -4,7 +4,7 @@
 1    a threshold failed, and nothing else
 2    what was given cannot be used: an AuditError, or a word that the command does not know
 3    what nobody foresaw: the traceback is in a file, which the line names
-130  Ctrl-C; the line says what is kept
+130  Ctrl-C; the line says what is kept, and how to go on
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,10 +26,15 @@ import typer
 from audit.durations import STEPS
 from audit.errors import AuditError, ProcessesParted
 from audit.escaping import printable
+from audit.files import said
 from audit.processes import told_elsewhere
 
 THRESHOLD_FAILED, REFUSED, UNEXPECTED, STOPPED = 1, 2, 3, 130
-WHOLE = "every file that was written is whole"
+AGAIN = "the same command begins again"
+WHOLE = f"every file that was written is whole; {AGAIN}"
+AT_ONCE = "stopped at once; what is half-written is removed when the same command runs again"
+_told = threading.Event()
+"""Set once a line has told that the command was stopped."""
 
 
 class Stopped(Exception):
@@ -35,12 +42,33 @@ class Stopped(Exception):
 
 
 @contextmanager
-def keeping(what: str) -> Iterator[None]:
-    """Say what is kept, should Ctrl-C come meanwhile."""
+def keeping(what: str, then: str = AGAIN) -> Iterator[None]:
+    """Say what is kept and how to go on, should Ctrl-C come meanwhile."""
     try:
         yield
     except KeyboardInterrupt as stop:
-        raise Stopped(what) from stop
+        raise Stopped(f"{what}; {then}") from stop
+
+
+def stop_in_order() -> None:
+    """Let Ctrl-C end the command in order, and a second one end the process where it is.
+
+    Workers end with it, and no traceback tells of what was being put in order.
+    """
+
+    def first(*_: object) -> None:
+        signal.signal(signal.SIGINT, _stop_at_once)
+        raise KeyboardInterrupt
+
+    # One that is ignored, as behind nohup, stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, first)
+
+
+def _stop_at_once(*_: object) -> None:
+    if not _told.is_set():
+        os.write(2, f"audit: {AT_ONCE}\n".encode())
+    os._exit(STOPPED)
 
 
 def exit_code(run: Callable[[], object]) -> int:
@@ -49,6 +77,8 @@ def exit_code(run: Callable[[], object]) -> int:
         code = run()
     except (AuditError, ProcessesParted) as error:
         return REFUSED if told_elsewhere() else _tell(REFUSED, str(error))
+    except PermissionError as error:
+        return _tell(REFUSED, f"cannot read or write '{error.filename}': {said(error)}")
     except typer.TyperException as error:
         return _tell(REFUSED, error.format_message())
     except Stopped as stop:
@@ -79,7 +109,9 @@ def _completes() -> bool:
 
 
 def _tell(code: int, message: str) -> int:
-    print(f"audit: {printable(message)}", file=sys.stderr)
+    print(f"audit: {printable(message)}", file=sys.stderr, flush=True)
+    if code == STOPPED:
+        _told.set()
     return code
 
 

@@ -15,7 +15,7 @@ from audit.commands.early import (
     check_own_model,
     check_training,
 )
-from audit.commands.exits import command_line, keeping
+from audit.commands.exits import command_line
 from audit.commands.making import asked, check_paths, make_pruned, training_settings
 from audit.commands.options import (
     Augmentation,
@@ -179,10 +179,7 @@ def _mend(pruned: Path, out: Path, folder: Path, device: str | None, **asked_for
     from audit.models.training import checked_device
     from audit.study.mending import mend
 
-    with keeping(f"'{out}' was not written"):
-        found = mend(
-            pruned, out, command=command_line(), device=checked_device(device), **asked_for
-        )
+    found = mend(pruned, out, command=command_line(), device=checked_device(device), **asked_for)
     if found.results is None:
         print(f"found nothing to mend: {printable(found.plan.reason)}; '{out}' was not written")
         return

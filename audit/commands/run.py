@@ -99,8 +99,8 @@ def run_and_deliver(
 
     make_engine(engine, workers, address)
 
-    kept = f"finished cells are kept under '{to.folder}': the same command goes on from there"
-    with keeping(kept):
+    kept = f"finished cells are kept under '{to.folder}'"
+    with keeping(kept, "the same command goes on from there"):
         results = run_study(
             settings,
             to.folder,
@@ -112,5 +112,5 @@ def run_and_deliver(
             address,
             retry_failed,
         )
-    deliver(results, to)
+        deliver(results, to)
     check_complete(results)

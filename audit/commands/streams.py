@@ -36,8 +36,8 @@ class PatientStream(io.TextIOWrapper):
     """A text stream that goes on in silence when its reader has gone."""
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
-        encoding, lines = stream.encoding, stream.line_buffering
-        super().__init__(stream.detach(), encoding, "audit.nearest", None, lines)
+        encoding, lines, at_once = stream.encoding, stream.line_buffering, stream.write_through
+        super().__init__(stream.detach(), encoding, "audit.nearest", None, lines, at_once)
 
     def write(self, text: str) -> int:
         """Write, or pretend to where nobody reads."""

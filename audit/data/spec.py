@@ -21,6 +21,7 @@ from audit.data.splits import SplitSettings
 from audit.data.table import load_table
 from audit.durations import timed
 from audit.errors import AuditError
+from audit.files import permitted
 from audit.imports import imported, is_imported
 from audit.specs import KEYS, SPLIT_KEYS, check_dataset, parse_spec, spec_values
 
@@ -38,6 +39,7 @@ LOADERS: dict[str, Callable[..., GroupedData]] = {
 
 
 @timed("loading the data")
+@permitted()
 def load_data(
     spec: str | Mapping[str, Any], preparation: Sequence[Mapping[str, Any]] = ()
 ) -> GroupedData:

@@ -15,7 +15,7 @@ import pandas as pd
 from audit import display
 from audit.columns import LAYER_COLUMNS
 from audit.errors import AuditError
-from audit.files import replacing, sha256, write_atomically
+from audit.files import remove, replacing, sha256, write_atomically
 from audit.findings.answers import Answers
 from audit.findings.finding import findings_of, findings_table
 from audit.findings.making import conclude
@@ -73,7 +73,7 @@ class Results:
         folder = Path(folder)
         tables = {"groups": self.groups, "layers": self.layers}
         if self.gallery.empty:
-            (folder / GALLERY).unlink(missing_ok=True)
+            remove(folder / GALLERY)
         else:
             tables["gallery"] = self.gallery
         for name, table in tables.items():

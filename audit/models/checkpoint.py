@@ -22,7 +22,7 @@ from audit import display
 from audit.data.grouped import GroupedData
 from audit.data.identity import check_unseen, identity
 from audit.errors import AuditError
-from audit.files import is_near, replacing, sha256
+from audit.files import is_near, permitted, replacing, sha256
 from audit.models.permanent import make_permanent, permanence_note, permanent_copy
 from audit.models.sizes import check_archive, check_shapes, load_plain
 from audit.models.zoo import Architecture, build_model
@@ -206,6 +206,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     return checkpoint
 
 
+@permitted()
 def parent_path(checkpoint: Checkpoint, path: Path | str) -> Path:
     """Where the dense parent of the checkpoint at `path` lies; its hash is checked.
 
@@ -247,6 +248,7 @@ def library_versions() -> dict[str, str]:
     return found | {"cpu": torch.backends.cpu.get_cpu_capability()}
 
 
+@permitted()
 def read_file(path: Path) -> Any:
     """What a file of PyTorch holds, of tensors and plain values; no code from it is run."""
     if not path.is_file():

@@ -6,6 +6,7 @@ with it is an outcome too.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any
 from audit.errors import AuditError
 from audit.study.cells import Task
 from audit.study.keeping import record_failure
-from audit.study.working import Outcome, end_with, finish
+from audit.study.working import Outcome, end_with, finish, leave_interrupts
 
 Engine = Callable[[Sequence[Task]], Iterator[Outcome]]
 Work = Callable[[Task], Outcome]
@@ -123,9 +124,11 @@ def on_dask(
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
+            silence_logs=logging.ERROR,
         ) as cluster,
         Client(cluster) as client,
     ):
+        client.run(leave_interrupts)
         yield from _submitted(client, tasks, as_completed, work)
 
 

@@ -16,6 +16,7 @@ EVENTS = "events.jsonl"
 def log(folder: Path, event: str, **fields: Any) -> None:
     """Add one event, in one write, so that the lines of several processes do not mix.
 
+    It begins a line of its own even where a crash cut the last one short.
     Durations in it come from a clock that never jumps; `time` is for people.
     """
     record = {
@@ -26,11 +27,18 @@ def log(folder: Path, event: str, **fields: Any) -> None:
         **fields,
     }
     line = json.dumps(record, ensure_ascii=True) + "\n"
-    handle = os.open(folder / EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    handle = os.open(folder / EVENTS, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        os.write(handle, line.encode())
+        os.write(handle, ("\n" * _is_cut(handle) + line).encode())
     finally:
         os.close(handle)
+
+
+def _is_cut(handle: int) -> bool:
+    if os.fstat(handle).st_size == 0:
+        return False
+    os.lseek(handle, -1, os.SEEK_END)
+    return os.read(handle, 1) != b"\n"
 
 
 def later_events(folder: Path, offset: int) -> tuple[list[dict[str, Any]], int]:

@@ -117,11 +117,12 @@ def clean(task: Task) -> None:
 
 def leftovers(folder: Path, tasks: Iterable[Task]) -> dict[str, list[Path]]:
     """What is half-written under the folder, by cell: of a crash, or of who works on it now."""
-    partial = [*folder.glob("models/.*.partial"), *folder.glob("cells/.*.partial")]
+    places = ("models", "cells", "failed")
+    partial = [path for place in places for path in folder.glob(f"{place}/.*.partial")]
     found: dict[str, list[Path]] = {}
     for task in tasks:
         name = task.cell.name
-        starts = {"models": f".{name}.pt.", "cells": f".{name}-"}
+        starts = {"models": f".{name}.pt.", "cells": f".{name}-", "failed": f".{name}.json."}
         found[name] = [path for path in partial if path.name.startswith(starts[path.parent.name])]
     return found
 

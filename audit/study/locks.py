@@ -19,14 +19,17 @@ def alone(folder: Path, name: str) -> Iterator[None]:
 
 
 def in_work(folder: Path, name: str) -> bool:
-    """Whether some process of this machine holds the lock of a cell."""
+    """Whether some process of this machine holds the lock of a cell.
+
+    It is taken to be held where this user may only look on: the event log says that it was begun.
+    """
     path = _lock_path(folder, name)
     if not path.is_file():
         return False
     try:
         with FileLock(path, blocking=False):
             return False
-    except Timeout:
+    except (Timeout, PermissionError):
         return True
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from audit.durations import spoken
 from audit.errors import AuditError
+from audit.files import permitted
 from audit.study.events import EVENTS, events
 from audit.study.locks import in_work
 
@@ -53,10 +54,11 @@ class Status:
         ]
 
 
+@permitted()
 def study_status(folder: Path) -> Status:
     """The status of the study in a folder, whether it runs or not.
 
-    Raises AuditError where no study was begun there.
+    Raises AuditError where no study was begun there, or its files may not be read.
     """
     plan: dict[str, Any] | None = None
     last: dict[str, dict[str, Any]] = {}
@@ -91,5 +93,7 @@ def _failure(folder: Path, name: str) -> str:
     try:
         record = json.loads((folder / "failed" / f"{name}.json").read_text("utf-8"))
         return str(record["reason"])
+    except PermissionError:
+        raise
     except (OSError, ValueError, KeyError, TypeError):
         return ""

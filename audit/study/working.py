@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
 import time
 import traceback
@@ -20,7 +21,7 @@ from audit.data.identity import whole_digest
 from audit.errors import AuditError
 from audit.examine.measured import ModelMeasures
 from audit.examine.measuring import measure_model
-from audit.files import sha256
+from audit.files import said, sha256
 from audit.models.checkpoint import load_checkpoint, parent_of, save_checkpoint
 from audit.study.by_itself import with_tables
 from audit.study.cells import Cell, Task, model_path
@@ -70,11 +71,12 @@ def finish(task: Task) -> Outcome:
 
 @contextmanager
 def writing_under(folder: Path) -> Iterator[None]:
-    """Say in one line that the folder of a study cannot be written."""
+    """Say in one line that something under the folder of a study cannot be written, or read."""
     try:
         yield
     except OSError as error:
-        raise AuditError(f"cannot write under '{folder}': {_said(error)}") from error
+        which = "" if error.filename is None else f" ('{error.filename}')"
+        raise AuditError(f"cannot write under '{folder}'{which}: {said(error)}") from error
 
 
 def _kept(task: Task) -> Outcome:
@@ -189,11 +191,18 @@ def study_data(task: Task) -> GroupedData:
     return _loaded[digest]
 
 
+def leave_interrupts() -> None:
+    """Let Ctrl-C be heard by the process that this one works for, which tells it in a line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def end_with(parent: int) -> None:
     """End this process when its parent is gone, however that came about.
 
-    A thread looks; a signal of the system would tell sooner, on Linux alone.
+    A thread looks; a signal of the system would tell sooner, on Linux alone. Ctrl-C, which a
+    terminal sends to both, is left to the parent.
     """
+    leave_interrupts()
 
     def look() -> None:
         while os.getppid() == parent:
@@ -208,7 +217,3 @@ def _is_of_the_disk(error: BaseException) -> bool:
     cause = error if isinstance(error, OSError) else error.__cause__
     full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
     return isinstance(cause, OSError) and cause.errno in full
-
-
-def _said(error: OSError) -> str:
-    return error.strerror or str(error)

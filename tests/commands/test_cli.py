@@ -214,8 +214,10 @@ def test_a_gallery_is_there_only_where_it_was_asked_for(models, monkeypatch, cap
     assert page.count("data:image/png") == len(pictures) > 0
     assert call(monkeypatch, "report", out) == 0
     assert (out / "report.html").read_text("utf-8") == page
+    (out / "report.pdf").write_text("of other numbers")
     assert call(monkeypatch, *command) == 0
     assert not (out / "gallery.parquet").exists()
+    assert not (out / "report.pdf").exists()
     assert "data:image/png" not in (out / "report.html").read_text("utf-8")
 
 

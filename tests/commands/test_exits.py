@@ -1,5 +1,6 @@
 """What the command line ends with: 0, 1 for a threshold alone, 2, 3 or 130, in one line."""
 
+import errno
 import os
 import re
 import signal
@@ -68,6 +69,13 @@ def test_a_traceback_that_cannot_be_written_is_placed_in_the_line(capsys, monkey
     assert re.search(r"it ends in .*test_exits.py, line \d+", line)
 
 
+def test_a_right_that_is_missing_is_told_with_what_to_do(capsys):
+    error = PermissionError(errno.EACCES, "Permission denied", "people.csv")
+    assert exit_code(raising(error)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("audit: cannot read or write 'people.csv': Permission denied; give")
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), typer.Abort(), Stopped("cells are kept")])
 def test_ctrl_c_ends_with_130(capsys, error):
     assert exit_code(raising(error)) == 130
@@ -76,11 +84,11 @@ def test_ctrl_c_ends_with_130(capsys, error):
 
 def test_ctrl_c_says_what_is_kept(capsys):
     def run() -> None:
-        with keeping("cells are kept under 'out'"):
+        with keeping("cells are kept under 'out'", "go on"):
             raise KeyboardInterrupt
 
     assert exit_code(run) == 130
-    assert capsys.readouterr().err == "audit: stopped; cells are kept under 'out'\n"
+    assert capsys.readouterr().err.endswith("kept under 'out'; go on\n")
 
 
 def test_where_nothing_can_be_written_is_said_before_work(tmp_path):
@@ -196,6 +204,15 @@ def test_signs_that_an_alphabet_lacks_become_the_nearest(encoding):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode(encoding).strip() in ("lambda <= -1 ... ? ?", "lambda <= -1 … ? ?")
+
+
+def test_streams_that_are_not_buffered_stay_so():
+    code = (
+        "import os; from audit.commands.streams import *; prepare_streams(); print('said', end='')"
+    )
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", f"{code}; os._exit(0)"]
+    assert subprocess.run(command, env=environment, capture_output=True).stdout == b"said"
 
 
 def test_closed_streams_are_no_error():

@@ -1,8 +1,8 @@
 """Processes killed at random moments: what was finished stays whole, and what follows is the same.
 
-One kill of a study and one of a worker by default; AUDIT_KILLS=10 makes so many of each kind, of a
-Dask worker, of the scheduler and of a torchrun rank too, with what was found in a line (`make
-faults`, minutes).
+One kill of a worker by default; AUDIT_KILLS=10 makes so many of each kind, of a study, a Dask
+worker, the scheduler and a torchrun rank too, with what was found in a line (`make faults`,
+minutes).
 """
 
 from __future__ import annotations
@@ -21,22 +21,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from audit.errors import AuditError
-from audit.examine.measured import read_whole
-from audit.files import sha256
-from audit.findings.results import load_results
 from audit.study.events import events
 from audit.study.run import run_study
 from audit.study.settings import load_settings
 from tests.study.tiny import STUDY
+from tests.study.whole import MARK, check_numbers, finished, marked, numbers, people, tell
 from tests.waiting import until
 
 KILLS = int(os.environ.get("AUDIT_KILLS", "1"))
-MARK = "AUDIT_FAULTS"
 AUDIT = [sys.executable, "-c", "from audit.cli import main; main()"]
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/environ").is_file(), reason="looks for processes in /proc"
@@ -60,20 +55,6 @@ class Undisturbed:
 
 
 # --- processes, told by a mark in their environment, which their children have too ---------------
-
-
-def marked(mark: str) -> dict[int, str]:
-    """The living processes with the mark, each with its environment."""
-    found = {}
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (place / "environ").read_bytes().decode(errors="replace")
-            state = (place / "stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if f"{MARK}={mark}\0" in environment and state not in "ZX":
-            found[int(place.name)] = environment
-    return found
 
 
 @contextmanager
@@ -103,43 +84,16 @@ def planned(out: Path) -> int:
 # --- what has to hold -----------------------------------------------------------------------------
 
 
-def finished(out: Path) -> dict[str, str]:
-    """The digests of all files of finished cells, each of which is whole."""
-    found: dict[str, str] = {}
-    for cell in sorted(out.glob("cells/[!.]*")):
-        record = read_whole(cell)
-        network = out / record["model"]["file"]
-        assert sha256(network) == record["model"]["sha256"], cell.name
-        found |= {str(path): sha256(path) for path in (network, *sorted(cell.iterdir()))}
-    return found
-
-
-def numbers(out: Path) -> dict[str, Any]:
-    """All that was found, and the bytes of every network."""
-    results = load_results(out)
-    kept = ("models", "overall", "tables", "findings", "verdict", "missing")
-    return {name: results.record[name] for name in kept} | {
-        name: table.to_csv(float_format="%.17g")
-        for name, table in (("groups", results.groups), ("samples", results.samples))
-    }
-
-
 def check_same(out: Path, undisturbed: Undisturbed) -> None:
     assert not list(out.rglob("*.partial"))
-    found, wanted = numbers(out), numbers(undisturbed.folder)
-    for name, value in wanted.items():
-        assert found[name] == value, name
+    check_numbers(out, undisturbed.folder)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """240 rows of two groups, and a study of six cells on them."""
     folder = tmp_path_factory.mktemp("faults")
-    generator = np.random.default_rng(0)
-    frame = pd.DataFrame(generator.normal(size=(240, 2)).round(3), columns=["one", "two"])
-    frame["group"] = np.where(np.arange(240) % 3 == 0, "few", "many")
-    frame["target"] = np.where(frame["one"] + 0.4 * generator.normal(size=240) > 0, "yes", "no")
-    frame.to_csv(folder / "table.csv", index=False)
+    people(folder / "table.csv")
     config = folder / "study.toml"
     config.write_text(LONGER.format(table=folder / "table.csv"))
     with started("undisturbed", *run_command(config, folder / "out", "--workers", "1")) as process:
@@ -198,7 +152,7 @@ def killed(
 @pytest.mark.parametrize(
     ("victim", "more"),
     [
-        (the_study, ("--workers", "1")),
+        pytest.param(the_study, ("--workers", "1"), marks=long),
         (a_worker, ("--workers", "2")),
         pytest.param(the_study, ("--workers", "2"), marks=long),
         pytest.param(the_study, ("--engine", "dask", "--workers", "2"), marks=long),
@@ -228,7 +182,8 @@ def test_kills_lose_nothing_and_change_nothing(
         assert again.returncode == 0, again.stderr
         check_same(out, undisturbed)
     ends = {code: codes.count(code) for code in sorted(set(codes))}
-    print(f"{victim.__name__} {' '.join(more)}: {kills} kills in {folders} studies, ends {ends}")
+    kind = f"at random: {victim.__name__} {' '.join(more)}"
+    tell(kind, kills=kills, studies=folders, ends=ends)
     assert set(codes) <= {0, 2, -9}
 
 
@@ -278,7 +233,7 @@ def test_a_scheduler_that_is_killed_ends_the_study_in_one_line(
             again = run_command(undisturbed.config, out, "--workers", "1", "--retry-failed")
             subprocess.run(again, check=True, capture_output=True, timeout=900)
             check_same(out, undisturbed)
-    print(f"the scheduler: {KILLS} kills, ends { {c: codes.count(c) for c in set(codes)} }")
+    tell("at random: the scheduler", kills=KILLS, ends={c: codes.count(c) for c in set(codes)})
     assert set(codes) <= {0, 2}
 
 
@@ -318,7 +273,7 @@ def test_a_rank_that_is_killed_ends_the_others(undisturbed: Undisturbed, tmp_pat
             assert numbers(path.parent)["groups"] == numbers(tmp_path / "whole")["groups"]
     measured("killed-0", False, 0.0)
     assert numbers(tmp_path / "killed-0")["groups"] == numbers(tmp_path / "whole")["groups"]
-    print(f"a torchrun rank: {KILLS} kills, no process left")
+    tell("at random: a torchrun rank", kills=KILLS)
 
 
 # --- disks and clocks -----------------------------------------------------------------------------

@@ -174,6 +174,8 @@ def test_leftovers_of_a_kill_are_removed(small, tmp_path):
     (folder / "models").mkdir(parents=True)
     (folder / "cells/.magnitude-0.3-seed0-1234.partial").mkdir(parents=True)
     (folder / "models/.dense-seed0.pt.99999.partial").write_bytes(b"half")
+    (folder / "failed").mkdir()
+    (folder / "failed/.dense-seed0.json.99999.partial").write_text("half")
     run(small, folder)
     assert [path.name for path in folder.rglob("*.partial")] == []
 

@@ -6,7 +6,7 @@ import pytest
 
 from audit.commands.status import status
 from audit.errors import AuditError
-from audit.study.events import log
+from audit.study.events import EVENTS, events, log
 from audit.study.locks import alone
 from audit.study.progress import Count
 from audit.study.settings import Method
@@ -16,6 +16,16 @@ from audit.study.working import Outcome
 
 def begun(folder, cells=("a", "b", "c", "d"), workers=2):
     log(folder, "planned", cells=list(cells), workers=workers, engine="processes")
+
+
+def test_a_line_that_a_crash_cut_short_takes_no_other_with_it(tmp_path):
+    log(tmp_path, "planned", cells=["a"], workers=1, engine="here")
+    with (tmp_path / EVENTS).open("a") as file:
+        file.write('{"event": "planned", "cel')
+    begun(tmp_path, cells=("b", "c"))
+    log(tmp_path, "worked", missing=0)
+    assert [one["event"] for one in events(tmp_path)] == ["planned", "planned", "worked"]
+    assert study_status(tmp_path).waiting == ("b", "c")
 
 
 def test_cells_are_done_running_failed_or_waiting(tmp_path, capsys):
