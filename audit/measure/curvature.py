@@ -342,8 +342,8 @@ def curvature_samples(model: nn.Module, batches: Batches, eigenvalue: Eigenvalue
     A bootstrap of the mean gives the eigenvalue's interval to first order, since at an eigenvector
     the value does not change with v to first order.
 
-    Differentiating twice along v costs a few forward passes, but PyTorch's rules of third order
-    are missing for some layers (SiLU) and silently wrong for others (layer norm:
+    Differentiating twice along v costs a few forward passes, but PyTorch's rules for it are missing
+    for some layers and silently wrong for others (instance norm, a layer norm that is not a module:
     github.com/pytorch/pytorch/issues/196700). So the mean is checked, and so are the largest
     samples, since errors can cancel in the mean; where they are off, or a rule is missing, each
     sample is given a Hessian product of its own.

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +19,10 @@ from torch import Tensor, nn
 from audit.measure.convolution import Geometry, convolve
 from audit.measure.layout import image_layout, in_layout
 from audit.measure.network import Inputs, rows_of
+from audit.measure.written_out import Forward, plain, replaced
 
 AGREEMENT = 1e-4
 """Largest difference of the outputs, relative to their size, that counts as the same network."""
-
-Forward = Callable[[Tensor], Tensor]
-Kind = TypeVar("Kind", bound=nn.Module)
 
 
 @contextmanager
@@ -43,16 +40,13 @@ def folded(
     sample = rows_of(inputs, slice(2))
     forwards: dict[nn.Module, Forward] = {}
     layout = torch.contiguous_format
-    if isinstance(sample, Tensor) and sample.dim() == 4 and _plain(model, nn.Conv2d):
+    if isinstance(sample, Tensor) and sample.dim() == 4 and plain(model, nn.Conv2d):
         with torch.no_grad():
             expected = model(sample.clone())
             forwards = _forwards(model, sample.clone(), reverse)
         layout = _best_layout(model, forwards, sample, expected)
-    _replace(forwards)
-    try:
+    with replaced(forwards):
         yield layout
-    finally:
-        _restore(forwards)
 
 
 def _best_layout(
@@ -60,12 +54,9 @@ def _best_layout(
 ) -> torch.memory_format:
     """Channels last where the network takes it; empties `forwards` where they do not fit it."""
     for layout in dict.fromkeys((image_layout(model), torch.contiguous_format)):
-        _replace(forwards)
-        try:
+        with replaced(forwards):
             if _agrees(model, in_layout(sample.clone(), layout), expected):
                 return layout
-        finally:
-            _restore(forwards)
     forwards.clear()
     return torch.contiguous_format
 
@@ -84,7 +75,7 @@ def _agrees(model: nn.Module, sample: Tensor, expected: Tensor) -> bool:
 def _forwards(model: nn.Module, inputs: Tensor, reverse: bool) -> dict[nn.Module, Forward]:
     """The forward passes that take the place of the modules' own."""
     norms = _norms(model, inputs)
-    convolutions = [m for m in _plain(model, nn.Conv2d) if reverse or m in norms]
+    convolutions = [m for m in plain(model, nn.Conv2d) if reverse or m in norms]
     found = {module: _convolution(module, norms.get(module), reverse) for module in convolutions}
     return found | dict.fromkeys(norms.values(), _identity)
 
@@ -104,10 +95,10 @@ def _norms(model: nn.Module, inputs: Tensor) -> dict[nn.Conv2d, nn.BatchNorm2d]:
         if id(arguments[0]) in outputs:
             found[outputs[id(arguments[0])][0]] = module
 
-    hooks = [m.register_forward_hook(remember) for m in _plain(model, nn.Conv2d)]
+    hooks = [m.register_forward_hook(remember) for m in plain(model, nn.Conv2d)]
     hooks += [
         m.register_forward_pre_hook(match)
-        for m in _plain(model, nn.BatchNorm2d)
+        for m in plain(model, nn.BatchNorm2d)
         if m.running_var is not None
     ]
     try:
@@ -116,11 +107,6 @@ def _norms(model: nn.Module, inputs: Tensor) -> dict[nn.Conv2d, nn.BatchNorm2d]:
         for hook in hooks:
             hook.remove()
     return {one: norm for one, norm in found.items() if uses[one] == uses[norm] == 1}
-
-
-def _plain(model: nn.Module, kind: type[Kind]) -> list[Kind]:
-    """Modules of exactly that kind whose forward pass nobody has replaced."""
-    return [m for m in model.modules() if type(m) is kind and "forward" not in vars(m)]
 
 
 def _convolution(module: nn.Conv2d, norm: nn.BatchNorm2d | None, reverse: bool) -> Forward:
@@ -164,13 +150,3 @@ def _affine(norm: nn.BatchNorm2d, bias: Tensor | None = None) -> tuple[Tensor, T
 
 def _identity(inputs: Tensor) -> Tensor:
     return inputs
-
-
-def _replace(forwards: dict[nn.Module, Forward]) -> None:
-    for module, forward in forwards.items():
-        module.forward = forward
-
-
-def _restore(forwards: dict[nn.Module, Forward]) -> None:
-    for module in forwards:
-        vars(module).pop("forward", None)

@@ -28,6 +28,7 @@ from audit.measure.network import (
     trainable,
 )
 from audit.measure.ranks import Shard
+from audit.measure.written_out import replaced, twice_forward_differentiable
 
 KEPT_BYTES = 2**31
 """Memory for the graphs of gradients that are kept from one product to the next."""
@@ -244,7 +245,8 @@ def second_order(
     """`differentiating`, with batch norms folded; yields the layout that tensors are best in."""
     with differentiating(model):
         inputs, _ = next(pairs(batches))
-        with folded(model, inputs, reverse) as layout:
+        forwards = {} if reverse else twice_forward_differentiable(model)
+        with replaced(forwards), folded(model, inputs, reverse) as layout:
             yield layout
 
 

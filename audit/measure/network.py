@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map_only
 
 from audit.errors import AuditError
+from audit.measure.written_out import replaced, twice_differentiable
 
 Parameters = dict[str, Tensor]
 Inputs = Any
@@ -48,14 +49,19 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def differentiating(model: nn.Module) -> Iterator[nn.Module]:
-    """`evaluating`, with attention computed by kernels that can be differentiated twice.
+    """`evaluating`, with attention and layers computed in ways that can be differentiated twice.
 
     Raises AuditError where PyTorch has no second derivative of a layer.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with evaluating(model), sdpa_kernel(SDPBackend.MATH), explaining():
+        with (
+            evaluating(model),
+            sdpa_kernel(SDPBackend.MATH),
+            replaced(twice_differentiable(model)),
+            explaining(),
+        ):
             yield model
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

@@ -342,6 +342,11 @@ class Recurrent(nn.Module):
         return self.head(self.norm(self.cell(inputs)[0][:, -1]))
 
 
+class Normed(nn.Module):
+    def forward(self, inputs):
+        return nn.functional.layer_norm(inputs, (6,))
+
+
 class Unused(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -356,6 +361,8 @@ def unusual_networks():
     start = [nn.Flatten(), nn.Linear(12, 6)]
     return {
         "layer norm": nn.Sequential(*start, nn.LayerNorm(6), nn.Linear(6, 3)),
+        "layer norm of its own": nn.Sequential(*start, Normed(), nn.Linear(6, 3)),
+        "hard sigmoid": nn.Sequential(*start, nn.Hardsigmoid(inplace=True), nn.Linear(6, 3)),
         "silu": nn.Sequential(*start, nn.SiLU(), nn.Linear(6, 3)),
         "mish": nn.Sequential(*start, nn.Mish(), nn.Linear(6, 3)),
         "in place": nn.Sequential(*start, nn.ReLU(inplace=True), nn.Linear(6, 3)),
@@ -393,9 +400,20 @@ def test_the_samples_of_unusual_layers_agree_with_finite_differences(name):
     assert norm.samples.mean().item() == pytest.approx(norm.value, rel=1e-9)
 
 
-def test_ordinary_layers_need_no_product_a_sample(case, monkeypatch):
+def convolutional(case):
+    return case[0]
+
+
+def normed(case):
+    return nn.Sequential(nn.Flatten(), nn.Linear(case[1][0].numel(), 6), nn.LayerNorm(6)).to(
+        case[1].dtype
+    )
+
+
+@pytest.mark.parametrize("network", [convolutional, normed])
+def test_ordinary_layers_need_no_product_a_sample(case, network, monkeypatch):
     """The cheap way is right for them; only the probes are computed the safe way."""
-    model, inputs, labels = case
+    model, (_, inputs, labels) = network(case), case
     counted = []
     safe = curvature._curvatures_by_sample
 
@@ -412,9 +430,14 @@ def test_ordinary_layers_need_no_product_a_sample(case, monkeypatch):
     assert counted == [curvature.PROBES] * 4
 
 
+class Hard(nn.Module):
+    def forward(self, inputs):
+        return nn.functional.hardsigmoid(inputs)
+
+
 def test_layers_without_a_right_second_derivative_are_refused():
     batches = [(torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))]
-    hard = nn.Sequential(nn.Linear(3, 3), nn.Hardsigmoid(), nn.Linear(3, 2))
+    hard = nn.Sequential(nn.Linear(3, 3), Hard(), nn.Linear(3, 2))
     with pytest.raises(AuditError, match="cannot differentiate a layer"):
         hessian_extremes(hard, batches)
     normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
