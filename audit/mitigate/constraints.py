@@ -178,11 +178,13 @@ class EqualisedOdds(Constraint):
 
     def surrogate(self, statistics: GroupStatistics) -> Tensor:
         """±(rate_a − rate) − τ/2: true positive rates of every class, then false ones."""
-        groups = _odds(statistics.class_rates, statistics.class_counts)
-        with torch.no_grad():
-            counts = statistics.class_counts.sum(0, keepdim=True)
-            population = _odds(statistics.overall_class_rates[None], counts)
-        gaps = (groups - population).transpose(1, 2).flatten(1)
+        population = statistics.overall_class_rates.detach()[None]
+        counts = statistics.class_counts
+        odds = _odds(
+            torch.cat([statistics.class_rates, population]),
+            torch.cat([counts, counts.sum(0, keepdim=True)]),
+        )
+        gaps = (odds[:, :-1] - odds[:, -1:]).transpose(1, 2).flatten(1)
         both = torch.cat([gaps, -gaps], 1).flatten()
         return both - 0.5 * self.tolerance if self.tolerance else both
 

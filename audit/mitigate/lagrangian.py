@@ -79,6 +79,8 @@ class Lagrangian:
         self.last = detached(statistics)
         total = losses.mean()
         for place, constraint in enumerate(self.constraints):
+            if not (self.weighs[place] or constraint.on_batch):
+                continue  # as long as all of its multipliers are zero
             surrogate = constraint.surrogate(statistics)
             if constraint.on_batch:
                 self.on_batch[place] = surrogate.detach().cpu()
@@ -144,7 +146,9 @@ class Lagrangian:
             total = float(weights.sum())
             bound = constraint.weight_bound
             self.weights.append(weights * (bound / total) if total > bound else weights)
-        self.norm = 1.0 + sum(float(weights.sum()) for weights in self.weights)
+        sums = [float(weights.sum()) for weights in self.weights]
+        self.weighs = [total > 0 for total in sums]
+        self.norm = 1.0 + sum(sums)
 
 
 class SplitReadings:

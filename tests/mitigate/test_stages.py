@@ -162,6 +162,25 @@ def test_without_constraints_the_lagrangian_is_the_mean_loss(two_groups):
     torch.testing.assert_close(found, expected)
 
 
+def test_a_constraint_is_worked_out_once_a_multiplier_weighs_it(two_groups, monkeypatch):
+    model = dense(two_groups)
+    batch = two_groups.batch(two_groups.indices("train")[:32])
+    found, asked = Watched(model, two_groups, "group-loss"), []
+    surrogate = GroupLoss.surrogate
+
+    def counted(self, statistics):
+        asked.append(self)
+        return surrogate(self, statistics)
+
+    monkeypatch.setattr(GroupLoss, "surrogate", counted)
+    plain = functional.cross_entropy(model(batch.inputs), batch.labels)
+    assert found.loss(model(batch.inputs), batch).item() == pytest.approx(plain.item())
+    assert not asked
+    found.ascend(torch.tensor([1.0, 0.0]))
+    assert found.loss(model(batch.inputs), batch).item() != pytest.approx(plain.item(), rel=1e-3)
+    assert len(asked) == 1
+
+
 def test_one_logit_is_read_as_two_classes(two_groups):
     """p = (1 − σ(z), σ(z)), in the loss, in what is remembered and in a whole method."""
     model = torch.nn.Linear(4, 1)
