@@ -138,13 +138,19 @@ def _in_single_runs(found: Sequence[Finding], cell: Cell) -> list[Finding]:
 
 
 def _is_sound(found: Sequence[Finding], cell: Cell) -> bool:
-    """Whether nobody was found to pay under it, in all runs and in each, and it has no fault."""
+    """Whether nobody was found or suspected to pay under it, in any run, and it has no fault."""
     return (
         _is_judged(found, cell)
         and not _harms(found, cell)
         and not _in_single_runs(found, cell)
+        and not _suspects(found, cell)
         and not _faults(found, cell)
     )
+
+
+def _suspects(found: Sequence[Finding], cell: Cell) -> list[Finding]:
+    """The groups too small for a verdict that fell behind the average under it all the same."""
+    return [one for one in found if one.claim == "suspected" and one.networks == cell.names]
 
 
 def _payers(found: Sequence[Finding], cell: Cell) -> list[Finding]:
@@ -228,10 +234,13 @@ def _sought(evidence: Evidence) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row["columns"]))
 
 
-def _unjudged(evidence: Evidence) -> list[dict[str, str]]:
+def _unjudged(evidence: Evidence, suspects: Sequence[Finding] = ()) -> list[dict[str, str]]:
     """The groups of which nothing is known, with their flags."""
+    seen = {one.group for one in suspects}
     return [
-        {"group": str(one.group), "flag": str(one.details["flag"])} for one in left_out(evidence)
+        {"group": str(one.group), "flag": str(one.details["flag"])}
+        for one in left_out(evidence)
+        if one.group not in seen
     ]
 
 
@@ -255,7 +264,11 @@ def _action(
         "faults": _faults(found, instead),
         "tolerance": TOLERANCE,
         "small_harm": [{"group": str(one.group), "high": one.high} for one in _payers(found, cell)],
-        "unjudged": _unjudged(evidence),
+        "unjudged": _unjudged(evidence, _suspects(found, cell)),
+        "suspected": [
+            {"group": str(one.group), "estimate": one.estimate, "low": one.low, "high": one.high}
+            for one in _suspects(found, cell)
+        ],
         "sought": _sought(evidence),
     }
     if evidence.outcomes is not None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 CLAIMS = (
     "pays",
+    "suspected",
     "loss",
     "better",
     "onset",

@@ -16,7 +16,7 @@ from audit.findings.finding import Finding
 from audit.findings.losses import losses
 from audit.findings.missing import left_out, missing_networks, without_value
 from audit.findings.outcomes import Outcomes
-from audit.findings.pays import better, onsets, who_pays
+from audit.findings.pays import better, onsets, suspected, who_pays
 from audit.findings.predicted import beyond_chance, collapses, levelling_down
 from audit.findings.reasons import boundaries, causes, faithful, layers
 from audit.findings.sentences import make_verdict
@@ -56,6 +56,7 @@ def conclude(
 def findings_from(evidence: Evidence) -> list[Finding]:
     """All that follows from evidence, in the order of a report."""
     found = who_pays(evidence)
+    found += suspected(evidence)
     found += losses(evidence, found)
     found += better(evidence)
     found += onsets(evidence, found)

@@ -28,6 +28,43 @@ def who_pays(evidence: Evidence) -> list[Finding]:
     return [one for cell in evidence.pruned for one in _cell(evidence, cell)]
 
 
+def suspected(evidence: Evidence) -> list[Finding]:
+    """The groups too small for a verdict that fell behind the average all the same (J1).
+
+    Those of a network are a family of their own, with the intervals of J1. Nobody is called
+    harmed by it, but what is seen of so few is not called unknown either.
+    """
+    return [one for cell in evidence.pruned for one in _suspected(evidence, cell)]
+
+
+def _suspected(evidence: Evidence, cell: Cell) -> list[Finding]:
+    found = drop_sums(evidence, cell)
+    if found is None:
+        return []
+    if evidence.outcomes is not None and _knowing_nothing(evidence.outcomes, cell):
+        return []
+    small = ~evidence.large & (found.size > 0)
+    claims = gap_claims(found, small)
+    return [
+        Finding(
+            "suspected",
+            True,
+            **evidence.of(cell),
+            group=evidence.names[group],
+            metric=GAP,
+            estimate=known(claims.estimate[group]),
+            low=known(claims.low[group]),
+            high=known(claims.high[group]),
+            interval="seeds" if len(found.runs) > 1 else "simultaneous",
+            p_adjusted=known(claims.p_adjusted[group]),
+            n=evidence.sizes[evidence.names[group]],
+            details={"small_groups": int(small.sum())},
+        )
+        for group in np.flatnonzero(small)
+        if claims.low[group] > 0
+    ]
+
+
 def pays(finding: Finding) -> bool:
     """Whether a finding says that a group pays."""
     return finding.claim == "pays" and finding.decision is True

@@ -75,6 +75,7 @@ def make_verdict(findings: Sequence[Finding], baseline: str, compared: Sequence[
         *_better(told),
         *_losses(told),
         *_who(told),
+        *_suspected(told),
         *_onset(told),
         *_changes(told),
         *_rates(told),
@@ -177,13 +178,41 @@ def _not_known(told: _Told, found: Iterable[Finding]) -> str:
     return f"who pays under {where} is not known ({unknown[0].details['why']})"
 
 
-def _unjudged(told: _Told) -> str:
-    """The groups of which a clear verdict says nothing; empty where there are none."""
-    left = told.all("left_out")
-    if not left:
-        return ""
+def _unjudged(told: _Told, labels: Sequence[str]) -> str:
+    """What a clear verdict on these does not say of groups that were not judged."""
+    seen = _worst_suspected(told, labels)
+    left = [one for one in told.all("left_out") if one.group not in {own.group for own in seen}]
     named = [f"{group(one.group)}{FLAGGED[one.details['flag']]}" for one in left]
-    return f"; nothing is known of {_few(named)}"
+    text = f"; but {_few([_fell_behind(told, one) for one in seen])}" if seen else ""
+    return text + (f"; nothing is known of {_few(named)}" if named else "")
+
+
+def _worst_suspected(told: _Told, labels: Sequence[str]) -> list[Finding]:
+    """Of every group too small for a verdict that fell behind under one of these, the furthest."""
+    found: dict[str | None, Finding] = {}
+    for one in sorted(told.all("suspected"), key=lambda one: -(one.estimate or 0.0)):
+        if one.label in labels:
+            found.setdefault(one.group, one)
+    return list(found.values())
+
+
+def _fell_behind(told: _Told, one: Finding) -> str:
+    return (
+        f"{group(one.group)} ({count(one.n)} samples, too small for a verdict) fell behind the "
+        f"average under {told.where(one)} by {_amount(one)}"
+    )
+
+
+def _suspected(told: _Told) -> Iterator[Said]:
+    """Groups too small for a verdict that fell behind all the same, network by network."""
+    for label in told.labels():
+        own = _worst_suspected(told, [label])
+        if own:
+            text = _few([_fell_behind(told, one) for one in own])
+            yield told.said(
+                f"{_first_upper(text)}: beyond what chance alone does to so few.",
+                own,
+            )
 
 
 def _crossed(told: _Told, labels: Sequence[str]) -> list[Finding]:
@@ -258,8 +287,15 @@ def _clear(told: _Told, first: Finding | None, before: str, used: Sequence[Findi
     crossed = _crossed(told, [told.baseline])
     return told.said(
         f"{_first_upper(f'{before}{at}no group')} was found to pay more than the others"
-        f"{_unseen(told)}{_unjudged(told)}{beside}{_but_crossed(told, [told.baseline])}.",
-        [*used, *told.all("detectable"), *told.all("left_out"), *crossed],
+        f"{_unseen(told)}{_unjudged(told, [told.baseline])}{beside}"
+        f"{_but_crossed(told, [told.baseline])}.",
+        [
+            *used,
+            *told.all("detectable"),
+            *told.all("left_out"),
+            *_worst_suspected(told, [told.baseline]),
+            *crossed,
+        ],
     )
 
 
@@ -293,9 +329,10 @@ def _compared(told: _Told) -> Said:
     beside = [
         *(one for one in told.all("detectable") if one.label in clear),
         *told.all("left_out"),
+        *_worst_suspected(told, clear),
         *_crossed(told, told.compared),
     ]
-    unseen = f"{_unseen(told, clear)}{_unjudged(told)}{_but_crossed(told, told.compared)}"
+    unseen = f"{_unseen(told, clear)}{_unjudged(told, clear)}{_but_crossed(told, told.compared)}"
     used = [*lossy.values(), *(one for name in judged for one in own[name])]
     return told.said(
         f"{_first_upper('; '.join(parts))}; points of accuracy beyond the average, against the "
@@ -940,9 +977,16 @@ def _loss(found: Mapping[str, Any]) -> str:
 
 def _caveat(one: Finding) -> str:
     """What a clear verdict is not about: groups that were not judged, and other attributes."""
+    behind = [
+        f"{group(own['group'])} by {points(own['estimate'])} points "
+        f"{interval(own['low'], own['high'], LARGEST)}"
+        for own in one.details.get("suspected", ())
+    ]
     left = [f"{group(own['group'])}{FLAGGED[own['flag']]}" for own in one.details["unjudged"]]
-    shown = left[:MOST_TOLD] + ([f"{len(left) - MOST_TOLD} more"] if len(left) > MOST_TOLD else [])
-    unjudged = f" Nothing is known of {listed(shown)}." if left else ""
+    unjudged = (
+        f" Too small for a verdict, but behind the average: {_few(behind)}." if behind else ""
+    )
+    unjudged += f" Nothing is known of {_few(left)}." if left else ""
     sought = one.details.get("sought")
     crossed = f" and what {listed(sought)} tell apart" if sought else ""
     return f"{unjudged} Groups by anything but {one.attribute}{crossed} were not looked at."

@@ -135,8 +135,15 @@ def _paying(record: Mapping[str, Any], model: Mapping[str, Any]) -> str:
     if single:
         names = [f"group {named(one.group)}" for one in single]
         text += f" In single runs {listed(names)} {were(names)} found to pay."
-    left = [f"group {named(o.group)}" for o in findings_of(record) if o.claim == "left_out"]
-    return f"{text} Nothing is known of {listed(left)}." if left else text
+    every = findings_of(record)
+    small = [o for o in every if o.claim == "suspected" and model["name"] in o.networks]
+    if small:
+        behind = [f"group {named(o.group)} by {_amount(o)}" for o in small]
+        text += f" Too small for a verdict, but behind the average: {listed(behind)}."
+    seen = {o.group for o in small}
+    left = [o for o in every if o.claim == "left_out" and o.group not in seen]
+    names = [f"group {named(o.group)}" for o in left]
+    return f"{text} Nothing is known of {listed(names)}." if left else text
 
 
 def _amount(one: Finding) -> str:

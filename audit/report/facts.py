@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from audit.findings.finding import Finding, findings_of
 from audit.findings.losses import fell, first_loss, hidden
@@ -56,11 +56,14 @@ def _studied(found: Sequence[Finding]) -> list[Fact]:
     harmed = [one for one in own if one.decision]
     most = max(harmed or own, key=lambda one: one.estimate or 0.0)
     where = f"{baseline}, {percent(most.rate)} removed"
-    who = (
-        Fact("Who pays most", f"Group {named(most.group)}", f"under {where}", harm=True)
-        if harmed
-        else Fact("Who pays", "Nobody found", _clear(found, whole))
-    )
+    small = [one for one in found if one.claim == "suspected" and one.label == baseline]
+    if harmed:
+        who = Fact("Who pays most", f"Group {named(most.group)}", f"under {where}", harm=True)
+    elif small:
+        worst = max(small, key=lambda one: one.estimate or 0.0)
+        who = replace(_suspected("Who pays", worst), value=f"Group {named(worst.group)}, perhaps")
+    else:
+        who = Fact("Who pays", "Nobody found", _clear(found, whole))
     first = first_loss(found, baseline)
     if first is not None:
         who = _lost("Who pays", first, f"{baseline}, {percent(first.rate)} removed: ", harmed, most)
@@ -154,6 +157,10 @@ def _compared(found: Sequence[Finding], compared: Sequence[str]) -> list[Fact]:
         if first is not None:
             made.append(_lost(name, first, "", harmed, most))
             continue
+        small = [one for one in found if one.claim == "suspected" and one.label == name]
+        if small and not harmed:
+            made.append(_suspected(name, max(small, key=lambda one: one.estimate or 0.0)))
+            continue
         value = f"{points(most.estimate or 0.0)} points"
         between = interval(most.low, most.high, GAP)
         detail = f"{between} group {named(most.group)} pays beyond the average"
@@ -161,6 +168,14 @@ def _compared(found: Sequence[Finding], compared: Sequence[str]) -> list[Fact]:
             detail = f"{between} group {named(most.group)}; no group was found to pay"
         made.append(Fact(name, value, detail.strip(), bool(harmed)))
     return made
+
+
+def _suspected(name: str, one: Finding) -> Fact:
+    """A group too small for a verdict that fell behind the average where nobody else pays."""
+    behind = f"{points(one.estimate or 0.0)} points"
+    between = interval(one.low, one.high, GAP)
+    detail = f"{between} group {named(one.group)} fell {behind} behind the average; too small for "
+    return Fact(name, behind, f"{detail}a verdict", harm=True)
 
 
 def _action(found: Sequence[Finding]) -> list[Fact]:
@@ -204,6 +219,8 @@ def _borne(one: Finding) -> str:
 
 
 def _too_few(one: Finding) -> str:
+    if one.details.get("suspected"):
+        return f"first of group {named(one.details['suspected'][0]['group'])}, which fell behind"
     if one.details.get("seen") and one.details.get("unjudged"):
         return f"nothing is known of group {named(one.details['unjudged'][0]['group'])}"
     return f"of group {named(one.details.get('needed_group', ''))}: too few to see small harm"

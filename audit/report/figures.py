@@ -500,7 +500,7 @@ def _most_changed(table: pd.DataFrame, metric: str, groups: Sequence[str]) -> li
 
 
 PARTS = {
-    "composition": "near the boundary, where any group's samples pay",
+    "composition": "for being near the boundary",
     "within": "beyond others at the same margin",
 }
 """The two parts of a gap (M14), as the legend has them."""

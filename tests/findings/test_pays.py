@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from audit.findings.decisions import gap_claims
+from audit.findings.decisions import gap_claims, sums
 from audit.findings.finding import Finding
 from audit.findings.pays import (
     KNOWS_NOTHING,
@@ -18,6 +18,7 @@ from audit.findings.pays import (
     drop_sums,
     onsets,
     pays,
+    suspected,
     who_pays,
 )
 from audit.measure.uncertainty import gap_contrasts
@@ -78,6 +79,37 @@ def test_small_groups_are_not_judged_and_still_weigh_in_everybodys_drop():
     found = {one.group: one for one in who_pays(evidence)}
     assert set(found) == {"A", "B"}
     assert found["A"].estimate == pytest.approx(30 / 100 - (30 + 2 + 10) / 310)
+
+
+def test_a_small_group_that_fell_far_is_suspected_and_not_said_to_pay():
+    few = [("C", 1, 10, (1, 0)), ("D", 1, 2, (1, 0)), ("D", 1, 8, (1, 1))]
+    evidence = answered(("dense", "pruned"), [*HARMED, *few], small=("C", "D"))
+    (one,) = suspected(evidence)
+    found = drop_sums(evidence, evidence.pruned[0])
+    assert found is not None
+    claims = gap_claims(found, ~evidence.large)
+    assert (one.claim, one.group, one.n, one.decision) == ("suspected", "C", 10, True)
+    assert one.estimate == pytest.approx(1 - 44 / 320)
+    assert (one.low, one.high) == (claims.low[2], claims.high[2])
+    assert claims.low[2] > 0 > claims.low[3]
+    assert not pays(one)
+    alone = answered(("dense",), [(g, y, n, a[:1]) for g, y, n, a in few], small=("C", "D"))
+    assert suspected(alone) == []
+
+
+@pytest.mark.parametrize(("size", "number"), [(3, 5), (10, 20), (29, 2)])
+def test_small_groups_are_seldom_suspected_of_nothing(size, number):
+    """All lose 5 % and win 3 % alike; in how many audits any of the small ones is suspected."""
+    generator, sizes = np.random.default_rng(0), [1000, 600, *[size] * number]
+    codes = np.repeat(np.arange(len(sizes)), sizes)
+    small = np.array(sizes) < 30
+    wrong = 0
+    for _ in range(200):
+        lot = generator.random((1, len(codes)))
+        drops = np.where(lot < 0.05, 1.0, np.where(lot < 0.08, -1.0, 0.0))
+        claims = gap_claims(sums(drops, codes, len(sizes)), small)
+        wrong += bool((claims.low[small] > 0).any())
+    assert wrong <= 200 * 0.05
 
 
 def test_without_samples_the_shares_of_broken_and_mended_answers_serve_as_well():

@@ -123,6 +123,30 @@ def test_a_rate_is_that_of_the_others_judged_where_some_are_not() -> None:
         assert f"group A is 50.0 %, that of {others} 40.0 % (class yes)" in text
 
 
+def test_a_clear_verdict_tells_of_a_small_group_that_fell_behind() -> None:
+    blocks = [("A", 1, 200, (1, 1)), ("B", 0, 100, (0, 0)), ("C", 1, 12, (1, 0)),
+              ("D", 1, 4, (1, 1))]  # fmt: skip
+    evidence = answered(("dense", "pruned"), blocks, compared=True, small=("C", "D"))
+    told = make_verdict(findings_from(evidence), evidence.baseline, evidence.compared)
+    assert "no group was found to pay" in told.headline.text
+    behind = "group C (12 samples, too small for a verdict) fell behind the average under pruned by"
+    assert f"but {behind} 96.2 points" in told.headline.text
+    assert "nothing is known of group D, which is too small" in told.headline.text
+    assert any(f"G{behind[1:]}" in one.text for one in told.sentences)
+    assert told.action is not None
+    assert "Too small for a verdict, but behind the average: group C by 96.2" in told.action.text
+    assert "Nothing is known of group D" in told.action.text
+
+
+def test_a_network_that_a_small_group_falls_behind_under_is_not_proposed() -> None:
+    networks = ["dense", model("pruned", "magnitude"), model("fair", "bilevel")]
+    blocks = [("A", 1, 70, (1, 1, 1)), ("A", 1, 30, (1, 0, 1)), ("B", 0, 200, (0, 0, 0))]
+    for answers, do in (((1, 1, 1), "take"), ((1, 1, 0), "mitigate")):
+        found = findings_from(answered(networks, [*blocks, ("C", 1, 12, answers)], small=("C",)))
+        (action,) = [one for one in found if one.claim == "action"]
+        assert action.details["do"] == do
+
+
 def test_the_samples_that_are_needed_are_those_of_the_network_that_is_taken() -> None:
     """Under the pruned one A loses 30 of 100; under the fair one, taken instead, nobody any."""
     networks = ["dense", model("pruned", "magnitude"), model("fair", "bilevel")]

@@ -1,4 +1,8 @@
-from audit.findings.finding import findings_of
+from dataclasses import replace
+
+import pytest
+
+from audit.findings.finding import Finding, findings_of
 from audit.findings.sentences import ACTIONS
 from audit.findings.words import interval, percent, points
 from audit.report.facts import DO, facts
@@ -41,6 +45,23 @@ def test_a_comparison_has_a_fact_a_network_coloured_where_somebody_pays(fake):
     assert [fact.harm for fact in networks] == [True, False]
     assert "no group was found to pay" in networks[1].detail
     assert action.label == "What to do"
+
+
+@pytest.mark.parametrize("compared", [(), COMPARED])
+def test_a_small_group_that_fell_behind_is_no_all_clear(fake, compared):
+    chosen = {"compared": compared} if compared else {}
+    results = fake(rates=(0.98,), harmed=(), harm=0.0, **chosen)
+    record = results.record
+    behind = Finding(
+        "suspected", True, label="magnitude" if not compared else COMPARED[0], group="3",
+        estimate=0.6, low=0.3, high=0.8, networks=COMPARED[:1],
+    )  # fmt: skip
+    found = [*record["findings"], behind.plain()]
+    told = facts(replace(results, record=record | {"findings": found}))[0]
+    assert told.value == ("60.0 points" if compared else "Group 3, perhaps")
+    assert "group 3 fell 60.0 points behind the average" in told.detail
+    assert "too small for a verdict" in told.detail
+    assert told.harm
 
 
 def test_a_dense_network_alone_has_no_facts(fake):
