@@ -49,8 +49,8 @@ mutants: $(STAMP) ## change the code that judges, a little at a time; do tests n
 fuzz: $(STAMP) ## mutate settings at random, a hundred thousand times each way (minutes)
 	@AUDIT_FUZZ=100000 $(BIN)/pytest -q -n 3 tests/test_fuzz.py
 
-faults: $(STAMP) ## kill studies, workers, schedulers and ranks at random, ten times each (ten minutes)
-	@AUDIT_KILLS=$(or $(KILLS),10) $(BIN)/pytest -q -s tests/study/test_faults.py
+faults: $(STAMP) ## kills at random and at every write, rights taken away, Ctrl-C in each phase (over an hour)
+	@AUDIT_KILLS=$(or $(KILLS),10) $(BIN)/pytest -q -s tests/study/test_faults.py tests/study/test_forked_faults.py
 
 test-oldest: ## the demo, measures and commands with the oldest versions that pyproject.toml admits
 	@PYTHON=$(PYTHON) .ci/versions oldest

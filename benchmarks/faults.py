@@ -1,13 +1,18 @@
-"""Whether the process of a study keeps its size while hundreds of its cells are made and fail.
+"""Whether a study survives what is done to it, and keeps its size while its cells fail.
 
 Small cells are worked on by processes, as in any study; of every hundred, seeded, some have an
 error in making or measuring them and one takes its process down. After each outcome the memory
 that the parent holds is read from /proc. Run: python benchmarks/faults.py --cells 500
+
+`make faults` kills processes at random moments and at every write, takes rights away, and sends
+Ctrl-C in each phase; its tests write what each survived into a file, a line each. To store these
+counts beside: python benchmarks/faults.py --found FILE
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -17,10 +22,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
-from common import hardware, store, versions
+from common import RESULTS, hardware, store, versions
 from scale import METHODS, people, study
 
 import audit
@@ -62,10 +68,34 @@ def outcomes(cells: int, folder: Path) -> Iterator[Outcome]:
         yield from in_processes([Task(settings, cell, folder) for cell in own], WORKERS, faulty)
 
 
+def injected(file: Path) -> dict[str, dict[str, Any]]:
+    """What was done and survived, by kind; of a kind that was tried several times, the sums."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in file.read_text("utf-8").splitlines():
+        counts = json.loads(line)
+        own = found.setdefault(counts.pop("kind"), {})
+        own["tests"] = own.get("tests", 0) + 1
+        for name in ("kills", "commands"):
+            if name in counts:
+                own[name] = own.get(name, 0) + counts[name]
+    return found
+
+
+def stored() -> dict[str, Any]:
+    """What is stored so far."""
+    path = RESULTS / "faults.json"
+    record: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return record
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=500)
+    parser.add_argument("--found", type=Path, help="what the tests of make faults survived")
     options = parser.parse_args()
+    if options.found is not None:
+        store("faults", stored() | {"injected": injected(options.found)})
+        return
     sizes, ends, start = [], Counter[str](), time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         people(Path(name) / "people.csv", 500)
@@ -92,6 +122,7 @@ def main() -> None:
             | {str(len(sizes)): round(sizes[-1], 1)},
             "parent_mib_most": round(max(sizes), 1),
             "parent_kib_a_further_cell": round(1024 * slope, 2),
+            "injected": stored().get("injected", {}),
             "hardware": hardware(),
             "versions": versions("joblib", "pyarrow"),
         },
