@@ -114,7 +114,7 @@ def test_every_gap_is_drawn_as_two_parts_that_add_up_to_it():
     svg = figures.parts_of_gaps(rows, ["pruned"], "test")
     tips = [text.split("</title>")[0] for text in svg.split("<title>")[1:]]
     assert len(tips) == 4
-    assert sum(tip.startswith("a: 14.0 points near the boundary") for tip in tips) == 1
+    assert sum(tip.startswith("a: 14.0 points for being near the boundary") for tip in tips) == 1
     assert sum(tip.startswith("a: −4.0 points beyond others") for tip in tips) == 1
     assert "the gap: both together" in svg
 

@@ -304,7 +304,8 @@ def test_ctrl_c_ends_any_phase_in_order(
     shutil.copytree(scene, place)
     fault = Fault(stop=phase, times=times)
     ended = fork(*COMMANDS[name], cwd=place, fault=fault, mark=mark)
-    assert ended.code == STOPPED, ended
+    # A second one may meet an interpreter that has given its signals back; a shell says 130 too.
+    assert ended.code in ((STOPPED,), (STOPPED, -signal.SIGINT))[times - 1], ended
     assert "Traceback" not in ended.err
     # Of a slow study the lines before tell how far it was.
     assert 1 <= ended.err.count("audit: stopped") <= times
