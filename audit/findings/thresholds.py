@@ -38,6 +38,7 @@ PARITY = (
 )
 """Differences that are zero where a network predicts one class for everybody."""
 RUINED = "everybody does: most of what the dense network tells of the labels is lost"
+SUSPECTED = "too small for a verdict, but it fell behind the average"
 WORDS = (
     "expected such as 'max excess_accuracy_gap > 0.02': max, min, any or overall; a metric; "
     f"> or <; a number. Or 'no agreement above 0.98', or one of {', '.join(CLAIMS)}"
@@ -285,6 +286,15 @@ def _left_out(results: Results) -> dict[str, str]:
     return {row["group"]: row["flag"] for row in rows.to_dict("records") if row["flag"]}
 
 
+def _suspected(results: Results, model: str) -> dict[str, dict[str, Any]]:
+    """The groups too small for a verdict that fell behind the average under a network."""
+    return {
+        str(one["group"]): one
+        for one in results.record.get("findings", ())
+        if one["claim"] == "suspected" and model in one["networks"]
+    }
+
+
 def _collapsed(results: Results, model: str) -> bool:
     return any(
         one["claim"] == "collapse" and one["decision"] and model in one["networks"]
@@ -327,8 +337,11 @@ def _claimed(results: Results, model: str, threshold: Threshold) -> list[Judgeme
             if one["claim"] == "loss" and one["details"]["ruined"] and model in one["networks"]
         ]
     if threshold.metric in ("pays", "beyond_chance"):
+        fell = _suspected(results, model) if threshold.metric == "pays" else {}
         judged += [
-            Judgement(threshold, model, group, nan, nan, nan, False, True, f"it is {flag}")
+            Judgement(threshold, model, group, *_bounds(fell[group]), False, True, SUSPECTED)
+            if group in fell
+            else Judgement(threshold, model, group, nan, nan, nan, False, True, f"it is {flag}")
             for group, flag in _left_out(results).items()
         ]
     if judged:

@@ -124,7 +124,8 @@ def on_dask(
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
-            silence_logs=logging.ERROR,
+            # What ends a worker is an outcome; its own log would be a traceback beside it.
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -151,6 +151,17 @@ def test_a_claim_about_rates_that_a_group_lacks_is_not_passed():
     assert "without group c, which has no such samples" in judged.sentence()
 
 
+def test_a_small_group_that_fell_behind_is_not_passed_and_its_numbers_are_told():
+    fell = finding("suspected", True, "few", low=0.3, high=0.8)
+    paid = finding("pays", False, "a", low=-0.01, high=0.01)
+    threshold = Threshold.parse("any group pays")
+    judged = {one.group: one for one in judge(results(findings=[paid, fell]), [threshold])}
+    assert (judged["few"].certain, judged["few"].possible) == (False, True)
+    assert (judged["few"].ci_low, judged["few"].ci_high) == (0.3, 0.8)
+    assert "too small for a verdict, but it fell behind the average" in judged["few"].sentence()
+    assert "it is absent" in judged["none"].sentence()
+
+
 def test_a_group_that_pays_in_one_run_of_three_is_not_passed():
     once = finding("pays", False, "a", low=-0.01, high=0.01, runs=3, details={"runs_paying": 1})
     (judged,) = judge(results(rows=ROWS[:2], findings=[once]), [Threshold.parse("any group pays")])
