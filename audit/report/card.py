@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -123,9 +123,15 @@ def _paying(record: Mapping[str, Any], model: Mapping[str, Any]) -> str:
     harmed = sorted(
         (one for one in own if one.decision), key=lambda one: one.estimate or 0.0, reverse=True
     )
+    small = [
+        one
+        for one in findings_of(record)
+        if one.claim == "suspected" and model["name"] in one.networks
+    ]
+    behind = _behind(small)
     if harmed:
         paid = [f"group {named(one.group)} {_amount(one)}" for one in harmed]
-        return f"Found to pay, in accuracy beyond the average loss: {listed(paid)}."
+        return f"Found to pay, in accuracy beyond the average loss: {listed(paid)}.{behind}"
     most = max(own, key=lambda one: one.estimate or 0.0)
     text = (
         f"No group was found to pay more than the others; the largest gap is {_amount(most)}, that "
@@ -135,15 +141,17 @@ def _paying(record: Mapping[str, Any], model: Mapping[str, Any]) -> str:
     if single:
         names = [f"group {named(one.group)}" for one in single]
         text += f" In single runs {listed(names)} {were(names)} found to pay."
-    every = findings_of(record)
-    small = [o for o in every if o.claim == "suspected" and model["name"] in o.networks]
-    if small:
-        behind = [f"group {named(o.group)} by {_amount(o)}" for o in small]
-        text += f" Too small for a verdict, but behind the average: {listed(behind)}."
-    seen = {o.group for o in small}
-    left = [o for o in every if o.claim == "left_out" and o.group not in seen]
+    text += behind
+    seen = {one.group for one in small}
+    left = [o for o in findings_of(record) if o.claim == "left_out" and o.group not in seen]
     names = [f"group {named(o.group)}" for o in left]
     return f"{text} Nothing is known of {listed(names)}." if left else text
+
+
+def _behind(small: Sequence[Finding]) -> str:
+    """The groups too small for a verdict that fell behind the average all the same."""
+    few = [f"group {named(one.group)} by {_amount(one)}" for one in small]
+    return f" Too small for a verdict, but behind the average: {listed(few)}." if few else ""
 
 
 def _amount(one: Finding) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from audit.errors import AuditError
+from audit.findings.finding import Finding
 from audit.findings.redacting import HIDDEN, hidden_groups, redacted, redacted_judgement
 from audit.findings.results import load_results
 from audit.findings.thresholds import Threshold, judge
@@ -80,6 +81,17 @@ def test_a_hidden_group_that_pays_is_no_all_clear(paying):
     assert "among them some were found to pay" in render_card(found, COMPARED[1])
     with pytest.raises(AssertionError, match=re.escape(HIDDEN)):
         assert_fair(found, "any group pays")
+
+
+def test_a_hidden_group_that_fell_behind_is_no_all_clear(small):
+    fell = Finding("suspected", True, networks=("magnitude-0.98-seed0",), label="magnitude",
+                   group="gamma", estimate=0.6, low=0.3, high=0.8)  # fmt: skip
+    record = small.record | {"findings": [*small.record["findings"], fell.plain()]}
+    for results, number in ((small, 0), (replace(small, record=record), 1)):
+        found = redacted(results, 20)
+        assert found.record["redacted"]["found_to_pay"] == number
+        headline = found.record["verdict"]["headline"]
+        assert headline.startswith("Among groups that are not shown, one of them was") == number
 
 
 def test_thresholds_on_redacted_results_are_never_passed_for_sure(small):

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html import unescape
 
 import pytest
@@ -6,7 +7,7 @@ import yaml
 
 from audit.errors import AuditError
 from audit.escaping import visible
-from audit.findings.finding import claimed
+from audit.findings.finding import Finding, claimed
 from audit.findings.words import interval, number, points
 from audit.report.card import markdown, render_card, write_card
 
@@ -148,6 +149,22 @@ def test_hostile_names_stay_text(fake):
 def test_any_results_have_a_card(fake, choice, tmp_path):
     card = write_card(fake(rates=(0.98,), **choice), tmp_path).read_text("utf-8")
     assert header(card)["model-index"]
+
+
+@pytest.mark.parametrize("harmed", [(), ("8",)])
+def test_a_small_group_that_fell_behind_stands_in_the_card(fake, harmed):
+    results = fake(rates=(0.98,), compared=COMPARED, small=("9",), absent=("7",), harmed=harmed)
+    fell = Finding("suspected", True, networks=COMPARED[:1], label=COMPARED[0], group="9",
+                   estimate=0.6, low=0.3, high=0.8)  # fmt: skip
+    record = results.record | {"findings": [*results.record["findings"], fell.plain()]}
+    told = replace(results, record=record)
+    behind = "Too small for a verdict, but behind the average: group 9 by 60.0 points"
+    first, other = (plain(render_card(told, name)) for name in COMPARED)
+    assert behind in first
+    assert behind not in other
+    if not harmed:
+        assert "Nothing is known of group 7." in first
+        assert "Nothing is known of group 7 and group 9." in other
 
 
 def test_another_network_is_named_and_an_unknown_one_refused(fake):
