@@ -69,7 +69,7 @@ def spectra(number: int, poor: float) -> Found:
         start[[0, -1]] *= poor
         vector = torch.from_numpy(start)
         torch_generator = torch.Generator().manual_seed(seed)
-        search = Search(vector, GOAL, torch.ones(len(values)), 60, torch_generator)
+        search = Search(vector, GOAL, 60, torch_generator)
         for _ in range(min(40, len(values))):
             if not search.finished:
                 search.step(lambda v, operator=operator: operator * v)
@@ -84,7 +84,7 @@ def spectra(number: int, poor: float) -> Found:
 
 def _by_residual(found: Found, operator: Tensor, start: Tensor, values: np.ndarray) -> None:
     """The rule that this replaces: Lanczos until residual²/gap of the ends is small enough."""
-    space = Space(start, len(values), 40)
+    space = Space(start, 40)
     while len(space) < min(40, len(values)) and space.can_grow(0):
         space.grow(lambda v: operator * v, 0)
         ritz, leads = space.ritz[0], np.linalg.norm(space.couplings(), axis=1)

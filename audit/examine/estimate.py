@@ -58,7 +58,7 @@ def sample_seconds(subject: Subject, part: Part) -> float:
     """Seconds of one Hessian product with the part's first batch, for each of its samples."""
     inputs, labels = next(iter(part.batches))
     hessian = Hessian(subject.network, [(inputs, labels)], subject.hessian_mask())
-    vector = torch.ones(len(hessian.survivors), dtype=hessian.dtype)
+    vector = torch.ones(hessian.dimension, dtype=hessian.dtype)
     start = time.perf_counter()
     # Reading a value waits for a device that works on its own.
     float(hessian(vector).sum())

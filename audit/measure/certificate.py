@@ -140,13 +140,11 @@ class Search:
     """
 
     def __init__(
-        self, start: Tensor, goal: Goal, free: Tensor, capacity: int, generator: torch.Generator
+        self, start: Tensor, goal: Goal, capacity: int, generator: torch.Generator
     ) -> None:
-        self.goal, self._free, self._generator = goal, free, generator
-        dimension = int(free.sum())
-        self._aside = capacity < min(self._least() + PROBE_ROOM, dimension)
-        capacity = self._least() + 2 if self._aside else capacity
-        self.space = Space(start.mul_(free), dimension, min(capacity, dimension))
+        self.goal, self._generator = goal, generator
+        self._aside = capacity < min(self._least() + PROBE_ROOM, len(start))
+        self.space = Space(start, self._least() + 2 if self._aside else capacity)
         self._outer = dict.fromkeys((1, -1), np.inf)
         self._probe: _Probe | None = None
         self._probes = 0
@@ -283,8 +281,8 @@ class Search:
             return self._draw_aside()
         if space.capacity - len(space) < PROBE_ROOM and len(space) > self._least():
             self._restart()
-        noise = torch.randn(len(self._free), dtype=space.basis.dtype, generator=self._generator)
-        way = space.offer(noise * self._free.to(noise))
+        dtype = space.basis.dtype
+        way = space.offer(torch.randn(space.dimension, dtype=dtype, generator=self._generator))
         self._probe = _Probe(way, self._component())
         self._probes += 1
         return way
@@ -293,7 +291,7 @@ class Search:
         """A new probe in the room that a restart leaves."""
         if self.space.capacity - len(self.space) < 2:
             self._restart()
-        self.space.spare(0).normal_(generator=self._generator).mul_(self._free)
+        self.space.spare(0).normal_(generator=self._generator)
         self._probe = _Aside(self.space, self._component())
         self._probes += 1
         return ASIDE

@@ -252,15 +252,14 @@ def _search(
 
     It works in place on its start.
     """
-    coordinates = len(hessian.survivors)
-    room, dtype = settings.basis_bytes // (8 * coordinates), torch.float64
+    room, dtype = settings.basis_bytes // (8 * hessian.dimension), torch.float64
     if room < FEW + goal.largest + goal.smallest:
         dtype = hessian.dtype
-        room = settings.basis_bytes // (dtype.itemsize * coordinates)
+        room = settings.basis_bytes // (dtype.itemsize * hessian.dimension)
     room = min(room, settings.max_products + settings.extra)
     if start is None:
         start = _start(hessian, goal, generator, dtype, room)
-    return Search(start.to(dtype), goal, hessian.survivors, room, generator)
+    return Search(start.to(dtype), goal, room, generator)
 
 
 def _spend(search: Search, hessian: Hessian, settings: CurvatureSettings) -> None:
@@ -294,7 +293,7 @@ def _qualified(hessian: Hessian, found: Extreme, side: int) -> Eigenvalue:
         bool(found.enough),
         hessian.space,
         hessian.count,
-        found.vector,
+        hessian.everywhere(found.vector),
         bound,
     )
 
@@ -306,17 +305,16 @@ def _start(
 
     In `dtype`, and by way of no more vectors than there is room for.
     """
-    noise = torch.randn(len(hessian.survivors), dtype=dtype, generator=generator)
-    _unit(noise.mul_(hessian.survivors))
+    noise = _unit(torch.randn(hessian.dimension, dtype=dtype, generator=generator))
     size = hessian.count // SUBSET_SHARE
-    if size < SMALLEST_SUBSET or hessian.count * len(noise) < SMALLEST_WORK:
+    if size < SMALLEST_SUBSET or hessian.count * len(hessian.survivors) < SMALLEST_WORK:
         return noise.mul_(1e-3).add_(_slope(hessian, dtype))
     positions = torch.randperm(hessian.count, generator=generator)[:size].sort().values
     subset = hessian.of(positions)
     first = _slope(subset, dtype).add_(noise, alpha=0.3)
     products = max(3, min(SUBSET_PRODUCTS, room))
-    space = Space(first, int(subset.survivors.sum()), products)
-    while len(space) < products and space.can_grow(0):
+    space = Space(first, products)
+    while len(space) < space.capacity and space.can_grow(0):
         space.grow(subset, 0)
     start = noise.mul_(1e-3).add_(_slope(hessian, dtype), alpha=0.1)
     for index in range(min(goal.largest, len(space))):
@@ -328,7 +326,7 @@ def _start(
 
 def _slope(hessian: Hessian, dtype: torch.dtype) -> Tensor:
     """The direction of the mean gradient within the space."""
-    return _unit(flatten(hessian.gradient, dtype).mul_(hessian.survivors))
+    return _unit(hessian.within(flatten(hessian.gradient, dtype)))
 
 
 def _unit(vector: Tensor) -> Tensor:
@@ -462,7 +460,7 @@ def pyhessian_max_eigenvalue(
     goal = Goal(1, 0, 5e-3, CurvatureSettings.floor, CurvatureSettings.risk)
     settings = CurvatureSettings(seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    search = _search(hessian, goal, settings, generator, vector.clone())
+    search = _search(hessian, goal, settings, generator, hessian.within(vector).clone())
     search.step(hessian)
     residual = search.extremes(1, 1)[0].residual
     _spend(search, hessian, settings)

@@ -35,13 +35,13 @@ def spectral_density(
     if probes < 1 or steps < 1:
         raise AuditError(f"found {probes} probes of {steps} steps; expected at least 1 of each")
     hessian = Hessian(model, batches, mask)
-    dimension = int(hessian.survivors.sum())
+    dimension = hessian.dimension
     steps = min(steps, dimension)
     generator = torch.Generator().manual_seed(seed)
     nodes, weights = np.zeros((probes, steps)), np.zeros((probes, steps))
     for probe in range(probes):
-        noise = torch.randn(len(hessian.survivors), dtype=torch.float64, generator=generator)
-        krylov = Space(noise * hessian.survivors, dimension, steps)
+        noise = torch.randn(dimension, dtype=torch.float64, generator=generator)
+        krylov = Space(noise, steps)
         # A space that is invariant before has all nodes that have a weight.
         while len(krylov) < steps and krylov.can_grow(0):
             krylov.grow(hessian, 0)

@@ -33,24 +33,25 @@ from audit.measure.written_out import replaced, twice_forward_differentiable
 KEPT_BYTES = 2**31
 """Memory for the graphs of gradients that are kept from one product to the next."""
 
-PIECE = 2**20
-"""Coordinates that are looked at at a time."""
-
 
 class Hessian:
-    """v ↦ H v for the mean loss over all samples, on flat vectors [P] (M6).
+    """v ↦ H v for the mean loss over all samples, on flat vectors [k] (M6).
 
-    With a mask, v and H v are confined to the surviving weights. Reverse over reverse, a batch at
-    a time. The graphs of the first batches' gradients are kept, as far as `kept_bytes` go, which
-    saves a third of every further product; the other batches are gone through anew, so that memory
-    grows with the batch and not with the data. Forward over reverse took as long on convolutions,
-    twice as long on tables, and fails where a layer has no forward rule.
+    Vectors hold the coordinates of the space alone: all P trainable ones, or with a mask the k that
+    survive, so that what a search keeps of a pruned network is as small as that network.
+
+    Reverse over reverse, a batch at a time. The graphs of the first batches' gradients are kept, as
+    far as `kept_bytes` go, which saves a third of every further product; the other batches are gone
+    through anew, so that memory grows with the batch and not with the data. Forward over reverse
+    took as long on convolutions, twice as long on tables, and fails where a layer has no forward
+    rule.
 
     The network's weights are read where they lie, and must stay as they are meanwhile.
 
     gradient   the mean gradient over all trainable parameters, from the same pass; who has read it
                and needs the memory may clear it
     survivors  whether a coordinate is in the space, and not removed by the mask, bool [P]
+    dimension  how many are, k
     count      the number of samples
     products   how often the operator has been applied
     space      support where there is a mask, ambient where there is none
@@ -71,7 +72,7 @@ class Hessian:
         self._model, self._batches, self._mask = model, batches, mask
         self._shard = Shard(batches)
         self.survivors = survivors(model, mask)
-        self._whole = bool(self.survivors.all())
+        self.dimension = int(self.survivors.sum())
         # Not copies: of a network of 10⁸ weights each vector of that size counts.
         self._parameters = trainable(model)
         self._kept: list[_Slope] = []
@@ -102,14 +103,19 @@ class Hessian:
         return total, count
 
     def __call__(self, vector: Tensor) -> Tensor:
-        """H v of a flat vector [P], in its type."""
+        """H v of a vector [k], in its type."""
         return self.add(vector, torch.zeros_like(vector))
 
     def add(self, vector: Tensor, into: Tensor) -> Tensor:
-        """`into` + H v, in place; `into` [P] lies in the space."""
+        """`into` + H v, in place; both [k]."""
         self.products += 1
-        total = into.mul_(self.count) if self._shard.first else into.zero_()
-        direction = unflatten(self._confined(vector), self._parameters)
+        whole = self.dimension == len(self.survivors)
+        if not whole:
+            total = vector.new_zeros(len(self.survivors))
+        else:
+            # The sum goes into `into` itself, so that one vector less is held.
+            total = into.mul_(self.count) if self._shard.first else into.zero_()
+        direction = unflatten(self.everywhere(vector), self._parameters)
         with explaining():
             for slope in self._kept:
                 slope.add_derivative(direction, total, keep=True)
@@ -120,18 +126,21 @@ class Hessian:
         if not torch.isfinite(total).all():
             raise AuditError("a Hessian product is not finite: did the training diverge?")
         total.div_(self.count)
-        return total if self._whole else total.mul_(self.survivors)
+        return total if whole else into.add_(self.within(total))
+
+    def within(self, vector: Tensor) -> Tensor:
+        """The coordinates of the space [k] of a vector [P]."""
+        return vector if self.dimension == len(vector) else vector[self.survivors]
+
+    def everywhere(self, vector: Tensor) -> Tensor:
+        """A vector of the space [k] as one of all trainable coordinates [P], the others zero."""
+        if self.dimension == len(self.survivors):
+            return vector
+        return vector.new_zeros(len(self.survivors)).masked_scatter_(self.survivors, vector)
 
     def of(self, positions: Tensor) -> Hessian:
         """The Hessian of the samples at these positions, ascending, alone."""
         return Hessian(self._model, chosen(self._batches, positions), self._mask)
-
-    def _confined(self, vector: Tensor) -> Tensor:
-        """The vector without what it has outside of the space; itself where that is nothing."""
-        pieces = zip(vector.split(PIECE), self.survivors.split(PIECE), strict=True)
-        if self._whole or not any(piece.masked_fill(alive, 0).any() for piece, alive in pieces):
-            return vector
-        return vector * self.survivors
 
     def _slopes(
         self, total: Parameters | None = None, skip: int = 0

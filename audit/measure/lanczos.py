@@ -79,20 +79,19 @@ class Space:
     each way of growing, orthogonal to B), C what of them each basis vector leads to. Grown one way
     alone from its start this is Lanczos with full reorthogonalisation, M tridiagonal.
 
-    dimension   of the operator's space
     capacity    vectors that the basis can hold
     rounding    the largest part of a product that exact arithmetic would not have
 
-    >>> space = Space(torch.ones(2).double(), dimension=2, capacity=2)
+    >>> space = Space(torch.ones(2).double(), capacity=2)
     >>> _ = [space.grow(lambda v: torch.tensor([1.0, 3.0]) * v, way=0) for _ in range(2)]
     >>> space.ritz[0].round(6).tolist()
     [1.0, 3.0]
     """
 
-    def __init__(self, start: Tensor, dimension: int, capacity: int) -> None:
-        self.dimension, self.capacity = dimension, capacity
+    def __init__(self, start: Tensor, capacity: int) -> None:
+        self.dimension, self.capacity = len(start), min(capacity, len(start))
         # Memory that is not written yet costs nothing.
-        self._rows = start.new_empty(capacity, len(start))
+        self._rows = start.new_empty(self.capacity, self.dimension)
         self.matrix: Array = np.empty((0, 0))
         self.pending = [start]
         self.coupling: Array = np.empty((0, 1))

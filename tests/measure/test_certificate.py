@@ -25,7 +25,7 @@ def search(
 ) -> Search:
     """A search on a diagonal operator, as far as it gets with forty products."""
     generator = torch.Generator().manual_seed(seed)
-    found = Search(start, goal, torch.ones(len(spectrum)), room, generator)
+    found = Search(start, goal, room, generator)
     spent = 0
     while spent < min(40, len(spectrum)) and not found.finished:
         found.step(lambda vector: spectrum * vector)
@@ -78,7 +78,7 @@ def test_a_start_without_the_first_eigenvector_does_not_settle_on_the_second():
 
 def test_what_was_not_looked_for_is_not_bounded():
     spectrum = torch.linspace(0, 1, 50).double()
-    found = Search(spectrum + 1, BOTH, torch.ones(50), 40, torch.Generator().manual_seed(0))
+    found = Search(spectrum + 1, BOTH, 40, torch.Generator().manual_seed(0))
     found.step(lambda vector: spectrum * vector)
     (largest,), (smallest,) = ends(found)
     assert largest.error == smallest.error == np.inf
@@ -314,7 +314,7 @@ def test_a_search_without_room_works_with_five_vectors():
     goal = Goal(1, 0, 1e-3, 1e-6, 0.01)
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(size, generator=generator)
-    search = Search(start, goal, torch.ones(size, dtype=torch.bool), 0, generator)
+    search = Search(start, goal, 0, generator)
     del start
     for _ in range(60):
         if search.finished:

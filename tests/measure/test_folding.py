@@ -178,17 +178,27 @@ def test_a_norm_scales_the_fewer_numbers_of_weights_and_outputs(monkeypatch):
         assert scaled == within
 
 
+def test_products_of_a_pruned_network_are_of_what_survives():
+    model = trained(networks()["plain"])
+    batches = [(torch.randn(5, 3, 8, 8).double(), torch.arange(5) % 2)]
+    mask = {"0.weight": torch.rand(model[0].weight.shape) > 0.5}
+    whole, pruned = Hessian(model, batches), Hessian(model, batches, mask)
+    removed = int((~mask["0.weight"]).sum())
+    assert pruned.dimension == whole.dimension - removed
+    vector = torch.randn(pruned.dimension).double()
+    everywhere = pruned.everywhere(vector)
+    assert not everywhere[~pruned.survivors].any()
+    torch.testing.assert_close(pruned.within(everywhere), vector)
+    torch.testing.assert_close(pruned(vector), pruned.within(whole(everywhere)))
+
+
 def test_a_product_is_added_in_place():
     model = trained(networks()["plain"])
     batches = [(torch.randn(5, 3, 8, 8).double(), torch.arange(5) % 2)]
     mask = {"0.weight": torch.rand(model[0].weight.shape) > 0.5}
     for hessian in (Hessian(model, batches), Hessian(model, batches, mask)):
-        size = len(hessian.survivors)
-        vector, into = torch.randn(size).double(), torch.randn(size).double()
-        into *= hessian.survivors
+        vector, into = torch.randn(2, hessian.dimension).double()
         expected = hessian(vector) + into
         assert hessian.add(vector, into) is into
         torch.testing.assert_close(into, expected)
-        inside = vector * hessian.survivors
-        torch.testing.assert_close(hessian(inside), hessian(vector))
         assert not any(p.grad is not None for p in model.parameters())

@@ -16,7 +16,7 @@ def start(size: int, seed: int = 0) -> Tensor:
 
 def grown(spectrum: Tensor, vector: Tensor, size: int, room: int = 80) -> Space:
     """The Krylov space of a diagonal operator, of that size if there is so much of it."""
-    space = Space(vector, len(spectrum), room)
+    space = Space(vector, room)
     while len(space) < size and space.can_grow(0):
         space.grow(lambda v: spectrum * v, 0)
     return space
@@ -55,7 +55,7 @@ def test_growing_two_ways_in_any_order_keeps_the_books(seed):
     generator = np.random.default_rng(seed)
     matrix = torch.from_numpy(generator.normal(size=(30, 30)))
     matrix = matrix + matrix.T
-    space = Space(start(30), 30, 30)
+    space = Space(start(30), 30)
     space.grow(lambda v: matrix @ v, 0)
     other = space.offer(start(30, seed=7))
     for way in generator.permutation([0] * 5 + [other] * 5):
@@ -91,7 +91,7 @@ def test_rounding_is_seen():
     generator = torch.Generator().manual_seed(0)
     noise = 1e-6 * torch.randn(30, 30, generator=generator).double()
     spectrum = torch.linspace(0, 1, 30).double()
-    space = Space(start(30), 30, 30)
+    space = Space(start(30), 30)
     while len(space) < 29 and space.can_grow(0):
         space.grow(lambda v: spectrum * v + noise @ v, 0)
     assert 1e-7 < space.rounding < 1e-4
@@ -112,7 +112,7 @@ def test_products_of_many_coordinates_in_single_precision_stay_symmetric():
     """The basis is orthonormal to the digits of its type, whatever the number of coordinates."""
     generator = torch.Generator().manual_seed(0)
     spectrum = torch.rand(2**23, generator=generator)
-    found = Space(torch.randn(2**23, generator=generator), len(spectrum), 4)
+    found = Space(torch.randn(2**23, generator=generator), 4)
     for _ in range(4):
         found.grow(lambda v: spectrum * v, 0)
     assert found.rounding < 1e-5 * found.scale
