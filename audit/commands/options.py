@@ -37,6 +37,7 @@ class MitigationMethod(StrEnum):
     lagrangian_dual_both = "lagrangian-dual-both"
     prune_then_fair = "prune-then-fair"
     fair_then_prune = "fair-then-prune"
+    prune_in_rounds_then_fair = "prune-in-rounds-then-fair"
     gradual_excess_accuracy = "gradual-excess-accuracy"
 
 

@@ -20,6 +20,7 @@ from audit.models.training import TERMS, TrainingSettings, split_terms
 FAIR_PRUNED = Stage(fair=True, pruned=True)
 FAIR_DENSE = Stage(fair=True, pruned=False)
 PLAIN_PRUNED = Stage(fair=False, pruned=True)
+PLAIN_IN_ROUNDS = Stage(fair=False, pruned=True, rounds=True)
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,15 @@ MITIGATION_METHODS: Mapping[str, MitigationMethod] = {
     "lagrangian-dual-both": _dual(FAIR_DENSE, FAIR_PRUNED),
     "prune-then-fair": _stages(PLAIN_PRUNED, FAIR_PRUNED, constraint="equal-accuracy"),
     "fair-then-prune": _stages(FAIR_DENSE, PLAIN_PRUNED, constraint="equal-accuracy"),
+    "prune-in-rounds-then-fair": _stages(PLAIN_IN_ROUNDS, FAIR_PRUNED, constraint="equal-accuracy"),
     "gradual-excess-accuracy": _stages(
         Stage(fair=True, pruned=True, gradual=True),
         constraint="excess-accuracy",
     ),
 }
 """bilevel: Dai et al. on Zhang et al.; lagrangian-dual…: Tran et al., fair training after pruning,
-before it, or both; prune-then-fair and fair-then-prune: the two-stage P&F and F&P of Dai et al.;
+before it, or both; prune-then-fair and fair-then-prune: the two-stage P&F and F&P of Dai et al.,
+prune-in-rounds-then-fair P&F with a fifth of what is left gone at a time, as theirs;
 gradual-excess-accuracy: Hashemizadeh et al., gradual magnitude pruning under constraints."""
 
 

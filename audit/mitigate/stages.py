@@ -38,7 +38,7 @@ from audit.prune.distillation import distilled_losses
 from audit.prune.magnitude import magnitudes
 from audit.prune.mask import Mask, check_rate, prunable_weights
 from audit.prune.projection import check_pattern_rate, check_structure, project
-from audit.prune.schedule import cubic_rate
+from audit.prune.schedule import cubic_rate, ladder
 
 RUNGS = 100
 """How often gradual pruning raises its rate, at most."""
@@ -86,11 +86,13 @@ class Stage:
     """An equal share of the steps: under constraints or not, pruned from its start on or not.
 
     gradual  pruned little by little
+    rounds   pruned by a fifth of what is left at a time, and trained in between
     """
 
     fair: bool
     pruned: bool
     gradual: bool = False
+    rounds: bool = False
 
 
 def run_stages(
@@ -104,8 +106,8 @@ def run_stages(
     """Prune the dense model in place by magnitude, in stages, some of them under constraints.
 
     All stages together take as many steps as fine-tuning does with the same training settings;
-    each has a learning rate that falls to zero. Raises AuditError where the rate is not in [0, 1)
-    or the training diverges.
+    each, and each round of one, has a learning rate that falls to zero. Raises AuditError where the
+    rate is not in [0, 1) or the training diverges.
     """
     check_rate(rate)
     check_pattern_rate(settings.structure, rate)
@@ -159,23 +161,17 @@ class _Runner:
         )
         self.watch = HarmWatch(data.group_names)
         self.mask = whole_mask(model)
-        share, rest = divmod(training.steps(len(both)), stages)
-        self.shares = [share + (place < rest) for place in range(stages)]
+        self.shares = even(training.steps(len(both)), stages)
         self.steps, self.passes = 0, 0
         self.readings = batches_per_epoch(len(data), training.batch_size)
         self.history: list[dict[str, Any]] = []
 
     def run(self, stage: Stage, number: int, unseen_share: float) -> None:
         """Train for the stage's share of the steps, the first of them without the select split."""
-        training = self.settings.training
+        training, steps = self.settings.training, self.shares[number]
         self.model.to(training.device)
-        steps = self.shares[number]
-        if stage.pruned and not stage.gradual and self.mask.sparsity == 0:
-            self._prune(self.rate)
-        self.mask.apply(self.model)
-        optimizer = optimizer_of(self.model, training)
         self.generator = torch.Generator().manual_seed(1000 * training.seed + number)
-        train, both, readings = (
+        self.train, self.both, self.to_read = (
             shuffled_batches(rows, training.batch_size, self.generator)
             for rows in (
                 self.data.indices("train"),
@@ -183,18 +179,29 @@ class _Runner:
                 self.rows,
             )
         )
-        settle = round(unseen_share * steps)
+        rates = ladder(self.rate) if stage.rounds else (self.rate,)
+        for rate, share in zip(rates, even(steps, len(rates)), strict=True):
+            if stage.rounds or (stage.pruned and not stage.gradual and self.mask.sparsity == 0):
+                self._prune(rate)
+            self._round(stage, share, round(unseen_share * share))
+
+    def _round(self, stage: Stage, steps: int, settle: int) -> None:
+        """Train with a learning rate that falls to zero, at first without the select split."""
+        training = self.settings.training
+        self.mask.apply(self.model)
+        optimizer = optimizer_of(self.model, training)
         for step in tqdm(range(steps), "fair training", leave=False, delay=2, unit="step"):
             if 0 < step == settle:
                 self.lagrangian.settle()
             for group in optimizer.param_groups:
                 group["lr"] = cosine(training.learning_rate, step, steps)
-            self._weight_step(next(train if step < settle else both), stage.fair, optimizer)
+            rows = next(self.train if step < settle else self.both)
+            self._weight_step(rows, stage.fair, optimizer)
             if stage.gradual:
                 self._tighten(step / steps)
             watched = self.settings.multiplier_split == "train" or step < settle
             if stage.fair and watched and self.lagrangian.constraints:
-                self._watch(readings)
+                self._watch(self.to_read)
 
     def solution(self) -> Solution:
         check_finite(self.model)
@@ -249,6 +256,16 @@ class _Runner:
         if rate == self.rate or rate - self.mask.sparsity >= self.rate / RUNGS:
             self._prune(rate)
             self.mask.apply(self.model)
+
+
+def even(steps: int, parts: int) -> list[int]:
+    """The steps of every part, as even as can be, the first of them longer.
+
+    >>> even(10, 3)
+    [4, 3, 3]
+    """
+    share, rest = divmod(steps, parts)
+    return [share + (place < rest) for place in range(parts)]
 
 
 def whole_mask(model: nn.Module) -> Mask:

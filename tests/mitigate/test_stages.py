@@ -315,6 +315,25 @@ def test_gradual_pruning_only_removes(two_groups, monkeypatch):
         assert all(not (part & ~one.parts[n]).any() for n, part in other.parts.items())
 
 
+def test_in_rounds_a_fifth_of_what_is_left_goes_and_the_rest_trains(two_groups, monkeypatch):
+    plain, rounds = _Runner._weight_step, []
+
+    def watched(runner, indices, fair, optimizer):
+        rate = optimizer.param_groups[0]["lr"]
+        rounds.append((runner.mask.sparsity, rate, fair, copy.deepcopy(runner.mask)))
+        plain(runner, indices, fair, optimizer)
+
+    monkeypatch.setattr(_Runner, "_weight_step", watched)
+    model = dense(two_groups)
+    solution = mitigate(model, two_groups, "prune-in-rounds-then-fair", 0.5, training=TRAINING)
+    assert solution.mask.sparsity == pytest.approx(0.5, abs=0.01)
+    starts = [entry for entry in rounds if entry[1] == TRAINING.learning_rate]
+    assert [entry[0] for entry in starts] == pytest.approx([0.2, 0.36, 0.488, 0.5, 0.5], abs=0.01)
+    assert [entry[2] for entry in starts] == [False] * 4 + [True]
+    for before, after in pairwise(entry[3] for entry in rounds):
+        assert all((after.parts[name] <= before.parts[name]).all() for name in after.parts)
+
+
 def test_fair_methods_help_the_small_group(two_groups):
     """At a rate that hurts, the small group's loss is lower with constraints than without."""
     rows = two_groups.indices("test", group=two_groups.group_names.index("few"))
