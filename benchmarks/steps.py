@@ -1,11 +1,12 @@
 """How many optimisation steps each fair method needs for the same fairness (Dai et al., Fig. 6).
 
-Every method prunes the same dense networks with budgets that double. The targets are what each
-two-stage method reaches at its full budget: its mean accuracy and mean gap on test, which is the
-largest excess accuracy gap, or under its constraint that of equalised odds. How few steps does each
-method need for both?
+Every method prunes the same dense networks with budgets that double, on equal terms: the same
+constraint, data and share of distillation. Of each two-stage method every budget is a goal: its
+mean accuracy and mean gap on test, which is the largest excess accuracy gap, or under its
+constraint that of equalised odds. How few steps does each method need for both? The method that
+prunes in rounds divides a budget among all of them, so that it is given larger ones.
 
-Run: python benchmarks/steps.py (digits, about ten minutes on two cores)
+Run: python benchmarks/steps.py (digits)
      python benchmarks/steps.py --study STUDY.toml --constraint equalised-odds --name NAME
 Draw: python benchmarks/steps.py --draw steps
 """
@@ -42,8 +43,11 @@ GAPS = {
     "equalised-odds": ("equalized_odds_difference", "equalised odds difference"),
 }
 """What a constraint is judged by: the column, and its name in the figure."""
-TWO_STAGE = ("prune-then-fair", "fair-then-prune")
+IN_ROUNDS = "prune-in-rounds-then-fair"
+TWO_STAGE = ("prune-then-fair", "fair-then-prune", IN_ROUNDS)
 LADDER = (1, 2, 4, 8, 16, 32)
+LONGER = 3
+"""How often the largest budget doubles for the method that prunes in rounds."""
 SAME = 0.005
 """Means this near are the same: half a point, less than what the choice of samples makes."""
 
@@ -57,13 +61,19 @@ DIGITS = StudySettings(
 )
 
 
-def methods(constraint: str, options: dict[str, Any]) -> list[Method]:
-    """The solver, the two-stage methods and the gradual one, all under the same constraint."""
-    names = (*TWO_STAGE, "gradual-excess-accuracy")
+def methods(constraint: str, distillation: float) -> list[Method]:
+    """The solver, the two-stage methods and the gradual one, all on the same terms."""
     return [
-        Method("bilevel", constraint, options=options),
-        *(Method(name, constraint, title=name) for name in names),
+        Method(name, constraint, options={"distillation": distillation}, title=name)
+        for name in ("bilevel", *TWO_STAGE, "gradual-excess-accuracy")
     ]
+
+
+def budgets(method: Method, epochs: list[int]) -> list[int]:
+    """The epochs of each of a method's trials."""
+    if method.name != IN_ROUNDS:
+        return epochs
+    return [max(epochs) * 2**longer for longer in range(LONGER + 1)]
 
 
 def trial(
@@ -85,27 +95,28 @@ def trial(
 
 
 def targets(rows: list[dict[str, Any]], constraint: str) -> list[dict[str, Any]]:
-    """The fewest steps with which each method equals each two-stage method at its full budget."""
+    """The fewest steps with which each method equals each two-stage method at each budget."""
     gap, _ = GAPS[constraint]
     means = pd.DataFrame(rows).groupby(["method", "steps"])[["accuracy", gap]].mean()
     found = []
     for goal in (f"{name}-{constraint}" for name in TWO_STAGE):
-        full = means.loc[goal].iloc[-1]
-        for method, own in means.groupby(level="method"):
-            good = own[
-                (own["accuracy"] >= full["accuracy"] - SAME) & (own[gap] <= full[gap] + SAME)
-            ]
-            steps = None if good.empty else int(good.index.get_level_values("steps")[0])
-            found.append(
-                {
-                    "goal": goal,
-                    "goal_steps": int(means.loc[goal].index[-1]),
-                    "accuracy": float(full["accuracy"]),
-                    gap: float(full[gap]),
-                    "method": method,
-                    "steps": steps,
-                }
-            )
+        for goal_steps, reached in means.loc[goal].iterrows():
+            for method, own in means.groupby(level="method"):
+                good = own[
+                    (own["accuracy"] >= reached["accuracy"] - SAME)
+                    & (own[gap] <= reached[gap] + SAME)
+                ]
+                steps = None if good.empty else int(good.index.get_level_values("steps")[0])
+                found.append(
+                    {
+                        "goal": goal,
+                        "goal_steps": goal_steps,
+                        "accuracy": float(reached["accuracy"]),
+                        gap: float(reached[gap]),
+                        "method": method,
+                        "steps": steps,
+                    }
+                )
     return found
 
 
@@ -113,7 +124,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     """Accuracy and largest gap against steps, mean and spread over seeds."""
     table = pd.DataFrame(record["rows"])
     constraint = record["constraint"]
-    colours = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
+    colours = ("#D55E00", "#0072B2", "#009E73", "#56B4E9", "#CC79A7")
     with mpl.rc_context(sns.axes_style("whitegrid") | {"svg.fonttype": "path", "font.size": 9.5}):
         figure = Figure(figsize=(9.6, 3.6), layout="constrained")
         axes = figure.subplots(1, 2)
@@ -122,9 +133,9 @@ def draw(record: dict[str, Any], path: Path) -> None:
             for place, (method, own) in enumerate(table.groupby("method", sort=False)):
                 found = own.groupby("steps")[metric].agg(["mean", "std"]).reset_index()
                 axis.errorbar(
-                    found["steps"] * (1 + 0.03 * (place - 1.5)), found["mean"],
-                    yerr=found["std"], color=colours[place], marker="os^D"[place],
-                    linestyle=("-", "--", ":", "-.")[place], markersize=5, elinewidth=0.9,
+                    found["steps"] * (1 + 0.03 * (place - 2)), found["mean"],
+                    yerr=found["std"], color=colours[place], marker="os^vD"[place],
+                    linestyle=("-", "--", ":", "--", "-.")[place], markersize=5, elinewidth=0.9,
                     label=method.removesuffix(f"-{constraint}"),
                 )  # fmt: skip
             axis.set_xscale("log", base=2)
@@ -134,7 +145,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
             axis.yaxis.set_major_formatter(PercentFormatter(1.0))
             axis.set(title=title, xlabel="optimisation steps after the dense training")
             sns.despine(ax=axis)
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4,
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=5,
                       frameon=False)  # fmt: skip
         with replacing(path) as temporary:
             figure.savefig(temporary, format="svg", metadata={"Date": None}, facecolor="white")
@@ -145,7 +156,9 @@ def main() -> None:
     parser.add_argument("--study", help="TOML file whose data, model and training are taken")
     parser.add_argument("--rate", type=float, default=0.98)
     parser.add_argument("--constraint", choices=GAPS, default="excess-accuracy")
+    parser.add_argument("--distillation", type=float, default=0.0, help="κ of every method")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--epochs", type=int, nargs="+", default=list(LADDER))
     parser.add_argument("--name", default="steps", help="of the file of results")
     parser.add_argument("--draw", metavar="NAME", help="draw stored results and stop")
@@ -156,24 +169,24 @@ def main() -> None:
         draw(record, image / f"{arguments.draw}.svg")
         return
     settings = load_settings(arguments.study) if arguments.study else DIGITS
-    solver = [m for m in settings.methods if m.label == f"bilevel-{arguments.constraint}"]
     data = load_data(settings.data)
     seeds = range(arguments.seeds)
-    pool = Parallel(n_jobs=2)
+    pool = Parallel(n_jobs=arguments.jobs)
     dense = pool(delayed(dense_model)(settings, data, seed) for seed in seeds)
     rows = pool(
         delayed(trial)(
             dense[seed], data, method, arguments.rate,
             replace(settings.pruning, epochs=epochs, seed=seed),
         )
-        for method in methods(arguments.constraint, dict(solver[0].options) if solver else {})
-        for epochs in arguments.epochs
+        for method in methods(arguments.constraint, arguments.distillation)
+        for epochs in budgets(method, arguments.epochs)
         for seed in seeds
     )  # fmt: skip
     record = {
         "command": shlex.join(["python", "benchmarks/steps.py", *map(shortened, sys.argv[1:])]),
         "constraint": arguments.constraint,
         "rate": arguments.rate,
+        "distillation": arguments.distillation,
         "rows": rows,
         "targets": targets(rows, arguments.constraint),
         "versions": versions(),
