@@ -73,6 +73,11 @@ class Drawing:
         return round(PRINTED * self.share, 3)
 
     @property
+    def without_tips(self) -> str:
+        """The SVG as it is printed: on paper nobody points at a mark."""
+        return re.sub(r'<g class="tips".*?</g>', "", self.svg, flags=re.DOTALL)
+
+    @property
     def height(self) -> float:
         """In points where a figure is widest."""
         return self._size[1]
