@@ -47,12 +47,18 @@ POOLS = 2
 """Splits of the digits' pool that the settings are chosen on."""
 PLAIN = ("magnitude", "magnitude-layerwise", "gradual", "lottery-ticket", "snip", "grasp",
          "synflow", "fairgrape", "fairprune", "random")  # fmt: skip
-FAIR = ("gradual-excess-accuracy", "prune-then-fair", "fair-then-prune", "bilevel")
+FAIR = ("gradual-excess-accuracy", "prune-then-fair", "fair-then-prune",
+        "prune-in-rounds-then-fair", "bilevel")  # fmt: skip
+FILTERS = ("fpgm", "l1-filter")
 DUAL = ("lagrangian-dual", "lagrangian-dual-before", "lagrangian-dual-both")
 
 
-def methods(constraint: str) -> tuple[Method, ...]:
-    """Every method that removes single weights, and the solver without a constraint too."""
+def methods(constraint: str, structure: str) -> tuple[Method, ...]:
+    """Every method that removes single weights, or filters; the solver without a constraint too."""
+    if structure == "filter":
+        own = {"structure": structure}
+        fair = (Method("bilevel", held, options=own) for held in (constraint, "none"))
+        return (*map(Method, FILTERS), *fair)
     return (
         *(Method(name) for name in PLAIN),
         *(Method(name, "group-loss") for name in DUAL),
@@ -172,7 +178,7 @@ def against(rows: pd.DataFrame, kappas: pd.Series, metric: str, own: str) -> pd.
                 part[part["distillation"] == place].set_index("seed")
                 for part, place in ((ours, mine), (theirs, other))
             )
-            pairs = one.join(two, how="inner", rsuffix="_rival")
+            pairs = one.join(two.add_suffix("_rival"), how="inner")
             if len(pairs) < 2:
                 continue
             row = {"rate": rate, "rival": rival, "κ": mine, "κ of the rival": other}
@@ -199,6 +205,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, action="append")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--constraint", default="excess-accuracy")
+    parser.add_argument("--structure", choices=("weight", "filter"), default="weight")
     parser.add_argument("--metric", default="max_gap", help="what is to be small")
     parser.add_argument("--only", nargs="+", help="labels of the methods to run")
     parser.add_argument(
@@ -214,7 +221,7 @@ def main() -> None:
         settings = replace(settings, pruning=replace(settings.pruning, epochs=arguments.epochs))
     data, rates = load_data(settings.data), arguments.rate or [0.98]
     chosen = tuple(
-        method for method in methods(arguments.constraint)
+        method for method in methods(arguments.constraint, arguments.structure)
         if not arguments.only or method.label in arguments.only
     )  # fmt: skip
     own = f"bilevel-{arguments.constraint}"
