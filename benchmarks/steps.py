@@ -4,7 +4,8 @@ Every method prunes the same dense networks with budgets that double, on equal t
 constraint, data and share of distillation. Of each two-stage method every budget is a goal: its
 mean accuracy and mean gap on test, which is the largest excess accuracy gap, or under its
 constraint that of equalised odds. How few steps does each method need for both? The method that
-prunes in rounds divides a budget among all of them, so that it is given larger ones.
+prunes in rounds divides a budget among all of them, so that it is given larger ones too. Trials
+that are stored already are not made again: remove the file of results to begin anew.
 
 Run: python benchmarks/steps.py (digits)
      python benchmarks/steps.py --study STUDY.toml --constraint equalised-odds --name NAME
@@ -73,7 +74,7 @@ def budgets(method: Method, epochs: list[int]) -> list[int]:
     """The epochs of each of a method's trials."""
     if method.name != IN_ROUNDS:
         return epochs
-    return [max(epochs) * 2**longer for longer in range(LONGER + 1)]
+    return [*epochs, *(max(epochs) * 2**longer for longer in range(1, LONGER + 1))]
 
 
 def trial(
@@ -118,6 +119,15 @@ def targets(rows: list[dict[str, Any]], constraint: str) -> list[dict[str, Any]]
                     }
                 )
     return found
+
+
+def stored_rows(name: str, terms: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that an earlier run on the same terms has stored."""
+    path = RESULTS / f"{name}.json"
+    record = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    same = all(record.get(key) == value for key, value in terms.items())
+    rows: list[dict[str, Any]] = record["rows"] if record and same else []
+    return rows
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
@@ -173,7 +183,10 @@ def main() -> None:
     seeds = range(arguments.seeds)
     pool = Parallel(n_jobs=arguments.jobs)
     dense = pool(delayed(dense_model)(settings, data, seed) for seed in seeds)
-    rows = pool(
+    terms = {name: getattr(arguments, name) for name in ("constraint", "rate", "distillation")}
+    rows = stored_rows(arguments.name, terms)
+    known = {(row["method"], row["epochs"], row["seed"]) for row in rows}
+    rows += pool(
         delayed(trial)(
             dense[seed], data, method, arguments.rate,
             replace(settings.pruning, epochs=epochs, seed=seed),
@@ -181,12 +194,11 @@ def main() -> None:
         for method in methods(arguments.constraint, arguments.distillation)
         for epochs in budgets(method, arguments.epochs)
         for seed in seeds
+        if (method.label, epochs, seed) not in known
     )  # fmt: skip
     record = {
         "command": shlex.join(["python", "benchmarks/steps.py", *map(shortened, sys.argv[1:])]),
-        "constraint": arguments.constraint,
-        "rate": arguments.rate,
-        "distillation": arguments.distillation,
+        **terms,
         "rows": rows,
         "targets": targets(rows, arguments.constraint),
         "versions": versions(),
