@@ -102,6 +102,12 @@ def make_checks(
     if junit is not None:
         check_file(junit)
     if not texts:
+        if if_possible or junit is not None or github:
+            option = "--fail-if-possible" if if_possible else "--junit" if junit else "--github"
+            raise AuditError(
+                f"found {option} without --fail-if, so that nothing would be judged; expected a "
+                "threshold too, such as --fail-if 'any group pays'"
+            )
         return Checks((), if_possible, junit, github)
     from audit.findings.thresholds import Threshold
 

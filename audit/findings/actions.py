@@ -11,7 +11,7 @@ from audit.findings.changes import GAP as LARGEST
 from audit.findings.decisions import needed_samples
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding
-from audit.findings.losses import ruined
+from audit.findings.losses import balanced_loss, class_alone, ruined
 from audit.findings.missing import left_out
 from audit.findings.outcomes import Cell
 from audit.findings.pays import GAP, drop_sums
@@ -275,8 +275,13 @@ def _action(
         balanced = evidence.outcomes.balanced_accuracy
         details["balanced_change"] = balanced(cell.networks) - balanced(instead.networks)
     lost = [one for one in found if one.claim == "loss" and one.networks == cell.names]
+    spoiled = [one for one in found if ruined(one) and one.networks == instead.names]
+    if spoiled:
+        details["class_alone"] = class_alone(spoiled[0].details)
     if lost and lost[0].decision:
         details["loss"] = {key: getattr(lost[0], key) for key in ("estimate", "low", "high")}
+    elif lost and (balanced_drop := balanced_loss(lost[0])) is not None:
+        details["loss"] = {**balanced_drop, "of": "balanced accuracy"}
     if seen is not None:
         details |= {"needed": seen.details["needed"], "needed_group": seen.group,
                     "has": seen.n, "seen": seen.decision}  # fmt: skip

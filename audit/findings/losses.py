@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from audit.findings.decisions import Sums, combined_claims
+from audit.findings.decisions import Sums, combined_claims, sums
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding, known
-from audit.findings.outcomes import Cell
+from audit.findings.outcomes import Cell, Outcomes
 from audit.findings.pays import drop_sums
 from audit.findings.words import MOST_LOST, named, number, points_with_interval
-from audit.measure.sense import agreement, kappa_interval
-from audit.measure.uncertainty import design_effects
+from audit.measure.sense import SURE, agreement, kappa_interval
+from audit.measure.uncertainty import design_effects, wilson_interval
 
 HALF = 0.5
 """A network that tells less than this share of what the dense one tells of the labels is ruined."""
@@ -30,10 +31,12 @@ def losses(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
 
     Decision: True where the whole interval lies beyond MOST_LOST, or the network is ruined, None
     where a part of it does. Details: `kept`, the share left of what the dense network tells of the
-    labels (by Cohen's κ); `ruined`, whether that is less than half; `class`, the one that lost
-    most, and the shares of its samples that were right, `class_before` and `class_after`, since
-    accuracy hides what becomes of a rare class; `leads`, whether the loss, of all or of that class,
-    is more than any group was found to pay beyond it, and so is told first.
+    labels (by Cohen's κ); `class`, the one that lost most, and the shares of its samples that were
+    right, `class_before` and `class_after`, since accuracy hides what becomes of a rare class;
+    `class_lost`, whether less than half of these is left; `balanced`, the drop in balanced accuracy
+    over the classes of LEAST samples or more; `ruined`, whether of what is told of all
+    labels, or of that class where no group was found to pay as much; `leads`, whether the loss, of
+    all or of that class, is more than any group was found to pay beyond it, and so is told first.
     """
     made = []
     for cell in evidence.pruned:
@@ -81,7 +84,18 @@ def left_of(one: Finding) -> str:
     if not hidden(one):
         return told
     before, after = (number(found[f"class_{side}"], "accuracy") for side in ("before", "after"))
-    return f"{told} (class {named(found['class'])}: {after} right, before {before})"
+    right = f"{after} right, before {before}"
+    if (alone := class_alone(found)) is not None:
+        return f"{alone} ({right})"
+    return f"{told} (class {named(found['class'])}: {right})"
+
+
+def class_alone(details: Mapping[str, Any]) -> str | None:
+    """That a class is lost, in words, where more than half is left of what is told of all."""
+    spared = details["kept"] is None or details["kept"] >= HALF
+    if not details.get("class_lost") or not spared:
+        return None
+    return f"most of class {named(details['class'])} is lost"
 
 
 def who_lost(one: Finding) -> str:
@@ -105,12 +119,14 @@ def _loss(evidence: Evidence, cell: Cell, drops: Sums, found: Sequence[Finding])
     kept, gone = _kept(evidence, cell)
     much = low > MOST_LOST
     gone = gone or bool(much and kept is not None and kept < HALF)
-    decision = True if much or gone else None if high > MOST_LOST else False
     classes = _class(evidence, cell)
-    # As what a group pays is, so that a class that is a group is told as the group that pays.
-    beyond = _hidden(classes, estimate) - estimate if gone else 0.0
     own = [one for one in found if one.claim == "pays" and one.networks == cell.names]
     paid = max((one.estimate or 0.0 for one in own if one.decision), default=0.0)
+    # As what a group pays is, so that a class that is a group is told as the group that pays.
+    beyond = _hidden(classes, estimate) - estimate
+    gone = gone or bool(classes["class_lost"] and beyond > paid + ROUNDING)
+    beyond = beyond if gone else 0.0
+    decision = True if much or gone else None if high > MOST_LOST else False
     return Finding(
         "loss",
         decision,
@@ -128,6 +144,7 @@ def _loss(evidence: Evidence, cell: Cell, drops: Sums, found: Sequence[Finding])
             "leads": bool(decision and max(estimate, beyond) > paid + ROUNDING),
             "kept": kept,
             "ruined": gone,
+            "balanced": _balanced(evidence, cell),
         }
         | classes,
     )
@@ -167,24 +184,95 @@ def _hidden(classes: Mapping[str, Any], estimate: float) -> float:
     return lost if lost > HIDING * max(estimate, 0.0) else 0.0
 
 
+def _balanced(evidence: Evidence, cell: Cell) -> dict[str, float | None] | None:
+    """What was lost of the mean over the classes of LEAST samples or more; None of fewer than two.
+
+    The same sums as of groups, those of classes, weighted alike.
+    """
+    outcomes = evidence.outcomes
+    if outcomes is None:
+        return None
+    drops = outcomes.drops(cell.networks)
+    found = sums(drops, outcomes.labels, len(outcomes.classes), outcomes.units)
+    large = found.size >= LEAST
+    if large.sum() < 2:
+        return None
+    whole = combined_claims(found, (large / large.sum())[None], np.array([True]))
+    return {
+        "estimate": known(float(whole.estimate[0])),
+        "low": known(float(whole.low[0])),
+        "high": known(float(whole.high[0])),
+    }
+
+
+def balanced_loss(one: Finding) -> Mapping[str, float] | None:
+    """The drop in balanced accuracy of a network, where it is much and accuracy hides it."""
+    found: Mapping[str, float] | None = one.details.get("balanced")
+    if not found or found["low"] is None or found["low"] <= MOST_LOST:
+        return None
+    return found if found["estimate"] > HIDING * max(one.estimate or 0.0, 0.0) else None
+
+
 def _class(evidence: Evidence, cell: Cell) -> dict[str, Any]:
-    """The class of LEAST samples or more that lost the largest share of its right answers."""
+    """The class of LEAST samples or more that lost the largest share of its right answers.
+
+    One of those that are lost, where there are any.
+    """
     found: dict[str, Any] = {"class": None, "class_before": None, "class_after": None}
     outcomes = evidence.outcomes
     if outcomes is None:
-        return found
+        return found | {"class_lost": False}
     counts = np.bincount(outcomes.labels, minlength=len(outcomes.classes))
     large = np.flatnonzero(counts >= LEAST)
     if not len(large):
-        return found
-    shares = [
-        [(said[:, outcomes.labels == label] == label).mean() for label in large]
+        return found | {"class_lost": False}
+    before, after = (
+        _right_of_classes(outcomes, said)[:, large]
         for said in (outcomes.before[cell.networks], outcomes.predictions[cell.networks])
-    ]
-    before, after = (np.array(one, dtype=float) for one in shares)
-    most = int((before - after).argmax())
+    )
+    lost = _lost_classes(outcomes, cell, large)
+    drops = (before - after).mean(0)
+    most = int(np.where(lost | ~lost.any(), drops, -np.inf).argmax())
     return {
         "class": outcomes.classes[int(large[most])],
-        "class_before": known(float(before[most])),
-        "class_after": known(float(after[most])),
+        "class_before": known(float(before[:, most].mean())),
+        "class_after": known(float(after[:, most].mean())),
+        "class_lost": bool(lost[most]),
     }
+
+
+def _right_of_classes(outcomes: Outcomes, answers: NDArray[Any]) -> NDArray[np.float64]:
+    """The share of the samples of each class that some networks answer right: [S, C]."""
+    number = len(outcomes.classes)
+    sizes = np.maximum(np.bincount(outcomes.labels, minlength=number), 1)
+    return np.array(
+        [
+            np.bincount(outcomes.labels, weights=said == outcomes.labels, minlength=number) / sizes
+            for said in answers
+        ]
+    )
+
+
+def _lost_classes(outcomes: Outcomes, cell: Cell, large: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Of which of some classes less than HALF of the right answers is left, in every run.
+
+    Beyond doubt, as κ's half is (`_kept`): the upper bound of the share that is right below half
+    of the dense network's lower one, at a level of SURE for all of these classes at once.
+    """
+    number, level = len(outcomes.classes), 1 - (1 - SURE) / len(large)
+    sizes = np.bincount(outcomes.labels, minlength=number)
+    lost = np.ones(len(large), bool)
+    for place in cell.networks:
+        bounds = []
+        for answers in (outcomes.before[place], outcomes.predictions[place]):
+            right = (answers == outcomes.labels).astype(float)
+            effects = design_effects(right, outcomes.labels, number, outcomes.units)
+            successes = np.bincount(outcomes.labels, weights=right, minlength=number)
+            bounds.append(
+                [
+                    wilson_interval(successes[one], int(sizes[one]), float(effects[one]), level)
+                    for one in large
+                ]
+            )
+        lost &= [after.high < HALF * before.low for before, after in zip(*bounds, strict=True)]
+    return lost

@@ -967,7 +967,13 @@ def _paid(found: Mapping[str, Any]) -> str:
 
 def _cost(found: Mapping[str, Any]) -> str:
     """What all lose under the network that is spoken of, where that is much."""
-    return f" Its accuracy is {_loss(found)} below the dense network's." if "loss" in found else ""
+    if "loss" not in found:
+        return ""
+    return f" Its {_lost_of(found)} is {_loss(found)} below the dense network's."
+
+
+def _lost_of(found: Mapping[str, Any]) -> str:
+    return str(found["loss"].get("of", "accuracy"))
 
 
 def _loss(found: Mapping[str, Any]) -> str:
@@ -1011,7 +1017,7 @@ FAULTS = {
 def _mitigate(told: _Told, one: Finding) -> str:
     found = one.details
     faults = ["somebody pays"] if found["small_harm"] else []
-    faults += [FAULTS[fault] for fault in found["faults"]]
+    faults += [_fault(found, fault) for fault in found["faults"]]
     remedy = "Prune again under a fairness constraint (audit mitigate), or prune less."
     if not found["small_harm"] and found["faults"] == ["loss"]:
         remedy = "Prune less, or train longer after pruning."
@@ -1019,6 +1025,11 @@ def _mitigate(told: _Told, one: Finding) -> str:
         f"Do not ship {told.where(one)} as it is: {listed(faults or ['somebody pays'])}, and no "
         f"other network measured here is cleared. {remedy}"
     )
+
+
+def _fault(found: Mapping[str, Any], fault: str) -> str:
+    """Why a network is not proposed; where one class alone is lost, that class."""
+    return found.get("class_alone") or FAULTS[fault] if fault == "loss" else FAULTS[fault]
 
 
 def _repeat(told: _Told, one: Finding) -> str:
@@ -1061,7 +1072,10 @@ def _not(found: Mapping[str, Any]) -> str:
 
 def _keep(told: _Told, one: Finding) -> str:
     found = one.details
-    bearing = f" if a loss of {_loss(found)} for all can be borne" if "loss" in found else ""
+    bearing = ""
+    if "loss" in found:
+        whose = "for all" if _lost_of(found) == "accuracy" else f"of {_lost_of(found)}"
+        bearing = f" if a loss of {_loss(found)} {whose} can be borne"
     text = (
         f"Keep {told.where(one)}{bearing}: {_paid(found)}, and these samples would have shown "
         f"{points(found['tolerance'])} points of harm four times in five."

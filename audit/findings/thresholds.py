@@ -15,6 +15,7 @@ from scipy.stats import norm
 from audit.errors import AuditError
 from audit.escaping import visible, workflow_message
 from audit.findings.actions import TOLERANCE
+from audit.findings.losses import class_alone
 from audit.findings.pays import KNOWS_NOTHING, NO_PARENT
 from audit.findings.results import Results
 from audit.metrics import metric as told
@@ -77,18 +78,33 @@ class Threshold:
             return Threshold("claim", claim)
         if none := NONE.fullmatch(text):
             name, _, limit = none.groups()
-            return Threshold("any", name, _bad_side(name, text), float(limit))
+            side = _bad_side(name, text)
+            return Threshold("any", name, side, _limit(name, limit, text))
         found = FORM.fullmatch(text)
         if not found:
             raise AuditError(f"found threshold '{text}'; {WORDS}")
         over, metric, side, limit = found.groups()
-        return Threshold(over.lower(), metric, side, float(limit))
+        return Threshold(over.lower(), metric, side, _limit(metric, limit, text))
 
     def __str__(self) -> str:
         """The threshold as it is written."""
         if self.over == "claim":
             return next(text for text, claim in CLAIMS.items() if claim == self.metric)
         return f"{self.over} {self.metric} {self.side} {self.limit:g}"
+
+
+def _limit(name: str, limit: str, text: str) -> float:
+    """The number of a limit; AuditError where no share or difference of shares can lie beyond it.
+
+    A limit of 2 that means points would be kept by every network.
+    """
+    value = float(limit)
+    if told(name).in_percent and abs(value) > 1:
+        raise AuditError(
+            f"found threshold '{text}', but {name} is a share or a difference of shares; expected "
+            f"a fraction, such as {value / 100:g} for {limit} points"
+        )
+    return value
 
 
 def _bad_side(name: str, text: str) -> str:
@@ -203,9 +219,9 @@ def _judged(results: Results, model: str, threshold: Threshold) -> list[Judgemen
         raise AuditError(f"found no metric '{threshold.metric}' of groups; measured were {known}")
     every = [_judgement(threshold, model, row) for row in _stretched(results, model, own)]
     if all(not math.isfinite(one.value) for one in every):
-        raise AuditError(
-            f"'{threshold}' cannot be judged: no group is large enough for {threshold.metric}"
-        )
+        enough = (own["flag"] == "").any()
+        why = "it was measured of no group" if enough else "no group is large enough"
+        raise AuditError(f"'{threshold}' cannot be judged: {why}")
     return every if threshold.over == "any" else [_extreme(threshold, every)]
 
 
@@ -332,7 +348,7 @@ def _claimed(results: Results, model: str, threshold: Threshold) -> list[Judgeme
             and model in one["networks"]
         ]  # fmt: skip
         judged += [
-            Judgement(threshold, model, "", *_bounds(one), True, True, RUINED)
+            Judgement(threshold, model, "", *_bounds(one), True, True, _ruin(one))
             for one in results.record.get("findings", ())
             if one["claim"] == "loss" and one["details"]["ruined"] and model in one["networks"]
         ]
@@ -350,6 +366,12 @@ def _claimed(results: Results, model: str, threshold: Threshold) -> list[Judgeme
     clear = threshold.metric == "levelling_down" and bool(results.answers.parts)
     note = "" if clear else "nothing is known of it"
     return [Judgement(threshold, model, "", nan, nan, nan, False, not clear, note)]
+
+
+def _ruin(one: dict[str, Any]) -> str:
+    """What is lost under a ruined network: most of all, or one class alone."""
+    alone = class_alone(one["details"])
+    return RUINED if alone is None else f"everybody does: {alone}"
 
 
 def _bounds(one: dict[str, Any]) -> tuple[float, float, float]:

@@ -84,7 +84,7 @@ def load_weights(model: nn.Module, weights: Weights, path: Path) -> tuple[str, .
     state, prefix = _without_prefix(dict(weights.state), set(expected))
     if prefix:
         notes.append(f"the prefix '{prefix}' was taken off its names")
-    state, masked = _masked(_with_shared(state, expected))
+    state, masked = _masked(_with_shared(state, expected), path)
     if masked:
         notes.append(f"the live pruning masks of {masked} of its weights were applied")
     _check_fit(state, expected, path)
@@ -186,8 +186,11 @@ def _with_shared(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> di
     return state | shared
 
 
-def _masked(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
-    """The state with every weight_orig and weight_mask as one weight, and how many there were."""
+def _masked(state: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], int]:
+    """The state with every weight_orig and weight_mask as one weight, and how many there were.
+
+    Raises AuditError where a mask is not of its weight's shape, or the weight stands there too.
+    """
     found = dict(state)
     pruned = [
         name.removesuffix("_orig")
@@ -195,7 +198,18 @@ def _masked(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
         if name.endswith("_orig") and f"{name.removesuffix('_orig')}_mask" in state
     ]
     for name in pruned:
-        found[name] = found.pop(f"{name}_orig") * found.pop(f"{name}_mask")
+        weight, mask = found.pop(f"{name}_orig"), found.pop(f"{name}_mask")
+        if weight.shape != mask.shape:
+            raise AuditError(
+                f"'{path}' holds a mask of shape {tuple(mask.shape)} for '{name}_orig' of shape "
+                f"{tuple(weight.shape)}; expected a mask of the weight's own shape"
+            )
+        if name in found:
+            raise AuditError(
+                f"'{path}' holds '{name}' beside '{name}_orig' and its mask; expected one of both: "
+                "the weight as it is used, or what it was pruned from with the mask"
+            )
+        found[name] = weight * mask
     return found, len(pruned)
 
 

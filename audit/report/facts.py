@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from audit.findings.finding import Finding, findings_of
-from audit.findings.losses import fell, first_loss, hidden
+from audit.findings.losses import class_alone, fell, first_loss, hidden
 from audit.findings.results import Results
 from audit.findings.words import MOST_LOST, interval, listed, named, percent, points
 
@@ -81,6 +81,8 @@ def _lost(label: str, first: Finding, where: str, harmed: Sequence[Finding], mos
         "Everybody" if lost == judged > 1 else f"{points(first.estimate or 0.0)} points lost"
     )
     value = "Little is left" if hidden(first) else everybody
+    if hidden(first) and class_alone(first.details) is not None:
+        value = f"Class {named(first.details['class'])} lost"
     return Fact(label, value, f"{where}{fell(first)}; beyond that, {beyond}", harm=True)
 
 
@@ -215,7 +217,10 @@ def _remedy(one: Finding) -> str:
 
 def _borne(one: Finding) -> str:
     lost = one.details.get("loss")
-    return f"{points(lost['estimate'])} points for all; beyond that, " if lost else ""
+    if not lost:
+        return ""
+    whose = f"of {lost['of']}" if "of" in lost else "for all"
+    return f"{points(lost['estimate'])} points {whose}; beyond that, "
 
 
 def _too_few(one: Finding) -> str:

@@ -175,6 +175,9 @@ def test_thresholds_decide_the_exit_code(models, monkeypatch, capsys, tmp_path):
     assert (out / "report.html").is_file()
     line = refused(monkeypatch, capsys, *command, "--fail-if", "max speed")
     assert "found threshold 'max speed'; expected such as" in line
+    for alone in (("--fail-if-possible",), ("--junit", xml), ("--github",)):
+        line = refused(monkeypatch, capsys, *command, *alone)
+        assert f"found {alone[0]} without --fail-if, so that nothing would be judged" in line
 
 
 def test_a_report_is_drawn_anew_without_the_model(models, monkeypatch, capsys, tmp_path):

@@ -299,3 +299,91 @@ def test_of_many_networks_that_lost_a_class_three_are_told_and_the_rest_counted(
     (said,) = [one.text for one in verdict.sentences if "is left of what the dense" in one.text]
     assert said.count("is left of what the dense") == 3
     assert said.endswith("; 2 more lost a class so.")
+
+
+def of_classes(broken: int, *, size: int = 30, classes: int = 4, group: str = "") -> Evidence:
+    """Two groups, each with 300 samples of every class but the last, of which there are `size`.
+
+    The dense network is right on 90 of a hundred of each, and the pruned one on all of these but
+    for `broken` of a hundred of the last class.
+
+    group   where it is named, all of the last class are in a group of this name
+    """
+    *large, last = range(classes)
+    blocks: list[Block] = []
+    for own in "AB":
+        for label in large:
+            blocks += [(own, label, 270, (label, label)), (own, label, 30, (last, last))]
+        gone = round(size * broken / 100)
+        right = round(size * 0.9) - gone
+        whose = group or own
+        blocks += [(whose, last, right, (last, last)), (whose, last, gone, (last, 0))]
+        blocks.append((whose, last, size - right - gone, (0, 0)))
+    return answered(("dense", "pruned-0"), [one for one in blocks if one[2]], compared=True)
+
+
+def test_one_class_of_several_that_is_lost_is_told_though_all_others_are_kept() -> None:
+    evidence = of_classes(90)
+    found, verdict = told(evidence)
+    (one,) = losses(evidence, [])
+    assert one.details["kept"] > 0.9
+    assert (one.details["class"], one.details["class_after"]) == ("3", 0.0)
+    assert (ruined(one), one.details["class_lost"], one.details["leads"]) == (True, True, True)
+    lost = "most of class 3 is lost (0.0 % right, before 90.0 %); accuracy fell by 2.9 points ["
+    assert verdict.headline.text.startswith(f"Under pruned-0, {lost}")
+    assert verdict.action is not None
+    assert verdict.action.text == (
+        "Do not ship pruned-0 as it is: most of class 3 is lost, and no other network measured "
+        "here is cleared. Prune less, or train longer after pruning."
+    )
+    made = results(evidence, found)
+    tile = next(one for one in facts(made) if one.label == "pruned-0")
+    assert (tile.value, tile.harm) == ("Class 3 lost", True)
+    paying = judge(made, [Threshold.parse("any group pays")])
+    assert [one.note for one in paying if one.certain] == [
+        "everybody does: most of class 3 is lost"
+    ]
+    (whole,) = judge(made, [Threshold.parse("large loss")])
+    assert whole.certain
+
+
+@pytest.mark.parametrize(
+    ("broken", "size", "classes", "lost"),
+    [
+        (90, 30, 4, True),
+        (40, 30, 4, False),  # more than half is left
+        (53, 30, 4, False),  # less than half is left, but not beyond doubt
+        (60, 300, 4, True),
+        (90, 14, 4, False),  # 28 samples of it, too few to be told of
+        (90, 30, 60, True),
+        (80, 20, 60, False),  # one of sixty classes looks so by chance
+        (80, 20, 2, True),
+    ],
+)
+def test_a_class_is_lost_where_less_than_half_is_left_beyond_doubt(
+    broken: int, size: int, classes: int, lost: bool
+) -> None:
+    (one,) = losses(of_classes(broken, size=size, classes=classes), [])
+    assert one.details["class_lost"] is lost
+
+
+def test_a_lost_class_that_is_a_group_is_told_as_the_group_that_pays() -> None:
+    found, verdict = told(of_classes(90, group="C"))
+    (one,) = [one for one in found if one.claim == "loss"]
+    assert (one.details["class_lost"], ruined(one)) == (True, False)
+    assert verdict.headline.text.startswith("Under pruned-0, group C pays ")
+
+
+def test_balanced_accuracy_that_is_lost_is_weighed_though_accuracy_hides_it() -> None:
+    """The last class falls from 90 to 60 %: a quarter of that in balanced accuracy."""
+    found, verdict = told(of_classes(30, size=60))
+    (one,) = [one for one in found if one.claim == "loss"]
+    balanced = one.details["balanced"]
+    assert balanced["estimate"] == pytest.approx(0.3 / 4)
+    assert balanced["low"] < 0.3 / 4 < balanced["high"]
+    assert (one.decision, ruined(one)) == (None, False)
+    (action,) = [one for one in found if one.claim == "action"]
+    assert action.details["loss"] == {**balanced, "of": "balanced accuracy"}
+    assert verdict.action is not None
+    assert " if a loss of 7.5 points [" in verdict.action.text
+    assert "] of balanced accuracy can be borne: no group was found" in verdict.action.text

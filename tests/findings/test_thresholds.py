@@ -246,3 +246,28 @@ def test_hostile_names_stay_text_in_xml_and_annotations():
     assert all("\n" not in line for line in lines)
     strict = ElementTree.fromstring(junit(judgements, if_possible=True))
     assert strict.get("failures") == "4"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "max excess_accuracy_gap > 2",
+        "overall accuracy < 90",
+        "any excess_accuracy_gap > -1.5",
+        "no agreement above 98",
+    ],
+)
+def test_a_limit_that_no_share_can_pass_is_refused(text: str) -> None:
+    with pytest.raises(AuditError, match=r"shares; expected a fraction, such as -?0\.\d+ for "):
+        Threshold.parse(text)
+    assert Threshold.parse("any loss > 2").limit == 2.0
+    assert Threshold.parse("overall accuracy < 1").limit == 1.0
+
+
+def test_a_metric_that_was_measured_of_nobody_is_not_said_to_want_larger_groups() -> None:
+    nothing = [(name, metric, *[np.nan] * 3, flag) for name, metric, *_, flag in ROWS]
+    unmeasured = Threshold.parse("max excess_risk > 0.5")
+    with pytest.raises(AuditError, match="cannot be judged: it was measured of no group"):
+        judge(results(rows=nothing), [unmeasured])
+    with pytest.raises(AuditError, match="cannot be judged: no group is large enough"):
+        judge(results(rows=nothing[2:]), [unmeasured])
