@@ -53,6 +53,7 @@ def live(
 
     What compiles a network or runs it on several devices is taken off. Computed weights are made
     permanent, and the notes say so. A network is fed real numbers of its own type.
+    Masks that a layer keeps beside a weight are told of: its own code may apply them.
     One whose activations are quantised by what is in the batch is given one sample at a time, so
     that it is a function of that sample. Raises AuditError where it is no module, holds no
     numbers, or cannot be copied.
@@ -64,7 +65,7 @@ def live(
     model = inside(model)
     provenance = provenance or Provenance("dense")
     plain, said = _permanent(model)
-    notes = [*provenance.notes, *said]
+    notes = [*provenance.notes, *said, *_masks_beside(plain)]
     plain = _ordinary(plain.cpu())
     example = data.batch(data.indices("test")[:1]).inputs
     if takes_names(plain, example):
@@ -113,6 +114,30 @@ def _permanent(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
             f"the network ({type(model).__name__}) cannot be copied: {error}"
         ) from error
     return plain, permanence_note(made)
+
+
+def _masks_beside(model: nn.Module) -> tuple[str, ...]:
+    """What to say of masks, buffers of 0 and 1, that cover numbers of a weight of their layer."""
+    found, covered, size = [], 0, 0
+    for name, module in model.named_modules():
+        weight = module._parameters.get("weight")
+        if weight is None or weight.numel() == 0:
+            continue
+        for own, buffer in module._buffers.items():
+            if buffer is None or buffer.shape != weight.shape or own == "weight":
+                continue
+            kept = buffer != 0
+            more = int((weight[~kept] != 0).sum())
+            if more and bool((buffer[kept] == 1).all()):
+                found.append(f"'{name}.{own}'" if name else f"'{own}'")
+                covered, size = covered + more, size + weight.numel()
+    if not found:
+        return ()
+    return (
+        f"holds masks beside its weights ({', '.join(found)}), which cover {covered:,} of {size:,} "
+        "numbers that are no zeros: if its own code applies them, more is removed than is counted "
+        "here; multiply them into the weights to have it counted",
+    )
 
 
 def inside(model: nn.Module) -> nn.Module:

@@ -107,6 +107,16 @@ def test_safetensors_and_live_masks(tmp_path: Path) -> None:
             dict(network().state_dict()) | {"3.bias": torch.tensor([0.0, torch.nan])},
             "weights that are not finite, in '3.bias'",
         ),
+        (
+            {k: v for k, v in network().state_dict().items() if k != "3.weight"}
+            | {"3.weight_orig": torch.ones(2, 8), "3.weight_mask": torch.ones(2, 1)},
+            r"holds a mask of shape \(2, 1\) for '3.weight_orig' of shape \(2, 8\); expected",
+        ),
+        (
+            dict(network().state_dict())
+            | {"3.weight_orig": torch.ones(2, 8), "3.weight_mask": torch.ones(2, 8)},
+            "holds '3.weight' beside '3.weight_orig' and its mask; expected one of both",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(content: Any, said: str, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from audit.findings.results import Results
 from audit.findings.thresholds import Threshold, judge
 from audit.measure.network import called_with
 from audit.models import TrainingSettings, train
+from audit.models.live import live
 from audit.prune.mask import Mask, measured_sparsity
 
 SETTINGS = MeasureSettings(resamples=50, curvature="lanczos", minimum_group_size=5)
@@ -512,3 +513,17 @@ def test_a_head_that_no_loss_reads_loses_its_channels_and_has_no_slope(two_group
     assert 0 < int(read.sum()) < 8
     fair = audit.mitigate(model, two_groups, 0.5, "gradient-curvature", settings=settings)  # type: ignore[operator]
     assert measured_sparsity(fair) == pytest.approx(0.5, abs=0.01)
+
+
+def test_masks_that_a_network_keeps_beside_its_weights_are_told_of(dense, two_groups):
+    masked = copy.deepcopy(dense)
+    layer = next(one for one in masked.modules() if isinstance(one, nn.Linear))
+    layer.register_buffer("mask", torch.ones_like(layer.weight))
+    assert live(masked, two_groups).provenance.notes == ()
+    layer.mask[0] = 0.0
+    (note,) = live(masked, two_groups).provenance.notes
+    number = layer.weight.shape[1]
+    assert f".mask'), which cover {number} of {layer.weight.numel():,} numbers that" in note
+    with torch.no_grad():
+        layer.weight[0] = 0.0
+    assert live(masked, two_groups).provenance.notes == ()
