@@ -109,7 +109,9 @@ def takes_names(model: nn.Module, inputs: Inputs) -> bool:
     """
     if not isinstance(inputs, Mapping):
         return False
-    known = signature(model.forward).parameters.values()
+    # A compiled network's own signature takes anything.
+    origin = getattr(model, "_orig_mod", model)
+    known = signature(origin.forward).parameters.values()
     if any(one.kind is Parameter.VAR_KEYWORD for one in known):
         return True
     return set(inputs) <= {one.name for one in known if one.kind is not Parameter.POSITIONAL_ONLY}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._pytree import tree_map_only
 
+from audit.checked import plain
 from audit.errors import AuditError
 from audit.measure.network import called_with, class_logits, evaluating, takes_names
 from audit.mitigate.bilevel import (
@@ -20,40 +21,38 @@ from audit.mitigate.bilevel import (
     mask_gradient,
     multiplier_share,
 )
-from audit.mitigate.constraints import Constraint, make_constraints
+from audit.mitigate.constraints import Constraint
 from audit.mitigate.harm import HarmWatch, emptied_layers, levelled, said
 from audit.mitigate.lagrangian import Lagrangian
 from audit.mitigate.readings import Readings
+from audit.mitigate.samples import (
+    Inputs,
+    Samples,
+    check_classes,
+    check_kind_of,
+    check_parent,
+    constraints_of,
+    group_names,
+    samples_of,
+)
 from audit.mitigate.statistics import Reference
 from audit.mitigate.weights import MaskedWeights
 from audit.models.training import check_finite, trainable_parameters
+from audit.names import shown
 from audit.prune.channels import channel_groups
 from audit.prune.distillation import distilled_losses
-from audit.prune.mask import Mask, check_rate, prunable_weights
+from audit.prune.mask import Mask, check_dense, check_rate, prunable_weights
 from audit.prune.projection import ChannelGroup, check_pattern_rate, project
 from audit.prune.schedule import cubic_rate
 
 WINDOW = 2048
 """How many of the last samples of a stream the multipliers read."""
 
-Inputs = Tensor | Mapping[str, Any]
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """(logits, labels) -> the loss [n] of every sample, in nats."""
 
 
-@dataclass(frozen=True)
-class Samples:
-    """A batch, with what is known of it beforehand.
-
-    dense   what the dense network makes of the samples; None: it is asked
-    places  where the readings keep them; None: they take the place of the oldest
-    """
-
-    inputs: Inputs
-    labels: Tensor
-    groups: Tensor
-    dense: Reference | None = None
-    places: Tensor | None = None
+TAKEN_OVER = "a newer FairPruner has taken over its network"
 
 
 class FairPruner:
@@ -66,7 +65,7 @@ class FairPruner:
 
     model       the dense, trained network; from now on its parameters hold m⊙θ
     rate        share of the prunable weights to remove
-    constraint  a text as `make_constraints` takes it, or constraints
+    constraint  a text as `make_constraints` takes it, several, or constraints
     groups      how many groups, or their names; a batch gives positions among them
     dense       the network that harm is measured against, and that distillation learns from;
                 None: a copy of the model as it is now
@@ -74,15 +73,21 @@ class FairPruner:
                 None: not known: the rate holds from the first, mask and multipliers move to the
                 last, and `finish` ends it
     optimizer   of the model's parameters, for `step`
-    criterion   the loss of every sample; None: cross entropy, distilled as the settings' training
-                says
+    criterion   the loss of every sample, from its logits [n, C], where one logit has become two,
+                and the labels as they are given; None: cross entropy, distilled as the settings'
+                training says
     settings    as of the solver; its `training` is read for distillation alone
     window      how many of the last samples the multipliers read
     example     inputs of a batch, where whole filters go, for their connections to be traced
     lagrangian  constraints with readings of one's own, whose samples have places, in place of
                 `constraint` and `window`
 
-    Raises AuditError where the rate cannot be, a constraint is unknown, or nothing can be pruned.
+    What the multipliers read is what the network predicts in evaluation mode: where dropout or
+    batch norm make a difference, that takes another forward pass over every batch.
+
+    A network has one pruner: a new one takes over, and the one before it has ended. Copies go on by
+    themselves. Raises AuditError where the rate cannot be, a constraint is unknown, nothing can be
+    pruned, the dense network is pruned itself, or a batch cannot be what it should.
 
     >>> _ = torch.manual_seed(0)
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -112,26 +117,41 @@ class FairPruner:
         lagrangian: Lagrangian | None = None,
     ) -> None:
         self.settings = settings or BilevelSettings()
+        rate, steps, window = plain(rate), plain(steps), plain(window)
+        _check_kinds(self.settings, dense, optimizer, criterion)
         check_rate(rate)
         check_pattern_rate(self.settings.structure, rate)
-        self.model, self.rate, self.steps = model, rate, steps
-        self.optimizer, self.criterion, self.window = optimizer, criterion, window
-        self.names = [str(n) for n in (range(groups) if isinstance(groups, int) else groups)]
-        known = make_constraints(constraint) if isinstance(constraint, str) else tuple(constraint)
-        self.constraints = known if lagrangian is None else lagrangian.constraints
+        self.model, self.rate = model, rate
+        self.steps = None if steps is None else _count("steps", steps)
+        self.optimizer, self.criterion = optimizer, criterion
+        self.window = _count("window", window)
+        self.names = group_names(groups)
+        known = constraints_of(constraint) if lagrangian is None else lagrangian.constraints
+        self.constraints = known
         self.lagrangian, self.known = lagrangian, lagrangian is not None
         self.scores = {n: w.detach().abs() for n, w in prunable_weights(model).items()}
         self.parameters = tuple(trainable_parameters(model))
-        self.dense = dense if dense is not None or lagrangian is not None else self._copied()
         self.channels = self._channel_groups(example)
+        self.dense = self._parent(dense)
         self.unit = float(torch.cat([s.flatten() for s in self.scores.values()]).mean())
         self.done, self.observed, self.frozen, self.settled = 0, False, False, False
         self.weights = MaskedWeights(model, self._projected())
         self.lower = {n: torch.zeros_like(s) for n, s in self.scores.items()}
         self.history: list[dict[str, Any]] = []
         self.changed = 0.0
+        self._alike: bool | None = None
         self._gradients = _Gradients(self.weights)
         self._watch = HarmWatch(self.names)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FairPruner:
+        found = type(self).__new__(type(self))
+        memo[id(self)] = found
+        for name, value in vars(self).items():
+            if name != "_gradients":
+                setattr(found, name, copy.deepcopy(value, memo))
+        # Copies of weights send their gradients to nobody.
+        found._gradients = self._gradients.copied(found.weights)
+        return found
 
     @property
     def freeze_at(self) -> float:
@@ -148,33 +168,58 @@ class FairPruner:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the last readings say that must be known: levelling down, collapse; in sentences."""
+        """What the last readings say that must be known: levelling down, collapse; in sentences.
+
+        Of a stream they are those of the network at its rate; where there is none, that is said.
+        """
         found = emptied_layers(self.weights.mask)
-        if self.lagrangian is not None:
-            found += (*levelled(self.lagrangian.readings.statistics(), self.names).values(),)
-        return found
+        if self.lagrangian is not None and self.known:
+            seen = levelled(self.lagrangian.readings.statistics(), self.names)
+            return (*found, *seen.values())
+        if self.lagrangian is None or not self.lagrangian.readings.fresh:
+            of = "" if self.steps is None else f" of {self.steps:,}"
+            return (
+                *found,
+                f"not known: whom this network harms. After {self.done:,}{of} steps no sample has "
+                f"been read of it at rate {self.rate:g}; measure it before it is used",
+            )
+        statistics = self.lagrangian.readings.newest().statistics()
+        seen = levelled(statistics, self.names)
+        if not self.constraints:  # nobody asked for groups
+            seen.pop("groups", None)
+            return (*found, *seen.values())
+        unseen = [n for n, count in zip(self.names, statistics.counts, strict=True) if not count]
+        if unseen:
+            seen["unseen"] = (
+                f"not known: whether it harms {', '.join(unseen)}, of whom no sample has been read "
+                "under this mask"
+            )
+        return (*found, *seen.values())
 
     def step(self, inputs: Inputs, labels: Tensor, groups: Tensor) -> Tensor:
         """Train on a batch with the optimiser that was given, and prune; the loss, detached."""
-        return self.step_on(Samples(inputs, labels, groups))
+        return self.step_on(self._taken(inputs, labels, groups))
 
     def loss(self, inputs: Inputs, labels: Tensor, groups: Tensor) -> Tensor:
         """The loss of a batch to send back: the Lagrangian under the multipliers as they are.
 
         It may be scaled, divided, and added up over batches before the optimiser steps.
         """
-        return self.loss_on(Samples(inputs, labels, groups))
+        return self.loss_on(self._taken(inputs, labels, groups))
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def observe(self, inputs: Inputs, labels: Tensor, groups: Tensor) -> None:
         """Show samples that the weights are not trained on: mask and multipliers follow them.
 
         While the mask moves this is a step of its own; later only the multipliers read. Running
         statistics of the network are left alone.
         """
-        self.observe_on(Samples(inputs, labels, groups))
+        self.observe_on(self._taken(inputs, labels, groups))
 
     def after_step(self) -> None:
         """Take over what the optimiser has done, and move mask and multipliers if it is time."""
+        self._check_open()
         self.weights.follow()
         gradient = self._gradients.take()
         turn = self.done % (self.settings.weight_steps + 1) == self.settings.weight_steps
@@ -193,14 +238,17 @@ class FairPruner:
 
         Raises AuditError where training has diverged.
         """
+        ended = self._gradients.ended
         mask = self.end()
-        said(self.notes)
+        if not ended:
+            said(self.notes)
         return mask
 
     def end(self) -> Mask:
         """`finish`, without a word about what the last readings say."""
-        self._freeze()
-        self._gradients.remove()
+        if self._gradients.ended != TAKEN_OVER:
+            self._freeze()
+            self._gradients.end("it has finished")
         check_finite(self.model)
         return self.weights.mask
 
@@ -217,8 +265,13 @@ class FairPruner:
 
     def loss_on(self, samples: Samples) -> Tensor:
         """`loss`, of samples that may be known beforehand."""
+        if not torch.is_grad_enabled():
+            raise AuditError(
+                "found no gradients recorded (torch.no_grad or inference_mode); `loss` is of "
+                "samples that are trained on, others are shown to `observe`"
+            )
         self._advance()
-        logits = _logits(self.model, samples.inputs)
+        logits = self._outputs(samples)
         reads = self._reads(training=True)
         loss = self._lagrangian_loss(logits, samples, self.settings.fair_weights, reads)
         self._gradients.listen(loss, wanted=not self.frozen)
@@ -228,10 +281,12 @@ class FairPruner:
         """Let the multipliers read what the network predicts for these samples, and no more."""
         if self._reads(training=False):
             with evaluating(self.model), torch.no_grad():
-                self._read(_logits(self.model, samples.inputs), samples)
+                self._read(self._outputs(samples), samples)
 
     def observe_on(self, samples: Samples, read: bool = True) -> None:
         """`observe`, of samples that may be known beforehand, and need not be read."""
+        if not self.observed and self.settings.multiplier_split == "select":
+            self._forget()
         self.observed = True
         if not self.frozen:
             self._advance()
@@ -240,7 +295,7 @@ class FairPruner:
             self._ascend(self.done - 1)
             return
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()} or None
-        logits = _logits(self.model, samples.inputs, buffers)
+        logits = self._outputs(samples, buffers)
         reads = read and self._reads(training=False)
         loss = self._lagrangian_loss(logits, samples, self.settings.fair_mask, reads)
         self._move_mask(self._gradients.of(loss))
@@ -249,14 +304,21 @@ class FairPruner:
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on, beside the states of the model and of its optimiser."""
-        return {name: getattr(self, name) for name in _KEPT} | {
+        state = {name: getattr(self, name) for name in _KEPT} | {
             "theta": self.weights.theta,
             "parts": self.weights.parts,
             "lagrangian": None if self.lagrangian is None else self.lagrangian.state_dict(),
+            "about": self._about(),
         }
+        return copy.deepcopy(state)  # what comes after is no part of it
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave; the model's and its optimiser's are loaded apart."""
+        """Go on from what `state_dict` gave; the model's and its optimiser's are loaded apart.
+
+        Raises AuditError where it is of other weights, groups, constraints or of another structure.
+        """
+        self._check_open()
+        self._check_state(state)
         state = copy.deepcopy(dict(state))
         for name in _KEPT:
             setattr(self, name, state[name])
@@ -266,22 +328,70 @@ class FairPruner:
             self.lagrangian = self._begun(Readings.from_state(state["lagrangian"]["readings"]))
             self.lagrangian.load_state_dict(state["lagrangian"])
 
+    def _taken(self, inputs: Inputs, labels: Any, groups: Any) -> Samples:
+        """A batch of the loop; without constraints nobody asks for its groups."""
+        self._check_open()
+        return samples_of(inputs, labels, groups, self.names if self.constraints else None)
+
+    def _check_open(self) -> None:
+        if self._gradients.ended:
+            raise AuditError(
+                f"this pruner is not at work any more: {self._gradients.ended}; make a new one, or "
+                "call finish later"
+            )
+
+    def _about(self) -> dict[str, Any]:
+        """What a state belongs to."""
+        return {
+            "groups": list(self.names),
+            "constraints": [type(one).__qualname__ for one in self.constraints],
+            "structure": self.settings.structure,
+            "weights": {name: list(score.shape) for name, score in self.scores.items()},
+        }
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        missing = {*_KEPT, "theta", "parts", "lagrangian"} - set(state)
+        if missing:
+            raise AuditError(
+                f"found a state without {', '.join(sorted(missing))}; expected one that "
+                "FairPruner.state_dict gave"
+            )
+        for what, own in self._about().items():
+            other = state.get("about", {}).get(what, own)
+            if other != own:
+                raise AuditError(
+                    f"found a state of other {what}: {shown(other)}; this pruner has {shown(own)}"
+                )
+
+    def _outputs(self, samples: Samples, buffers: dict[str, Tensor] | None = None) -> Tensor:
+        """The network's logits of these samples, which have a column for every label."""
+        logits = _logits(self.model, samples.inputs, buffers)
+        if not self.known:
+            check_classes(logits, samples.labels)
+        return logits
+
     def _lagrangian_loss(self, logits: Tensor, samples: Samples, fair: bool, read: bool) -> Tensor:
-        if not self.constraints and self.settings.training.distillation == 0:
-            return self._losses(logits, samples.labels, None).mean()
-        dense = self._reference(samples)
-        if self.constraints and (self.lagrangian is None or read):
+        needed = self.constraints or self.settings.training.distillation > 0
+        dense = self._reference(samples, logits) if needed else None
+        if (read and (self.constraints or not self.known)) or self.lagrangian is None:
             self._read(logits, samples, dense)
-        losses = self._losses(logits, samples.labels, dense)
-        if self.lagrangian is None or not fair:
+        losses = self._losses(logits, samples, dense)
+        if self.lagrangian is None or dense is None or not fair:
             return losses.mean()
         return self.lagrangian.loss(
             losses, logits, samples.labels, samples.groups, dense, self.parameters
         )
 
-    def _losses(self, logits: Tensor, labels: Tensor, dense: Reference | None) -> Tensor:
+    def _losses(self, logits: Tensor, samples: Samples, dense: Reference | None) -> Tensor:
+        labels = samples.labels
         if self.criterion is not None:
-            return self.criterion(logits, labels)
+            found = self.criterion(logits, labels if samples.given is None else samples.given)
+            if found.shape != (len(logits),):
+                raise AuditError(
+                    f"the criterion gives a loss of shape {tuple(found.shape)} for {len(logits)} "
+                    f"samples; expected one for each, ({len(logits)},), as reduction='none' gives"
+                )
+            return found
         share, temperature = self.settings.training.distillation, self.settings.training.temperature
         if dense is None:
             return functional.cross_entropy(logits, labels, reduction="none")
@@ -300,13 +410,36 @@ class FairPruner:
         if samples.places is not None and self.lagrangian is not None:
             self.lagrangian.readings.write(samples.places, logits, samples.labels)
             return
-        dense = self._reference(samples) if dense is None else dense
-        if self.lagrangian is None:
+        if dense is None and self.constraints:
+            dense = self._reference(samples, logits)
+        logits = self._evaluated(logits, samples)
+        if dense is None:  # without it a collapse is seen, and no fall
+            dense = Reference.of(logits.detach(), samples.labels)
+        begun = self.lagrangian
+        if begun is None:
+            check_kind_of(dense.logits)
             readings = Readings(self.window, len(self.names), logits.shape[1])
-            readings.append(logits, samples.labels, samples.groups, dense)
-            self.lagrangian = self._begun(readings)
         else:
-            self.lagrangian.readings.append(logits, samples.labels, samples.groups, dense)
+            readings = begun.readings
+        readings.append(logits, samples.labels, samples.groups, dense)
+        if self._rate() < self.rate:
+            readings.renew()
+        self.lagrangian = self._begun(readings) if begun is None else begun
+
+    def _forget(self) -> None:
+        """What was read of training so far does not stand beside samples that are held out."""
+        if self.lagrangian is not None and not self.known:
+            self.lagrangian.readings.forget()
+
+    def _evaluated(self, logits: Tensor, samples: Samples) -> Tensor:
+        """The logits that the network gives in evaluation mode, where those are others."""
+        if self._alike or not self.model.training:
+            return logits
+        with evaluating(self.model), torch.no_grad():
+            found = _logits(self.model, samples.inputs)
+        if self._alike is None:
+            self._alike = torch.allclose(found, logits, rtol=1e-3, atol=1e-5)
+        return found
 
     def _begun(self, readings: Readings) -> Lagrangian:
         own = self.settings
@@ -354,27 +487,40 @@ class FairPruner:
 
     def _freeze(self) -> None:
         if not self.frozen:
+            before = self.weights.parts
             self.frozen = True
             self.weights.set_mask(self._projected())
+            same = all(torch.equal(before[n], part) for n, part in self.weights.parts.items())
+            if not (same or self.known or self.lagrangian is None):
+                self.lagrangian.readings.renew()
+
+    def _rate(self) -> float:
+        """The rate of the moment."""
+        if self.steps is None or self.frozen:
+            return self.rate
+        return cubic_rate(self.rate, self.done / self.steps, self.settings.ramp_share)
 
     def _projected(self) -> Mask:
         """The mask of the largest scores, at the rate of the moment."""
-        rate, ramp = self.rate, self.settings.ramp_share
-        if self.steps and not self.frozen:
-            rate = cubic_rate(rate, self.done / self.steps, ramp)
-        return project(self.scores, rate, self.settings.structure, self.channels)
+        return project(self.scores, self._rate(), self.settings.structure, self.channels)
 
-    def _copied(self) -> nn.Module | None:
-        """The model as it is, where something will have to be asked of it later."""
-        needed = self.constraints or self.settings.training.distillation > 0
-        return copy.deepcopy(self.model) if needed else None
+    def _parent(self, dense: nn.Module | None) -> nn.Module | None:
+        """The dense network, where something will have to be asked of it, as it is now."""
+        if self.known or not (self.constraints or self.settings.training.distillation > 0):
+            return dense
+        if dense is None or _share_parameters(dense, self.model):
+            dense = copy.deepcopy(self.model if dense is None else dense)
+        check_dense(dense)
+        return dense
 
-    def _reference(self, samples: Samples) -> Reference:
+    def _reference(self, samples: Samples, logits: Tensor) -> Reference:
         if samples.dense is not None:
             return samples.dense
         assert self.dense is not None  # kept wherever something may be asked of it
         with evaluating(self.dense), torch.no_grad():
-            return Reference.of(_logits(self.dense, samples.inputs), samples.labels)
+            found = _logits(self.dense, samples.inputs)
+        check_parent(found, logits)
+        return Reference.of(found, samples.labels)
 
     def _channel_groups(self, example: Inputs | None) -> tuple[ChannelGroup, ...] | None:
         if self.settings.structure != "filter":
@@ -400,8 +546,13 @@ class _Gradients:
         self.factor: Tensor | float = 1.0
         self.parts = 0
         self.sums: dict[str, Tensor] = {}
+        self.ended = ""
+        for weight in weights.weights.values():
+            for hook in (weight._backward_hooks or {}).values():
+                if isinstance(hook, _Hook):
+                    hook.owner.ended = TAKEN_OVER
         self.handles = [
-            weight.register_hook(self._hook(name))
+            weight.register_hook(_Hook(self, name))
             for name, weight in weights.weights.items()
             if weight.requires_grad
         ]
@@ -432,34 +583,81 @@ class _Gradients:
             for name, theta in self.weights.theta.items()
         }
 
-    def remove(self) -> None:
+    def end(self, reason: str) -> None:
         """Leave the network's backward passes as they were."""
+        self.ended = reason
         for handle in self.handles:
             handle.remove()
+
+    def copied(self, weights: MaskedWeights) -> _Gradients:
+        """The same of the copies of all weights."""
+        found = _Gradients(weights)
+        found.wanted, found.factor, found.parts = self.wanted, self.factor, self.parts
+        found.sums = {name: part.clone() for name, part in self.sums.items()}
+        if self.ended:
+            found.end(self.ended)
+        return found
 
     def _sent(self, gradient: Tensor) -> None:
         self.factor = gradient
         self.parts += 1
 
-    def _hook(self, name: str) -> Callable[[Tensor], Tensor | None]:
-        def seen(gradient: Tensor) -> Tensor | None:
-            if not self.parts:
-                return None  # not of a loss of ours
-            if self.wanted:
-                own = gradient / self.factor
-                self.sums[name] = self.sums[name] + own if name in self.sums else own
-            return gradient * self.weights.parts[name]
+    def seen(self, name: str, gradient: Tensor) -> Tensor | None:
+        """Note the gradient of a weight, and give back the part of it that survives."""
+        if not self.parts:
+            return None  # not of a loss of ours
+        if self.wanted:
+            own = gradient / self.factor
+            self.sums[name] = self.sums[name] + own if name in self.sums else own
+        return gradient * self.weights.parts[name]
 
-        return seen
+
+class _Hook:
+    """What a weight calls with its gradient."""
+
+    def __init__(self, owner: _Gradients, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def __call__(self, gradient: Tensor) -> Tensor | None:
+        return self.owner.seen(self.name, gradient)
+
+
+def _check_kinds(settings: Any, dense: Any, optimizer: Any, criterion: Any) -> None:
+    """Raise AuditError where one of these is something else than it should be."""
+    for what, given, fits, expected in (
+        ("settings", settings, isinstance(settings, BilevelSettings), "BilevelSettings"),
+        ("dense", dense, isinstance(dense, nn.Module), "the dense network"),
+        ("optimizer", optimizer, callable(getattr(optimizer, "step", None)), "an optimiser"),
+        ("criterion", criterion, callable(criterion), "a function of logits and labels"),
+    ):
+        if given is not None and not fits:
+            raise AuditError(f"found {what} {shown(given)}; expected {expected}")
+
+
+def _count(what: str, number: Any) -> int:
+    whole = isinstance(number, int | float) and not isinstance(number, bool)
+    if not whole or number != number // 1 or not 1 <= number < math.inf:
+        raise AuditError(f"found {what} {shown(number)}; expected a whole number from 1 on")
+    return int(number)
+
+
+def _share_parameters(one: nn.Module, other: nn.Module) -> bool:
+    return not {id(p) for p in one.parameters()}.isdisjoint(id(p) for p in other.parameters())
 
 
 def _logits(model: nn.Module, inputs: Inputs, buffers: dict[str, Tensor] | None = None) -> Tensor:
-    """Logits [n, C] in at least single precision; keywords and `.logits` as transformers have."""
+    """Logits [n, C] in at least single precision; keywords and `.logits` as transformers have.
+
+    Of a copy of the inputs, since a first layer may work in place.
+    """
+    inputs = tree_map_only(Tensor, Tensor.clone, inputs)
     by_name = takes_names(model, inputs)
     positional, named = ((), dict(inputs)) if by_name else ((inputs,), {})
     if buffers is None:
         found = model(*positional, **named)
     else:
         found = called_with(model, buffers, *positional, **named)
+    if isinstance(found, Mapping):
+        found = found.get("logits", found)
     logits = class_logits(getattr(found, "logits", found))
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

@@ -16,21 +16,25 @@ class Readings:
 
     Every sample counts with what was last seen of it, so that no step evaluates a whole split anew.
     Samples have places: those of a split keep theirs; those of a stream without end take the next,
-    and the oldest go.
+    and the oldest go. `fresh` counts those that came since `renew`.
     """
 
     def __init__(self, size: int, groups: int, classes: int) -> None:
         self.groups, self.classes = groups, classes
         self.cells, self.predicted = torch.zeros(2, size, dtype=torch.int64)
         self.losses, self.dense = torch.zeros(size), torch.zeros(size, 2)
-        self.filled, self.next = 0, 0
+        self.filled, self.next, self.fresh = 0, 0, 0
         self._settle()
 
     def append(self, logits: Tensor, labels: Tensor, groups: Tensor, dense: Reference) -> None:
-        """Samples not seen before, at the next places."""
+        """Samples not seen before, at the next places; of too many the last."""
+        last = slice(max(0, len(labels) - len(self.cells)), None)
+        logits, labels, groups = logits[last], labels[last], groups[last]
+        dense = Reference(dense.logits[last], dense.values[last])
         places = (torch.arange(len(labels)) + self.next) % len(self.cells)
         self.next = (self.next + len(labels)) % len(self.cells)
         self.filled = min(self.filled + len(labels), len(self.cells))
+        self.fresh = min(self.fresh + len(labels), len(self.cells))
         self.cells[places] = (groups * self.classes + labels).cpu()
         self.dense[places] = dense.columns(soft=False).detach().cpu().float()
         self.losses[places], self.predicted[places] = self._seen(logits, labels)
@@ -44,6 +48,25 @@ class Readings:
         self.losses[places], predicted = self._seen(logits, labels)
         self.predicted[places] = predicted
         self.confusion += torch.bincount(cells + predicted, minlength=size)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.filled, self.next, self.fresh = 0, 0, 0
+        self._settle()
+
+    def renew(self) -> None:
+        """What was read so far is of a network that has become another."""
+        self.fresh = 0
+
+    def newest(self) -> Readings:
+        """The samples that came since `renew` alone."""
+        found = Readings(self.fresh, self.groups, self.classes)
+        places = (torch.arange(self.fresh) + self.next - self.fresh) % len(self.cells)
+        for name in ("cells", "predicted", "losses", "dense"):
+            setattr(found, name, getattr(self, name)[places])
+        found.filled = self.fresh
+        found._settle()
+        return found
 
     def statistics(self) -> GroupStatistics:
         """The statistics of all samples, which count predictions."""

@@ -19,7 +19,8 @@ from audit.mitigate.constraints import Constraint
 from audit.mitigate.harm import harm_notes
 from audit.mitigate.keeping import Candidate, best, front
 from audit.mitigate.lagrangian import Lagrangian, SplitReadings
-from audit.mitigate.pruner import FairPruner, Samples
+from audit.mitigate.pruner import FairPruner
+from audit.mitigate.samples import Samples
 from audit.mitigate.solution import Solution, multiplier_samples, upper_samples
 from audit.mitigate.statistics import dense_reference, group_statistics
 from audit.models.augmentation import augmented

@@ -109,7 +109,7 @@ def check_network(model: nn.Module, inputs: Inputs, trained: bool = True) -> Ten
     """
     with evaluating(model):
         first = _logits(model, inputs)
-        _check_kind(first, declared_outputs(model), trained)
+        check_kind(first, declared_outputs(model), trained)
         order = torch.arange(len(first)).flip(0).split(BATCH)
         reverse = [_logits(model, rows_of(inputs, rows)) for rows in order]
         difference = _apart(torch.cat(reverse).flip(0), first)
@@ -178,7 +178,7 @@ def _tolerance(logits: Tensor) -> float:
     return share * float(logits.abs().max()) + 1e-6
 
 
-def _check_kind(logits: Tensor, declared: str | None, trained: bool) -> None:
+def check_kind(logits: Tensor, declared: str | None, trained: bool) -> None:
     """Raise AuditError where outputs look like what they were not declared to be."""
     if declared is None and _like_probabilities(logits.double(), trained):
         raise AuditError(
