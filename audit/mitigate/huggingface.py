@@ -100,9 +100,8 @@ class FairPruning(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Begin, or go on from the checkpoint that the Trainer has loaded."""
-        self.pruner = FairPruner(
-            self.network, dense=self.dense, **{"steps": state.max_steps, **self.more}
-        )
+        given = {"steps": state.max_steps, "dense": self.dense, **self.more}
+        self.pruner = FairPruner(self.network, **given)
         if state.global_step:
             found = Path(args.output_dir) / f"checkpoint-{state.global_step}" / STATE
             if not found.is_file():

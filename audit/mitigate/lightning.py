@@ -11,6 +11,7 @@ The module's `training_step` gives back the loss of the pruner that it now holds
 from __future__ import annotations
 
 import copy
+import math
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,8 @@ class FairPruning(Callback):  # type: ignore[misc]
     more     as of `FairPruner`: rate, constraint, groups, settings …
 
     In the end `mask` is the mask, and the network's removed weights are exactly zero. Raises
-    AuditError where optimisation is manual, or a batch is spread over several devices.
+    AuditError where optimisation is manual, a batch is spread over several devices, or weights are
+    averaged, which mixes those of several masks.
     """
 
     mask: Mask | None = None
@@ -60,15 +62,27 @@ class FairPruning(Callback):  # type: ignore[misc]
                     "found several processes, or manual optimisation; expected one process and the "
                     "Trainer's own optimisation"
                 )
+            averaging = [
+                type(one).__name__
+                for one in getattr(trainer, "callbacks", ())
+                if any("WeightAveraging" in kind.__name__ for kind in type(one).__mro__)
+            ]
+            if averaging:
+                raise AuditError(
+                    f"found {averaging[0]}, and the average of weights under several masks is not "
+                    "pruned; expected a Trainer without it"
+                )
             self.dense = copy.deepcopy(self._found(pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin, or go on from the checkpoint that the Trainer has loaded."""
-        steps = int(trainer.estimated_stepping_batches)
+        steps = trainer.estimated_stepping_batches
         assert self.dense is not None  # kept at set-up
         self.dense.to(pl_module.device)
-        given = {"steps": steps, **self.more}
-        self.pruner = FairPruner(self._found(pl_module), dense=self.dense, **given)
+        # Of training without an end, or samples without a number, the steps are not known.
+        known = int(steps) if 0 < steps < math.inf else None
+        given = {"steps": known, "dense": self.dense, **self.more}
+        self.pruner = FairPruner(self._found(pl_module), **given)
         if self.stored is not None:
             self.pruner.load_state_dict(self.stored)
         self.taken = trainer.global_step
@@ -98,5 +112,10 @@ class FairPruning(Callback):  # type: ignore[misc]
         del pl_module.pruner
 
     def _found(self, module: LightningModule) -> nn.Module:
-        found: nn.Module = getattr(module, self.network) if self.network else module
+        found = getattr(module, self.network, None) if self.network else module
+        if not isinstance(found, nn.Module):
+            raise AuditError(
+                f"found no network '{self.network}' in {type(module).__name__}; expected the "
+                "attribute of the module that is pruned"
+            )
         return found

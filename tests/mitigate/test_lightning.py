@@ -1,12 +1,15 @@
 """The solver in Lightning's Trainer."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from audit.errors import AuditError
 
 lightning = pytest.importorskip("lightning.pytorch", reason="the extra lightning is not installed")
 
@@ -34,15 +37,19 @@ def samples() -> TensorDataset:
     return TensorDataset(inputs, (inputs[:, 0] > 0).long(), torch.arange(256) % 3)
 
 
+def trainer_of(folder: Path, *callbacks: Any, **more: Any) -> Any:
+    return lightning.Trainer(
+        accelerator="cpu", callbacks=list(callbacks), logger=False, default_root_dir=folder,
+        enable_progress_bar=False, enable_model_summary=False, **more,
+    )  # fmt: skip
+
+
 def fitted(folder: Path, module: Module, start: Path | None = None, **more: Any) -> FairPruning:
     pruning = FairPruning(network="net", rate=0.5, constraint="excess-accuracy", groups=3)
     kept = lightning.callbacks.ModelCheckpoint(
         folder, "{step}", every_n_train_steps=12, save_top_k=-1
     )
-    trainer = lightning.Trainer(
-        accelerator="cpu", callbacks=[pruning, kept], logger=False, default_root_dir=folder,
-        enable_progress_bar=False, enable_model_summary=False, **{"max_epochs": 6, **more},
-    )  # fmt: skip
+    trainer = trainer_of(folder, pruning, kept, **{"max_epochs": 6, **more})
     trainer.fit(module, DataLoader(samples(), batch_size=32), ckpt_path=start)
     return pruning
 
@@ -68,3 +75,40 @@ def test_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
     fitted(tmp_path / "again", again, tmp_path / "step=24.ckpt")
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+
+
+class Stop(lightning.Callback):  # type: ignore[misc, name-defined]
+    """Ends training that has no end of its own."""
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step >= 20
+
+
+class Endless(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter(zip(*samples().tensors, strict=True))
+
+
+@pytest.mark.parametrize("data", [samples(), Endless()])
+@pytest.mark.parametrize("epochs", [-1, 3])
+def test_where_nobody_knows_the_steps_the_rate_holds_from_the_first(
+    tmp_path: Path, data: Any, epochs: int
+) -> None:
+    module = Module()
+    pruning = FairPruning(network="net", rate=0.5, constraint="excess-accuracy", groups=3)
+    trainer = trainer_of(tmp_path, pruning, Stop(), max_epochs=epochs)
+    trainer.fit(module, DataLoader(data, batch_size=32))
+    assert pruning.mask is not None
+    assert measured_mask(module.net).survivors == round(0.5 * pruning.mask.size)
+
+
+def test_averages_of_weights_and_networks_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    for name, more, said in (
+        ("net", [lightning.callbacks.StochasticWeightAveraging(0.1)], "found StochasticWeightAver"),
+        ("network", [], "found no network 'network' in Module"),
+    ):
+        pruning = FairPruning(network=name, rate=0.5, groups=3)
+        with pytest.raises(AuditError, match=said):
+            trainer_of(tmp_path, pruning, *more, max_epochs=1).fit(
+                Module(), DataLoader(samples(), batch_size=32)
+            )
