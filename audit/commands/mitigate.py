@@ -22,6 +22,7 @@ from audit.commands.options import (
     Checkpoint,
     ConstraintName,
     Data,
+    Dense,
     Device,
     Distillation,
     MitigationMethod,
@@ -116,6 +117,7 @@ def mitigate(
     device: Device = None,
     data: Data = None,
     model: Model = None,
+    dense: Dense = None,
 ) -> None:
     """Prune a network under fairness constraints, by default mask and weights together.
 
@@ -134,6 +136,8 @@ def mitigate(
     check_paths(network, out)
     if rate is not None and report is not None:
         raise AuditError("--report is for a pruned network, which needs no --rate")
+    if rate is not None and dense is not None:
+        raise AuditError("--dense is for a pruned network, which needs no --rate")
     training = {
         "epochs": epochs, "seed": seed, "batch_size": batch_size, "learning_rate": learning_rate,
         "distillation": distillation, "temperature": temperature, "augmentation": augmentation,
@@ -146,7 +150,7 @@ def mitigate(
         _mend(
             network, out, report or Path("reports") / out.stem,
             constraint=named, method=name, tolerance=tolerance, options=options,
-            training=asked(training), data=data, factory=model, device=device,
+            training=asked(training), data=data, factory=model, device=device, dense=dense,
         )  # fmt: skip
         return
     from audit.mitigate import MITIGATION_METHODS

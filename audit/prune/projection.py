@@ -17,6 +17,9 @@ from audit.prune.mask import Mask, check_rate, check_scores, keep_largest, large
 STRUCTURES = ("weight", "layer", "filter", "2:4")
 """What survives as a unit; any other pattern 'N:M' is understood too."""
 
+PATTERNS = ("2:4", "1:4", "4:8", "1:2")
+"""Those that are looked for in a network of unknown making."""
+
 
 @dataclass(frozen=True)
 class Slices:
@@ -113,6 +116,45 @@ def pattern_of(structure: str) -> tuple[int, int]:
             "N:M with 0 < N ≤ M"
         )
     return int(found[1]), int(found[2])
+
+
+def seen_structure(mask: Mask) -> str:
+    """The structure that a mask of unknown making has: filter, a pattern, layer or weight.
+
+    filter  what is gone lies in rows and columns that are gone as a whole, rows among them
+    N:M     no block of M inputs keeps more than N, and as much is gone as the pattern says
+    layer   all layers lost the same share
+
+    >>> rows = [[True, False, True, False], [False, True, True, False]]
+    >>> seen_structure(Mask({"layer": torch.tensor(rows)}))
+    '2:4'
+    """
+    parts = list(mask.parts.values())
+    rows = any(not part.flatten(1).any(1).all() for part in parts)
+    if rows and len(parts) > 1 and all(_whole(part) for part in parts):
+        return "filter"
+    for structure in PATTERNS:
+        keep, block = pattern_of(structure)
+        near = math.isclose(mask.sparsity, 1 - keep / block, abs_tol=0.03)
+        if near and all(_most_kept(part, block) <= keep for part in parts):
+            return structure
+    shares = [abs(share - mask.sparsity) for share in mask.layer_sparsity().values()]
+    alike = all(off <= 0.002 + 1 / part.numel() for off, part in zip(shares, parts, strict=True))
+    return "layer" if alike and len(parts) > 1 else "weight"
+
+
+def _whole(part: Tensor) -> bool:
+    """Whether all that is gone of a weight went with a whole row or a whole column."""
+    kept = part.flatten(2) if part.dim() > 2 else part[..., None]
+    rows, columns = kept.flatten(1).any(1), kept.transpose(0, 1).flatten(1).any(1)
+    return bool((kept == (rows[:, None] & columns)[..., None]).all())
+
+
+def _most_kept(part: Tensor, block: int) -> int:
+    """The most that a block of consecutive inputs keeps."""
+    inputs = part.movedim(1, -1)
+    padded = torch.nn.functional.pad(inputs, (0, -inputs.shape[-1] % block), value=False)
+    return int(padded.reshape(-1, block).sum(1).max())
 
 
 def check_pattern_rate(structure: str, rate: float) -> None:

@@ -14,6 +14,7 @@ from audit.findings.changes import ODDS
 from audit.findings.finding import findings_of
 from audit.findings.losses import fell
 from audit.findings.results import Results
+from audit.mitigate.methods import MITIGATION_METHODS
 from audit.models.checkpoint import (
     Checkpoint,
     Provenance,
@@ -24,6 +25,9 @@ from audit.models.checkpoint import (
     save_checkpoint,
 )
 from audit.models.training import TrainingSettings, check_temperature
+from audit.prune.mask import Mask, is_pruned, measured_mask
+from audit.prune.methods import PRUNING_METHODS
+from audit.prune.projection import pattern_of, seen_structure
 from audit.study.checkpoints import compare_files, data_of, measure_files
 from audit.study.making import prune_model
 from audit.study.settings import Method
@@ -36,6 +40,10 @@ STRUCTURES = {
     "fpgm": "filter",
 }
 """What the methods remove as a whole; the others remove single weights."""
+
+
+NEAR = 0.02
+"""A measured sparsity so near to the rate is what was asked for: filters are not met exactly."""
 
 
 @dataclass(frozen=True)
@@ -119,19 +127,19 @@ def mend(
 
     The constraint follows from what is found of the pruned network, unless one is named; where
     there is nothing to mend nothing is written. What goes as a whole (single weights, filters, a
-    pattern) stays what it was.
+    pattern) stays what it was. How far it was pruned, and into what where its file does not say,
+    is measured in its zeros.
 
     tolerance, options  of the method, as a `Method` has them
     training            settings of training (TrainingSettings) that are not to be those of the
                         pruned network, by name; with other steps the two differ by these too
 
-    Raises AuditError where the network is dense, or was pruned without any training, or the method
-    cannot have what is asked of it.
+    Raises AuditError where the network is dense, whatever it is called, or was pruned without any
+    training, or the method cannot have what is asked of it.
     """
     checkpoint = load_checkpoint(pruned)
-    if not called_pruned(checkpoint):
-        raise AuditError(f"'{pruned}' is a dense network; give --rate to prune it")
-    settled = {"structure": structure_of(checkpoint), **(options or {})}
+    mask = _removed(checkpoint, pruned, factory)
+    settled = {"structure": structure_of(checkpoint, mask), **(options or {})}
     asked = Method(method, constraint or "excess-accuracy", tolerance, settled)
     parent = dense or parent_path(checkpoint, pruned)
     samples = data_of(checkpoint, pruned, data)
@@ -144,7 +152,7 @@ def mend(
         if chosen.constraint == "none":
             return Mended(chosen)
     own = replace(asked, constraint=chosen.constraint)
-    rate = checkpoint.provenance.rate or checkpoint.sparsity or 0.0
+    rate = rate_of(checkpoint, mask, str(settled["structure"]))
     made = prune_model(
         load_checkpoint(parent), samples, own, rate, steps, parent_of(parent, out), factory
     )
@@ -175,7 +183,34 @@ def training_of(
     return found
 
 
-def structure_of(checkpoint: Checkpoint) -> str:
-    """What the pruned network lost as a whole."""
-    stored = checkpoint.provenance.settings.get("structure")
-    return str(stored or STRUCTURES.get(checkpoint.provenance.method, "weight"))
+def structure_of(checkpoint: Checkpoint, mask: Mask) -> str:
+    """What the pruned network lost as a whole: said by its method, or else seen in its zeros."""
+    made = checkpoint.provenance
+    stored = made.settings.get("structure")
+    if stored or made.method in (*PRUNING_METHODS, *MITIGATION_METHODS):
+        return str(stored or STRUCTURES.get(made.method, "weight"))
+    return seen_structure(mask)
+
+
+def rate_of(checkpoint: Checkpoint, mask: Mask, structure: str) -> float:
+    """The share of weights that was asked for, unless the zeros tell another."""
+    if structure not in ("weight", "layer", "filter"):
+        keep, block = pattern_of(structure)
+        return 1 - keep / block
+    asked = checkpoint.provenance.rate
+    return asked if abs(asked - mask.sparsity) <= NEAR else mask.sparsity
+
+
+def _removed(checkpoint: Checkpoint, path: Path, factory: str | None) -> Mask:
+    """The mask read off the weights; AuditError where the network is dense."""
+    model = checkpoint.model(factory)
+    mask = measured_mask(model)
+    if is_pruned(model, checkpoint.mask) and mask.sparsity > 0:
+        return mask
+    if called_pruned(checkpoint):
+        raise AuditError(
+            f"'{path}' is called pruned, to {checkpoint.provenance.rate:g}, and "
+            f"{mask.sparsity:.1%} of its prunable weights are zero: it is a dense network; give "
+            "--rate to prune it"
+        )
+    raise AuditError(f"'{path}' is a dense network; give --rate to prune it")

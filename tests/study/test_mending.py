@@ -15,9 +15,18 @@ from audit.examine.settings import MeasureSettings
 from audit.findings.answers import Answers
 from audit.findings.changes import ODDS
 from audit.findings.results import Results
-from audit.models import TrainingSettings, load_checkpoint, parent_of, save_checkpoint
+from audit.models import (
+    Provenance,
+    TrainingSettings,
+    load_checkpoint,
+    make_checkpoint,
+    parent_of,
+    save_checkpoint,
+)
+from audit.prune.mask import measured_mask, prunable_weights
+from audit.prune.projection import project
 from audit.study.making import prune_model, train_model
-from audit.study.mending import mend, plan, structure_of
+from audit.study.mending import mend, plan, rate_of, structure_of
 from audit.study.settings import Method
 
 QUICK = MeasureSettings(curvature="none", resamples=200)
@@ -106,13 +115,13 @@ def test_where_nothing_is_wrong_nothing_is_written(
 
 def test_filters_stay_filters(files: Path) -> None:
     filters = load_checkpoint(files / "filters.pt")
-    assert structure_of(filters) == "filter"
+    assert structure_of(filters, measured_mask(filters.model())) == "filter"
     data = load_data("digits")
     method = Method("bilevel", options={"structure": "layer"})
     solved = prune_model(
         load_checkpoint(files / "dense.pt"), data, method, 0.5, TrainingSettings(epochs=1)
     )
-    assert structure_of(solved) == "layer"
+    assert structure_of(solved, measured_mask(solved.model())) == "layer"
 
 
 def test_what_cannot_be_mended(files: Path) -> None:
@@ -211,3 +220,63 @@ def test_groups_that_were_not_judged_are_not_cleared(fake):
     assert found.reason.endswith("not judged, and so not cleared: 7, 8")
     whole = plan(fake(harmed=(), harm=0.0, rates=(0.98,)), "magnitude-0.98-seed0")
     assert "not cleared" not in whole.reason
+
+
+def elsewhere(files: Path, how: str, **more: Any) -> Path:
+    """The dense network pruned by another tool, whose file says nothing, or something wrong."""
+    dense = load_checkpoint(files / "dense.pt")
+    model = dense.model()
+    weights = prunable_weights(model)
+    scores = {name: weight.detach().abs() for name, weight in weights.items()}
+    for name, weight in weights.items():
+        if how == "filter" and name != list(weights)[-1]:
+            sums = scores[name].flatten(1).sum(1)
+            weight.data[sums <= sums.median()] = 0
+        elif how not in ("filter", "dense"):
+            weight.data[~project(scores, 0.5, how).parts[name]] = 0
+    found = make_checkpoint(
+        model, dense.architecture, load_data("digits"),
+        Provenance("another tool", parent=parent_of(files / "dense.pt", files / "x.pt"), **more),
+    )  # fmt: skip
+    path = files / f"elsewhere-{how.replace(':', 'of')}.pt"
+    save_checkpoint(found, path)
+    return path
+
+
+@pytest.mark.parametrize("how", ["weight", "layer", "filter", "2:4"])
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_rate_and_structure_are_read_off_the_zeros(files: Path, how: str, rate: float) -> None:
+    found = load_checkpoint(elsewhere(files, how, rate=rate))
+    mask = measured_mask(found.model())
+    assert found.mask is None
+    assert structure_of(found, mask) == how
+    assert rate_of(found, mask, how) == (0.5 if how == "2:4" else mask.sparsity)
+
+
+def test_a_network_that_another_tool_pruned_is_mended(files: Path) -> None:
+    path = elsewhere(files, "2:4")
+    out = files / "pattern.pt"
+    mend(path, out, "none", settings=QUICK, training={"epochs": 1})
+    made = load_checkpoint(out)
+    assert made.provenance.settings["structure"] == "2:4"
+    assert made.provenance.rate == 0.5
+
+
+def test_what_is_only_called_pruned_is_not_mended(files: Path) -> None:
+    with pytest.raises(AuditError, match=r"called pruned, to 0.7, and 0\.0% of its prunable"):
+        mend(elsewhere(files, "dense", rate=0.7), files / "x.pt", "none")
+
+
+def test_a_parent_that_lies_elsewhere_is_named(files: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "pruned.pt"
+    alone.write_bytes((files / "pruned.pt").read_bytes())
+    out = tmp_path / "fair.pt"
+    arguments = ["mitigate", str(alone), "--out", str(out), "--report", str(tmp_path / "report")]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert "give it with --dense" in str(done.exception)
+    more = ["--constraint", "none", "--epochs", "1", "--dense", str(files / "dense.pt")]
+    done = CliRunner().invoke(cli.app, [*arguments, *more])
+    assert done.exit_code == 0, done.output
+    assert out.is_file()
+    refused = CliRunner().invoke(cli.app, [*arguments[:4], "--rate", "0.5", "--dense", "x.pt"])
+    assert "--dense is for a pruned network" in str(refused.exception)
