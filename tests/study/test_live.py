@@ -518,9 +518,10 @@ def test_a_head_that_no_loss_reads_loses_its_channels_and_has_no_slope(two_group
 def test_masks_that_a_network_keeps_beside_its_weights_are_told_of(dense, two_groups):
     masked = copy.deepcopy(dense)
     layer = next(one for one in masked.modules() if isinstance(one, nn.Linear))
-    layer.register_buffer("mask", torch.ones_like(layer.weight))
+    mask = torch.ones_like(layer.weight)
+    layer.register_buffer("mask", mask)
     assert live(masked, two_groups).provenance.notes == ()
-    layer.mask[0] = 0.0
+    mask[0] = 0.0
     (note,) = live(masked, two_groups).provenance.notes
     number = layer.weight.shape[1]
     assert f".mask'), which cover {number} of {layer.weight.numel():,} numbers that" in note
