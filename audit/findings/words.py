@@ -153,15 +153,29 @@ def count(value: int | None) -> str:
     return DASH if value is None else f"{value:,}"
 
 
+TINY = 1e-9
+"""Of a bound: rounding of zero."""
+
+
 def interval(low: Any, high: Any, metric: str = "number") -> str:
     """An interval in brackets, or nothing where it is unknown.
 
-    >>> interval(0.1, 0.25, "accuracy")
-    '[10.0, 25.0]'
+    A bound that is not zero is not shown as zero: whether an interval reaches it decides claims.
+
+    >>> interval(0.1, 0.25, "accuracy"), interval(0.0003, 0.018, "points")
+    ('[10.0, 25.0]', '[0.03, 1.8]')
     """
     if low is None or high is None or pd.isna(low) or pd.isna(high):
         return ""
-    return f"[{bare(low, metric)}, {bare(high, metric)}]"
+    return f"[{_bound(low, metric)}, {_bound(high, metric)}]"
+
+
+def _bound(value: Any, metric: str) -> str:
+    text = bare(value, metric)
+    if abs(value) < TINY or any(digit in text for digit in "123456789∞"):
+        return text
+    found = np.format_float_positional(100 * value, precision=1, fractional=False, trim="-")
+    return found.replace("-", "−")
 
 
 def bare(value: Any, metric: str = "number") -> str:
