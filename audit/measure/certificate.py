@@ -29,6 +29,10 @@ a crowd every probe does, so that the third goes on."""
 PROBE_ROOM = 6
 """Steps that a probe mostly needs; where the space has less room it is restarted before."""
 
+LONG_PROBE = 32
+"""Steps that a probe may need in a crowd. A restart ends it, so that where the space has less room
+than that it goes on aside from the beginning."""
+
 ASIDE = -1
 """In the place of a pending vector: a probe that the space does not keep."""
 
@@ -143,7 +147,7 @@ class Search:
         self, start: Tensor, goal: Goal, capacity: int, generator: torch.Generator
     ) -> None:
         self.goal, self._generator = goal, generator
-        self._aside = capacity < min(self._least() + PROBE_ROOM, len(start))
+        self._aside = capacity < min(self._least() + LONG_PROBE, len(start))
         self.space = Space(start, self._least() + 2 if self._aside else capacity)
         self._outer = dict.fromkeys((1, -1), np.inf)
         self._probe: _Probe | None = None

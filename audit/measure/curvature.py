@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import grad, jvp, vmap
 
 from audit.errors import AuditError
-from audit.measure.certificate import Extreme, Goal, Search
+from audit.measure.certificate import LONG_PROBE, Extreme, Goal, Search
 from audit.measure.gradient import directional_derivatives
 from audit.measure.hessian import (
     Hessian,
@@ -256,7 +256,8 @@ def _search(
     if room < FEW + goal.largest + goal.smallest:
         dtype = hessian.dtype
         room = settings.basis_bytes // (dtype.itemsize * hessian.dimension)
-    room = min(room, settings.max_products + settings.extra)
+    # More is never filled; what is less would send every probe aside.
+    room = min(room, max(settings.max_products + settings.extra, 2 * LONG_PROBE))
     if start is None:
         start = _start(hessian, goal, generator, dtype, room)
     return Search(start.to(dtype), goal, room, generator)
