@@ -48,8 +48,8 @@ def dots(rows: Tensor, vector: Tensor) -> Tensor:
     """The inner products of rows [m, P] with a vector [P], float64 [m].
 
     PyTorch adds up float32 on a CPU in float32, where 10⁸ numbers lose a percent and more. In
-    pieces they lose no more than a product of two of them does (benchmarks/sums.py), for a
-    fourteenth of the time that copies in float64 take.
+    pieces they lose no more than a product of two of them does (benchmarks/sums.py), in less time
+    than copies in float64 take.
 
     >>> dots(torch.eye(2), torch.tensor([0.5, 2.0])).tolist()
     [0.5, 2.0]

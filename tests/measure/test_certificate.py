@@ -324,3 +324,20 @@ def test_a_search_without_room_works_with_five_vectors():
     assert found.enough
     assert found.value == pytest.approx(3.0, rel=1e-3)
     assert peak <= 5 * 4 * size + size
+
+
+def test_a_long_probe_is_not_ended_by_restarts():
+    """In a crowd a probe takes more steps than the space has room for: it goes on aside."""
+    size = 4000
+    crowd = torch.linspace(6.8, -6.0, size - 1)
+    spectrum = torch.cat([torch.tensor([8.0]), crowd]).double()
+    generator = torch.Generator().manual_seed(0)
+    beginning = 0.02 * torch.randn(size, generator=generator).double()
+    beginning[0] += 1
+    search = Search(beginning, Goal(1, 0, 1e-3, 1e-6, 0.01), 29, generator)
+    for _ in range(40):
+        if not search.finished:
+            search.step(lambda vector: spectrum * vector)
+    (found,) = search.extremes(1, 1)
+    assert found.enough
+    assert found.value == pytest.approx(8.0, rel=1e-3)
