@@ -12,7 +12,7 @@ from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding, known
 from audit.findings.outcomes import Cell, Outcomes
 from audit.findings.words import number
-from audit.measure.sense import agreement
+from audit.measure.sense import agreement, renamed
 from audit.measure.uncertainty import design_effects
 
 GAP = "excess_accuracy_gap"
@@ -21,6 +21,7 @@ MORE = 0.02
 NO_PARENT = "no dense network beside it"
 TOO_FEW = "fewer than two groups are judged"
 KNOWS_NOTHING = "the dense network tells nothing of the labels"
+CODED_OTHERWISE = "the dense network answers the classes of a group as one another"
 
 
 def who_pays(evidence: Evidence) -> list[Finding]:
@@ -150,7 +151,9 @@ def _unknowable(evidence: Evidence, cell: Cell, found: Sums | None) -> str:
         return NO_PARENT
     if evidence.large.sum() < 2:
         return TOO_FEW
-    return "" if evidence.outcomes is None else _knowing_nothing(evidence.outcomes, cell)
+    if evidence.outcomes is None:
+        return ""
+    return _knowing_nothing(evidence.outcomes, cell) or _coded_otherwise(evidence, cell)
 
 
 def _knowing_nothing(outcomes: Outcomes, cell: Cell) -> str:
@@ -170,6 +173,29 @@ def _knowing_nothing(outcomes: Outcomes, cell: Cell) -> str:
                 "samples, and its answers dealt out by lot would be on "
                 f"{number(known.by_chance, 'accuracy')})"
             )
+    return ""
+
+
+def _coded_otherwise(evidence: Evidence, cell: Cell) -> str:
+    """Which judged group has labels that stand in another order than the dense network's answers.
+
+    Its harm would be told as mended samples, and that of all others against a wrong average.
+    """
+    outcomes = evidence.outcomes
+    assert outcomes is not None
+    for place in cell.networks:
+        for group in np.flatnonzero(evidence.large):
+            own = outcomes.codes == group
+            labels, answers = outcomes.labels[own], outcomes.before[place][own]
+            moved = renamed(labels, answers, len(outcomes.classes))
+            if moved:
+                first, second = (outcomes.classes[code] for code in next(iter(moved.items())))
+                right = number(float((labels == answers).mean()), "accuracy")
+                return (
+                    f"{CODED_OTHERWISE}: most samples of group {evidence.names[group]} and class "
+                    f"{first} as {second}, and it is right on {right} of that group; see whether "
+                    "its labels are coded as those of all others"
+                )
     return ""
 
 

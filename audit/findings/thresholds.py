@@ -16,7 +16,7 @@ from audit.errors import AuditError
 from audit.escaping import visible, workflow_message
 from audit.findings.actions import TOLERANCE
 from audit.findings.losses import class_alone
-from audit.findings.pays import KNOWS_NOTHING, NO_PARENT
+from audit.findings.pays import CODED_OTHERWISE, KNOWS_NOTHING, NO_PARENT
 from audit.findings.results import Results
 from audit.metrics import metric as told
 from audit.metrics import shown
@@ -169,7 +169,7 @@ def judge(results: Results, thresholds: Sequence[Threshold]) -> list[Judgement]:
     difference that leaves such a group out. A parity difference of a network that predicts one
     class for everybody, or has an empty layer, has failed, whatever it is. Raises AuditError where
     a metric was not measured, where it is asked who pays and no dense network stands beside, or
-    that network tells nothing of the labels.
+    that network tells nothing of the labels, or answers the classes of a group as one another.
     """
     compared = results.record["tables"].get("compared")
     models = compared[1:] if compared else [results.record["models"][-1]["name"]]
@@ -187,7 +187,8 @@ def _check_known(results: Results, model: str, threshold: Threshold) -> None:
     for one in results.record.get("findings", ()):
         if one["claim"] == "pays" and one["decision"] is None and model in one["networks"]:
             why = str(one["details"]["why"])
-            if why.startswith(KNOWS_NOTHING) or (why == NO_PARENT and threshold.metric == "pays"):
+            nothing = why.startswith((KNOWS_NOTHING, CODED_OTHERWISE))
+            if nothing or (why == NO_PARENT and threshold.metric == "pays"):
                 raise AuditError(f"'{threshold}' cannot be judged: {why}")
 
 

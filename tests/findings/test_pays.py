@@ -10,6 +10,7 @@ from scipy.stats import norm
 from audit.findings.decisions import gap_claims, sums
 from audit.findings.finding import Finding
 from audit.findings.pays import (
+    CODED_OTHERWISE,
     KNOWS_NOTHING,
     MORE,
     NO_PARENT,
@@ -143,6 +144,38 @@ def test_a_dense_network_that_knows_nothing_tells_of_nobody():
     why = one.details["why"]
     assert why.startswith(KNOWS_NOTHING)
     assert why.count("50.0") == 2
+
+
+OTHERWISE = [("A", 0, 60, (1, 0)), ("A", 1, 50, (0, 0)), ("A", 1, 5, (1, 1))]
+
+
+@pytest.mark.parametrize(
+    ("of_a", "known"),
+    [
+        (OTHERWISE, False),
+        # One class that is answered as another may be bias, and is no disorder.
+        ([("A", 0, 60, (1, 1)), ("A", 1, 50, (1, 0))], True),
+        # Nor is one that some more than half are answered as, within chance.
+        ([("A", 0, 31, (1, 1)), ("A", 0, 29, (0, 0)), ("A", 1, 31, (0, 0)), ("A", 1, 29, (1, 1))],
+         True),
+    ],
+)  # fmt: skip
+def test_labels_of_one_group_that_stand_in_another_order_are_no_mended_samples(of_a, known):
+    rest = [("B", 0, 200, (0, 0)), ("B", 1, 200, (1, 1)), ("B", 1, 4, (1, 0))]
+    evidence = answered(("dense", "pruned"), [*of_a, *rest])
+    found = who_pays(evidence)
+    assert all((one.decision is not None) == known for one in found)
+    if not known:
+        (one,) = found
+        why = one.details["why"]
+        assert why.startswith(CODED_OTHERWISE)
+        assert "most samples of group A and class 0 as 1, and it is right on 4.3 % of" in why
+        small = answered(("dense", "pruned"), [*of_a, *rest, *_third()], small=("A",))
+        assert all(other.decision is not None for other in who_pays(small))
+
+
+def _third():
+    return [("C", 0, 50, (0, 0)), ("C", 1, 50, (1, 1))]
 
 
 def test_several_runs_are_judged_together_and_each_by_itself():
