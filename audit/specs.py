@@ -13,7 +13,7 @@ from typing import Any
 from audit.errors import AuditError
 from audit.files import permitted
 from audit.imports import is_imported
-from audit.names import hint, known_name
+from audit.names import hint, known_name, spelling
 
 IMAGE_KEYS: dict[str, type] = {
     "size": int,
@@ -88,8 +88,20 @@ def check_spec(spec: str | Mapping[str, Any]) -> None:
 def check_dataset(dataset: str) -> None:
     """Raise AuditError unless the toolkit reads a dataset of that name."""
     if dataset not in KEYS:
+        _check_no_path(dataset)
         known_name(dataset, KEYS, "dataset", "package.module:function")
         raise AuditError(f"found dataset '{dataset}'{hint(dataset, KEYS)}")
+
+
+def _check_no_path(dataset: str) -> None:
+    """Raise AuditError where a file or folder stands without the name of what reads it."""
+    path = Path(dataset)
+    if dataset and path.exists() and spelling(dataset) not in KEYS:
+        kind = "images" if path.is_dir() else "table"
+        raise AuditError(
+            f"found data '{dataset}', which does not say how it is read; expected "
+            f"{kind}:{dataset}?target=COLUMN&group=COLUMN"
+        )
 
 
 def spec_values(

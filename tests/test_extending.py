@@ -221,3 +221,68 @@ def test_a_checkpoint_runs_no_loader_that_was_not_named(tmp_path):
         data_of(load_checkpoint(path), path)
     assert "weather" not in sys.modules
     assert len(data_of(load_checkpoint(path), path, "weather:stations?days=120").labels) == 120
+
+
+OWN_LOADERS = """
+import numpy as np
+from torch.utils.data import DataLoader
+
+import audit
+
+numbers = np.random.default_rng(0).standard_normal((60, 3)).astype("float32")
+labels, groups = np.arange(60) % 2, np.array(["a", "b", "b"] * 20)
+
+
+def plain():
+    return audit.from_arrays(numbers, labels, groups)
+
+
+def items():
+    return [(numbers[row], int(labels[row]), groups[row]) for row in range(60)]
+
+
+def loader():
+    return DataLoader(items(), batch_size=7)
+
+
+def needs(number: int):
+    return plain()
+
+
+def three():
+    return numbers, labels, groups
+
+
+def strange_split():
+    return audit.from_arrays(numbers, labels, groups, split=["test"] * 60)
+"""
+
+
+@pytest.fixture
+def own_loaders(tmp_path, monkeypatch):
+    (tmp_path / "own_loaders.py").write_text(OWN_LOADERS, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("own_loaders", None)
+
+
+@pytest.mark.parametrize(("function", "tested"), [("plain", 12), ("items", 60), ("loader", 60)])
+def test_a_loader_need_not_take_a_split_nor_make_the_data_itself(own_loaders, function, tested):
+    data = load_data(f"own_loaders:{function}")
+    assert (len(data), len(data.indices("test"))) == (60, tested)
+    assert data.group_names == ("a", "b")
+    assert data.input_shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("plain?test=0.5", "found test for the loader 'own_loaders:plain', which divides its"),
+        ("needs", "takes number: missing a required argument: 'number'; give its arguments as in"),
+        ("three", "the loader 'own_loaders:three': found data of type tuple; expected GroupedData"),
+        ("strange_split", "found split of type list; expected SplitSettings"),
+    ],
+)
+def test_a_loader_that_gives_no_data_is_told_why(own_loaders, spec, said):
+    with pytest.raises(AuditError, match=re.escape(said)):
+        load_data(f"own_loaders:{spec}")

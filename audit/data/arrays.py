@@ -22,8 +22,11 @@ from audit.data.grouped import SPLITS, GroupedData
 from audit.data.inputs import DictInputs, Inputs, MappedInputs
 from audit.data.notes import noted
 from audit.data.scaling import Scaling, make_scaling
-from audit.data.splits import SplitSettings, firsts, split_samples
+from audit.data.splits import SplitSettings, firsts, given_splits, split_samples
 from audit.errors import AuditError
+
+MOST_BROKEN = 20
+"""The most classes that numbers with decimals may be: more are what a regression predicts."""
 
 
 def from_arrays(
@@ -40,7 +43,7 @@ def from_arrays(
     missing: Sequence[str] = (),
     scaling: Scaling | str | None = None,
     split: SplitSettings | None = None,
-    splits: Mapping[str, Any] | None = None,
+    splits: Mapping[str, Any] | Sequence[str] | None = None,
     contents: np.ndarray | None = None,
     notes: Sequence[str] = (),
     further: Any = None,
@@ -57,8 +60,9 @@ def from_arrays(
     scaling  "image" where inputs are images of 0 to 255 that the network takes as [-1, 1], or a
              Scaling; without one, numbers are fed to the network as they are
     units    the person (or other unit) of each sample: those of one stay in one split
-    splits   the positions (or a mask) of train, select and test where they are fixed; those that
-             are left out are empty. Otherwise `split` says how to divide.
+    splits   the positions (or a mask) of train, select and test where they are fixed, those that
+             are left out are empty; or the name of each sample's split. Otherwise `split` says how
+             to divide.
     contents a digest of each input, uint8 [n, 16], where it is known already
     further  columns that groups nobody named are sought in (M16), by name: a data frame, or arrays
 
@@ -69,8 +73,12 @@ def from_arrays(
     >>> data.group_names, data.classes
     (('a', 'b'), ('no', 'yes'))
     """
-    _check_rows(inputs=inputs, labels=labels, groups=groups, units=units, further=further)
+    _check_rows(
+        inputs=inputs, labels=labels, groups=groups, units=units, further=further, splits=splits
+    )
     tensor = _inputs(inputs)
+    _check_split(split)
+    _check_no_measurements(labels)
     own = _attribute(labels, "label", missing)
     if own.missing:
         raise AuditError(f"{own.missing:,} samples have no label; give them one, or drop them")
@@ -89,8 +97,7 @@ def from_arrays(
         first = None if numbers is None else firsts(numbers)
         found = split_samples(strata(label_codes, group_codes), split or SplitSettings(), first)
     else:
-        empty = {part: torch.empty(0, dtype=torch.int64) for part in SPLITS}
-        found = empty | {part: _positions(rows, len(tensor)) for part, rows in splits.items()}
+        found = _given(splits, len(tensor))
     rule = make_scaling(scaling)
     return noted(
         GroupedData(
@@ -111,6 +118,41 @@ def from_arrays(
             drawn=splits is None,
         )
     )
+
+
+def _check_split(split: Any) -> None:
+    """Raise AuditError where what should say how to divide the samples divides them itself."""
+    if split is not None and not isinstance(split, SplitSettings):
+        raise AuditError(
+            f"found split of type {type(split).__name__}; expected SplitSettings, which say how to "
+            "draw one: those that are fixed are given by splits="
+        )
+
+
+def _check_no_measurements(labels: Any) -> None:
+    """Raise AuditError where labels are measured and not classes: broken numbers of many values."""
+    try:
+        found = np.asarray(labels)
+        broken = found.dtype.kind == "f" and bool((found[np.isfinite(found)] % 1 != 0).any())
+    except (TypeError, ValueError, RuntimeError):
+        return
+    values = len(np.unique(found)) if broken else 0
+    if values > MOST_BROKEN:
+        raise AuditError(
+            f"found labels of {values:,} different numbers with decimals, as a regression has; "
+            "expected classes: divide them into bands, such as numpy.digitize(labels, edges)"
+        )
+
+
+def _given(splits: Any, number: int) -> dict[str, Tensor]:
+    """Splits that are fixed, by their positions or masks, or as a column of their names."""
+    if not isinstance(splits, Mapping):
+        names = pd.Series(np.asarray(splits))
+        if len(names) != number:
+            raise AuditError(f"found splits of {len(names)} samples; there are {number}")
+        return given_splits(names)
+    empty = {part: torch.empty(0, dtype=torch.int64) for part in SPLITS}
+    return empty | {part: _positions(rows, number) for part, rows in splits.items()}
 
 
 def _inputs(values: Any) -> Tensor | Inputs:

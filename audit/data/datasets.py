@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import (
@@ -107,6 +108,29 @@ def from_dataset(
         contents=contents,
         notes=notes,
     )
+
+
+def as_grouped(data: Any) -> GroupedData:
+    """Samples as they are asked for; of a dataset whose items are dicts, by their keys."""
+    if isinstance(data, GroupedData):
+        return data
+    if isinstance(data, str | pd.DataFrame) or (
+        isinstance(data, tuple) and data and hasattr(data[0], "shape")
+    ):
+        raise AuditError(
+            f"found data of type {type(data).__name__}; expected GroupedData: "
+            "audit.from_arrays(inputs, labels, groups), "
+            "audit.data.table.from_frame(frame, target, group), audit.load_data('table:…')"
+        )
+    own = next(iter(data.values())) if isinstance(data, Mapping) and data else data
+    own = own.dataset if isinstance(own, DataLoader) else own
+    first = own[0] if hasattr(own, "__getitem__") and hasattr(own, "__len__") and len(own) else None
+    if not isinstance(first, Mapping):
+        return from_dataset(data)
+    roles = {"label", "labels", "group"}
+    keys = [key for key in first if key not in roles]
+    label = "label" if "label" in first else "labels"
+    return from_dataset(data, input=keys[0] if len(keys) == 1 else keys, label=label, group="group")
 
 
 def _is_parts(dataset: Any) -> bool:

@@ -186,6 +186,12 @@ class GroupedData:
         found = pd.DataFrame(index=pd.Index(self.samples)) if self.further is None else self.further
         return found.set_axis(pd.Index(self.samples)).loc[:, list(names)]
 
+    def all_as_test(self, note: str) -> GroupedData:
+        """The same samples, each a test sample, with a sentence that says why."""
+        none = torch.empty(0, dtype=torch.int64)
+        splits = {"train": none, "select": none, "test": torch.arange(len(self))}
+        return replace(self, splits=splits, notes=(*self.notes, note))
+
     def split_ids(self) -> dict[str, list[str]]:
         """The splits as sample ids, as a checkpoint stores them."""
         return {name: self.samples[rows.numpy()].tolist() for name, rows in self.splits.items()}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from inspect import signature
 from typing import Any, cast, get_type_hints
 
 from audit.data.adult import load_adult
 from audit.data.celeba import load_celeba
+from audit.data.datasets import as_grouped
 from audit.data.digits import load_digits
 from audit.data.faces import load_utkface
 from audit.data.folder import load_fairface, load_images
@@ -64,9 +65,10 @@ def load_data(
     arguments = _arguments(values)
     if dataset == "table":
         arguments["preparation"] = preparation
-    data = loader(**arguments, split=split)
-    if not isinstance(data, GroupedData):
-        raise AuditError(f"the loader '{dataset}' gave {type(data).__name__}; expected GroupedData")
+    if dataset in LOADERS:
+        data = loader(**arguments, split=split)
+    else:
+        data = _of_own(loader, dataset, arguments, split, SPLIT_KEYS.keys() & values)
     data = noted(replace(data, spec={"dataset": dataset} | values))
     if digest and whole_digest(data) != digest:
         raise AuditError(
@@ -95,6 +97,35 @@ def loader_of(dataset: str) -> Callable[..., Any]:
     if not callable(found):
         raise AuditError(f"'{dataset}' is no loader; expected a function that gives GroupedData")
     return cast("Callable[..., Any]", found)
+
+
+def _of_own(
+    loader: Callable[..., Any],
+    dataset: str,
+    arguments: dict[str, Any],
+    split: SplitSettings,
+    asked: Set[str],
+) -> GroupedData:
+    """What a loader of one's own gives; it is handed the split settings where it takes them."""
+    parameters = signature(loader).parameters
+    if "split" in parameters:
+        arguments = arguments | {"split": split}
+    elif asked:
+        raise AuditError(
+            f"found {min(asked)} for the loader '{dataset}', which divides its samples itself; "
+            "expected a loader with an argument split, or none of these"
+        )
+    try:
+        signature(loader).bind(**arguments)
+    except TypeError as error:
+        raise AuditError(
+            f"the loader '{dataset}' takes {', '.join(parameters)}: {error}; give its arguments as "
+            f"in {dataset}?name=value"
+        ) from error
+    try:
+        return as_grouped(loader(**arguments))
+    except AuditError as error:
+        raise AuditError(f"the loader '{dataset}': {error}") from error
 
 
 def _keys(loader: Callable[..., Any], dataset: str) -> dict[str, type]:

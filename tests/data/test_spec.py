@@ -7,6 +7,7 @@ import torch
 
 from audit.data import load_data, parse_spec
 from audit.errors import AuditError
+from audit.specs import check_spec
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,13 @@ def check_round_trip(spec):
 def test_specs_that_cannot_be(spec, message):
     with pytest.raises(AuditError, match=message):
         load_data(spec)
+
+
+def test_a_file_without_the_name_of_what_reads_it_is_told_how(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "people.csv").write_text("y,sex\n", "utf-8")
+    (tmp_path / "faces").mkdir()
+    with pytest.raises(AuditError, match=r"expected table:people\.csv\?target=COLUMN&group=COLUMN"):
+        check_spec("people.csv")
+    with pytest.raises(AuditError, match=r"expected images:faces\?target=COLUMN&group=COLUMN"):
+        load_data("faces")

@@ -140,3 +140,23 @@ def test_own_numbers_are_named_in_numeric_order():
     assert data.labels.tolist() == [0, 1] * 20
     assert data.groups.tolist() == [0] * 20 + [1] * 20
     assert data.samples[7] == "7"
+
+
+def test_splits_may_be_a_column_of_their_names():
+    inputs, labels, groups = np.eye(40), [0, 1] * 20, ["a", "a", "b", "b"] * 10
+    names = np.array(["train", "test", "test", "select"] * 10)
+    data = from_arrays(inputs, labels, groups, splits=names)
+    assert data.indices("test").tolist() == np.flatnonzero(names == "test").tolist()
+    assert not data.drawn
+    with pytest.raises(AuditError, match="found splits of 39 samples; there are 40"):
+        from_arrays(inputs, labels, groups, splits=names[1:])
+    with pytest.raises(AuditError, match="found split 'dev'; expected train, select, test"):
+        from_arrays(inputs, labels, groups, splits=["dev"] * 40)
+
+
+def test_labels_of_a_regression_are_refused():
+    inputs, groups = np.eye(40), ["a", "b"] * 20
+    with pytest.raises(AuditError, match="40 different numbers with decimals, as a regression has"):
+        from_arrays(inputs, np.linspace(0, 1, 40), groups)
+    halves = from_arrays(inputs, np.arange(40) % 3 / 2, groups)
+    assert halves.classes == ("0.0", "0.5", "1.0")
