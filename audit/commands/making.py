@@ -11,6 +11,7 @@ from audit.commands.exits import keeping
 from audit.errors import AuditError
 from audit.escaping import printable
 from audit.files import check_file, check_readable
+from audit.imports import is_imported
 
 if TYPE_CHECKING:
     from audit.data.grouped import GroupedData
@@ -64,7 +65,12 @@ def make_pruned(
     sparsity = pruned.sparsity or 0.0
     print(f"wrote {out}: {method.label}, {sparsity:.2%} of the prunable weights removed")
     say_accuracy(pruned, samples, model)
-    print(f"next: audit measure {shlex.quote(str(out))}")
+    print(f"next: audit measure {shlex.quote(str(out))}{naming(model)}")
+
+
+def naming(model: str | None) -> str:
+    """What a next command must name again, as a checkpoint runs no code that nobody named."""
+    return f" --model {shlex.quote(model)}" if model is not None and is_imported(model) else ""
 
 
 def say_accuracy(checkpoint: Checkpoint, data: GroupedData, factory: str | None) -> None:

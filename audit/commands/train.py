@@ -16,7 +16,7 @@ from audit.commands.early import (
     known_outputs,
 )
 from audit.commands.exits import keeping
-from audit.commands.making import say_accuracy, training_settings
+from audit.commands.making import naming, say_accuracy, training_settings
 from audit.commands.options import (
     Augmentation,
     BatchSize,
@@ -81,4 +81,5 @@ def train(
     count = checkpoint.count_parameters(name)
     print(f"wrote {out}: {name}, {count:,} parameters, dense")
     say_accuracy(checkpoint, samples, name)
-    print(f"next: audit prune {shlex.quote(str(out))} --rate 0.9 --out pruned.pt")
+    path = shlex.quote(str(out))
+    print(f"next: audit prune {path} --rate 0.9 --out pruned.pt{naming(name)}")

@@ -83,7 +83,10 @@ def _none_known(evidence: Evidence, cell: Cell, groups: int) -> Finding:
 
 def _without_sizes(record: Mapping[str, Any]) -> str:
     """Why it is not known how many samples of each group the networks were trained on."""
-    if record["data"].get("trained_elsewhere"):
+    data = record["data"]
+    if data.get("trained_elsewhere") and not any(row.get("train") for row in data["groups"]):
+        return "all samples are measured, and which of them it was trained on is not said"
+    if data.get("trained_elsewhere"):
         return "the split was drawn here, and what the dense network was trained on is not said"
     return "the data hold no training samples"
 

@@ -13,6 +13,7 @@ from audit.errors import AuditError
 from audit.measure.network import Inputs, class_logits, copied, evaluating, rows_of
 from audit.measure.predictions import Outputs
 from audit.models.outputs import declared_outputs
+from audit.names import shown
 
 SAMPLES = 64
 """How many samples are passed through twice."""
@@ -26,6 +27,10 @@ BATCH = 7
 AGREEMENT = 1e-4
 """Largest difference of two passes, relative to the largest logit, that is rounding; more in half
 precision, whose own rounding is larger."""
+
+
+class UnreadInputs(AuditError):
+    """A network cannot take the inputs that it is given."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +78,29 @@ def admitted(
     """
     _, inputs, data = _taken(model, data, split)
     if checked:
-        check_network(model, inputs, trained)
+        _checked(model, inputs, data, trained)
     return data
 
 
 def seen_before(model: nn.Module, data: GroupedData, split: str) -> tuple[GroupedData, Seen]:
     """`admitted`, and what the network gave the samples that it was looked at with."""
     rows, inputs, data = _taken(model, data, split)
-    return data, Seen(rows, check_network(model, inputs))
+    return data, Seen(rows, _checked(model, inputs, data))
+
+
+def _checked(model: nn.Module, inputs: Inputs, data: GroupedData, trained: bool = True) -> Tensor:
+    """`check_network`, of data whose columns are known by their names."""
+    try:
+        return check_network(model, inputs, trained)
+    except UnreadInputs as error:
+        names = [one.name for one in data.columns if "input" in one.roles]
+        if not names:
+            raise
+        raise AuditError(
+            f"{error}; these inputs are what became of the columns {shown(', '.join(names))}: "
+            "'audit data' shows how, drop= leaves columns out, and a loader of your own "
+            "(--data package.module:function) gives the inputs as the network takes them"
+        ) from error
 
 
 def _taken(model: nn.Module, data: GroupedData, split: str) -> tuple[Tensor, Inputs, GroupedData]:
@@ -148,7 +168,7 @@ def _logits(model: nn.Module, inputs: Inputs) -> Tensor:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         if "more than 1 value per channel" in reason:
             reason = "its batch norm without running statistics needs others beside a sample"
-        raise AuditError(f"the network cannot read {_told(inputs)} at once: {reason}") from error
+        raise UnreadInputs(f"the network cannot read {_told(inputs)} at once: {reason}") from error
     broken = int((~torch.isfinite(found)).any(1).sum())
     if broken:
         raise AuditError(

@@ -189,7 +189,10 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise AuditError(
             f"'{path}' is not a checkpoint of this toolkit (found {_describe(content)}); "
-            "expected a file that 'audit train', 'audit prune' or save_checkpoint wrote"
+            "expected a file that 'audit train', 'audit prune' or save_checkpoint wrote: weights "
+            "of other tools are measured by 'audit compare DENSE PRUNED --model FUNCTION --data "
+            "SPEC', and pruned in Python by audit.prune and audit.mitigate, or once "
+            "audit.save_checkpoint has written them (docs/your-own-model.md)"
         )
     if content.get("schema_version") != SCHEMA_VERSION:
         raise AuditError(
@@ -268,7 +271,8 @@ def read_file(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise AuditError(
             f"'{path}' holds pickled Python objects, which could run code when loaded; expected "
-            "a checkpoint of tensors and plain values: save the state dict with save_checkpoint"
+            "tensors and plain values: save model.state_dict(), and say what builds the network "
+            "by --model package.module:function; or save a program of torch.export"
         ) from error
     except Exception as error:  # of bytes that are no file of torch it raises whatever comes
         if "TorchScript" in str(error):

@@ -182,6 +182,11 @@ def measured_mask(model: nn.Module) -> Mask:
     return Mask(parts)
 
 
+def prunable_size(model: nn.Module) -> int:
+    """How many prunable weights a network has, zeros among them; 0 where none are known."""
+    return sum(weight.numel() for weight in _known_weights(model).values())
+
+
 def measured_sparsity(model: nn.Module) -> float:
     """Share of exact zeros among the prunable weights; NaN where none are known."""
     weights = _known_weights(model).values()

@@ -21,6 +21,7 @@ from audit.imports import is_imported
 from audit.models.checkpoint import Checkpoint, called_pruned, load_checkpoint, parent_path
 from audit.models.weights import is_checkpoint
 from audit.prune.mask import is_pruned
+from audit.specs import SPLIT_KEYS
 from audit.study.gather import gather
 from audit.study.live import compare_weights
 from audit.study.pictures import check_images
@@ -101,11 +102,15 @@ def compare_files(
     if not all(is_checkpoint(path) for path in paths):
         if data is None:
             raise AuditError(
-                "weights of other tools do not say what data to audit them on; give it by --data"
+                "weights of other tools do not say what data to audit them on; give it by --data, "
+                "such as --data 'table:FILE.csv?target=COLUMN&group=COLUMN', and what builds their "
+                "network by --model package.module:function"
             )
         files = dict(zip(file_names(paths[0], paths[1:]), paths, strict=True))
         first = next(iter(files))
         samples = load_data(data)
+        if not any(is_checkpoint(path) for path in paths):
+            samples = _unless_declared(samples)
         samples.columns_of(settings.discover)
         if gallery:
             check_images(samples)
@@ -129,6 +134,27 @@ def compare_files(
     measures = _measure_all(files, parent, samples, settings, factory)
     record = {"measure": asdict(settings)}
     return gather(measures, samples, record, command, tuple(compared), gallery)
+
+
+def _unless_declared(data: GroupedData) -> GroupedData:
+    """All samples as test samples, unless the data or its spec say which are.
+
+    What a split drawn here leaves out has nothing to do with what networks of other tools were
+    trained on: it would hide most samples of an auditor, and no train sample more.
+    """
+    if not data.drawn or set(SPLIT_KEYS) & set(data.spec):
+        return data
+    learnt = any((one.mean, one.spread) != (0.0, 1.0) for one in data.preparation)
+    scaled = (
+        "; numbers were standardised by these samples (scale=none leaves them as they stand)"
+        if learnt
+        else ""
+    )
+    return data.all_as_test(
+        f"All {len(data):,} samples are measured, as nothing says which are test samples: those "
+        "that a network was trained on show less harm than new ones. A column split names the "
+        f"test samples, and test=0.2 draws some{scaled}."
+    )
 
 
 def data_of(

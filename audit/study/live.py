@@ -8,12 +8,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
-from audit.data.datasets import from_dataset
+from audit.data.datasets import as_grouped
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.examine.measuring import measure_models
@@ -29,7 +27,7 @@ from audit.models.programs import load_program, program_kind
 from audit.models.training import TrainingSettings
 from audit.models.weights import is_checkpoint, load_weights, read_weights
 from audit.models.zoo import Architecture, build_model
-from audit.prune.mask import Mask, is_pruned, measured_sparsity
+from audit.prune.mask import Mask, is_pruned, measured_sparsity, prunable_size
 from audit.study.gather import gather
 from audit.study.making import mitigate_model, prune_model
 from audit.study.settings import Method
@@ -68,11 +66,22 @@ def compare(
     parent = live(models[name], data, outputs=outputs)
     subjects: dict[str, Checkpoint] = {name: parent}
     for other in others:
-        subjects[other] = _candidate(other, models[other], data, outputs)
+        subjects[other] = _candidate(other, models[other], data, outputs, parent.network)
     measures = measure_models(subjects, parent, data, settings)
     record = {"measure": asdict(settings)}
     unknown = data.drawn and trained is None
+    if unknown:
+        data = replace(data, notes=(*data.notes, _of_the_drawn(data)))
     return gather(measures, data, record, "", tuple(subjects), elsewhere=unknown, trained=trained)
+
+
+def _of_the_drawn(data: GroupedData) -> str:
+    """How few samples a split that was drawn by lot leaves to measure."""
+    return (
+        f"{len(data.splits['test']):,} of {len(data):,} samples are measured, the test split that "
+        "was drawn here: where the networks were trained on none of them, from_arrays(…, "
+        f"splits={{'test': range({len(data)})}}) measures all."
+    )
 
 
 def _check_trained(trained: Mapping[str, int], data: GroupedData) -> None:
@@ -110,12 +119,11 @@ def compare_weights(
     settings = settings or MeasureSettings()
     names = dense_first(files, dense)
     name = names[0]
-    subjects = {
-        own: _from_file(
-            own, files[own], _factory_of(own, factory, files), data, outputs, own == name
-        )
-        for own in names
-    }
+    subjects: dict[str, LiveNetwork] = {}
+    for own in names:
+        builder = _factory_of(own, factory, files)
+        parent = subjects[name].network if subjects else None
+        subjects[own] = _from_file(own, files[own], builder, data, outputs, parent)
     measures = [
         found.with_file(files[own].name, sha256(files[own]))
         for own, found in zip(
@@ -133,9 +141,9 @@ def _from_file(
     factory: str | None,
     data: GroupedData,
     outputs: str | None,
-    dense: bool,
-) -> Checkpoint:
-    """The network of a file, on this data."""
+    dense: nn.Module | None,
+) -> LiveNetwork:
+    """The network of a file, on this data; `dense` is what it came from, None of the dense one."""
     model: nn.Module
     notes: tuple[str, ...] = ()
     if program_kind(path) is not None:
@@ -156,8 +164,8 @@ def _from_file(
         make_permanent(model)
         unread_outputs(model)
         notes = load_weights(model, read_weights(path), path)
-    if not dense:
-        return _candidate(name, model, data, outputs, notes)
+    if dense is not None:
+        return _candidate(name, model, data, outputs, dense, notes)
     if math.isnan(measured_sparsity(model)):
         notes = (of_unknown_weights(model), *notes)
     return live(model, data, Provenance("dense", notes=notes), outputs)
@@ -175,29 +183,6 @@ def _factory_of(
             f"found --model {unknown[0]}=…; expected the name of one of {', '.join(files)}"
         )
     return factory.get(name, factory.get(""))
-
-
-def as_grouped(data: Any) -> GroupedData:
-    """Samples as they are asked for; of a dataset whose items are dicts, by their keys."""
-    if isinstance(data, GroupedData):
-        return data
-    if isinstance(data, str | pd.DataFrame) or (
-        isinstance(data, tuple) and data and hasattr(data[0], "shape")
-    ):
-        raise AuditError(
-            f"found data of type {type(data).__name__}; expected GroupedData: "
-            "audit.from_arrays(inputs, labels, groups), "
-            "audit.data.table.from_frame(frame, target, group), audit.load_data('table:…')"
-        )
-    own = next(iter(data.values())) if isinstance(data, Mapping) and data else data
-    own = own.dataset if isinstance(own, DataLoader) else own
-    first = own[0] if hasattr(own, "__getitem__") and hasattr(own, "__len__") and len(own) else None
-    if not isinstance(first, Mapping):
-        return from_dataset(data)
-    roles = {"label", "labels", "group"}
-    keys = [key for key in first if key not in roles]
-    label = "label" if "label" in first else "labels"
-    return from_dataset(data, input=keys[0] if len(keys) == 1 else keys, label=label, group="group")
 
 
 def dense_first(models: Mapping[str, Any], dense: str | None) -> list[str]:
@@ -263,22 +248,29 @@ def _candidate(
     model: Network,
     data: GroupedData,
     outputs: str | None,
+    dense: nn.Module,
     notes: tuple[str, ...] = (),
-) -> Checkpoint:
+) -> LiveNetwork:
     """A network that was made from the dense one; what it is, is read off its weights."""
     found = live(model, data, Provenance(name, notes=notes), outputs)
-    network = found.network
-    sparsity = measured_sparsity(network)
-    if is_pruned(network):
-        return replace(found, provenance=replace(found.provenance, rate=round(sparsity, 4)))
-    note = (
-        of_unknown_weights(network)
-        if math.isnan(sparsity)
-        else f"not pruned: {sparsity:.2%} of its convolution and linear weights are zeros"
-    )
-    return replace(
-        found, provenance=replace(found.provenance, notes=(note, *found.provenance.notes))
-    )
+    rate = round(measured_sparsity(found.network), 4) if is_pruned(found.network) else 0.0
+    notes = (*_kind_of(found.network, dense), *found.provenance.notes)
+    return replace(found, provenance=replace(found.provenance, rate=rate, notes=notes))
+
+
+def _kind_of(network: nn.Module, dense: nn.Module) -> tuple[str, ...]:
+    """What must be said of a network beside its sparsity: that it is dense, smaller, or unknown."""
+    sparsity, pruned = measured_sparsity(network), is_pruned(network)
+    if math.isnan(sparsity):
+        return () if pruned else (of_unknown_weights(network),)
+    zeros = f"{sparsity:.2%} of its convolution and linear weights are zeros"
+    size, before = prunable_size(network), prunable_size(dense)
+    if size < before:
+        return (
+            f"smaller than the dense network: {size:,} convolution and linear weights instead of "
+            f"{before:,}, {1 - size / before:.1%} fewer; {zeros}",
+        )
+    return () if pruned else (f"not pruned: {zeros}",)
 
 
 def of_unknown_weights(network: nn.Module) -> str:

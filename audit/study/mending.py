@@ -179,7 +179,10 @@ def training_of(
     stored = {name: value for name, value in provenance.settings.items() if name in known}
     values = {"epochs": 20, "seed": provenance.seed} | stored | given
     found = TrainingSettings(**values, device=device)
-    found.check_trains("mending, which prunes with as many steps as the pruned network had,")
+    found.check_trains(
+        "mending, which takes as many steps as the pruned network had unless --epochs says how "
+        "many,"
+    )
     return found
 
 

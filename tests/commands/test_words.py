@@ -1,6 +1,7 @@
 """What the command says at once: its help, its version, and names that are nearly right."""
 
 import re
+import shlex
 import subprocess
 import sys
 
@@ -43,13 +44,29 @@ def test_its_version(capsys):
     assert capsys.readouterr().out.startswith("audit 0.")
 
 
+def test_the_next_command_runs_as_it_is_told(capsys, tmp_path, monkeypatch):
+    """A network of one's own is named again, as no checkpoint runs code that nobody named."""
+    code = "import torch\n\n\ndef build(shape, classes):\n    return torch.nn.Sequential("
+    code += "torch.nn.Flatten(), torch.nn.Linear(64, classes))\n"
+    (tmp_path / "own_words.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    fast = ("--epochs", "1", "--device", "cpu")
+    model = ("--model", "own_words:build")
+    assert run("train", "--data", "digits", *model, "--out", "dense.pt", *fast) == 0
+    for further in (fast, ("--curvature", "none")):
+        line = capsys.readouterr().out.splitlines()[-1]
+        assert line.startswith("next: audit ")
+        assert run(*shlex.split(line.removeprefix("next: audit ")), *further) == 0
+
+
 def test_what_a_checkpoint_is_and_what_the_machine_has(capsys, tmp_path):
     file = tmp_path / "dense.pt"
     made = ("train", "--data", "digits", "--model", "mlp", "--width", "4", "--epochs", "1")
     assert run(*made, "--device", "cpu", "--out", str(file)) == 0
     told = capsys.readouterr().out
     assert "select samples: " in told
-    assert "next: audit prune" in told
+    assert told.endswith("--rate 0.9 --out pruned.pt\n")
     assert run("show", str(file)) == 0
     told = capsys.readouterr().out
     assert "made by: dense\nnetwork: mlp" in told

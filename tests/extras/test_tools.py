@@ -230,7 +230,8 @@ def test_a_network_that_torch_pruning_made_smaller(images: GroupedData) -> None:
     check(found, models, images)
     entry = found.record["models"][1]
     assert entry["parameters"] < found.record["models"][0]["parameters"]
-    assert "not pruned: 0.00%" in " ".join(entry["notes"])
+    assert "smaller than the dense network" in " ".join(entry["notes"])
+    assert "0.00% of its convolution and linear weights are zeros" in " ".join(entry["notes"])
     taylor = found.groups[
         (found.groups["model"] == "smaller") & (found.groups["metric"] == "taylor_slope")
     ]

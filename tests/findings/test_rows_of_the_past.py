@@ -433,6 +433,9 @@ def test_a_size_that_is_not_known_is_said_to_be_so_and_is_no_cause(fake: Fake) -
     for row in results.record["data"]["groups"]:
         row["train"] = 100
     assert "not known: the split was drawn here, and what the dense network" in text_of(results)
+    for row in results.record["data"]["groups"]:
+        row["train"] = 0
+    assert "not known: all samples are measured, and which of them it was" in text_of(results)
 
 
 def test_what_is_alike_under_two_networks_is_said_once(fake: Fake) -> None:

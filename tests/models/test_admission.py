@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from audit.data.grouped import GroupedData
+from audit.data.table import from_frame
 from audit.errors import AuditError
 from audit.examine.settings import MeasureSettings
 from audit.models.admission import admitted, check_network
@@ -138,6 +141,17 @@ def test_outputs_that_are_not_finite_are_refused() -> None:
 def test_a_network_that_cannot_read_the_data_says_why() -> None:
     with pytest.raises(AuditError, match=r"cannot read 64 samples of shape \(4,\)"):
         check_network(nn.Linear(5, 2), torch.randn(64, 4))
+
+
+def test_of_a_table_the_columns_are_told_that_the_network_cannot_read() -> None:
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame(generator.standard_normal((60, 3)), columns=["age", "hours", "f"])
+    frame = frame.assign(sex=["f", "m"] * 30, y=generator.integers(0, 2, 60))
+    data = from_frame(frame, "y", "sex", drop="sex", scale="none")
+    said = r"became of the columns 'age, hours, f': 'audit data' shows how, drop= leaves columns"
+    with pytest.raises(AuditError, match=said):
+        admitted(nn.Linear(5, 2), data)
+    assert admitted(nn.Linear(3, 2), data) is data
 
 
 def sigmoid() -> nn.Module:

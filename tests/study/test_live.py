@@ -25,6 +25,7 @@ from audit.measure.network import called_with
 from audit.models import TrainingSettings, train
 from audit.models.live import live
 from audit.prune.mask import Mask, measured_sparsity
+from audit.study.checkpoints import measure_files
 
 SETTINGS = MeasureSettings(resamples=50, curvature="lanczos", minimum_group_size=5)
 
@@ -101,7 +102,10 @@ def test_networks_of_all_kinds_are_compared(dense: Network, two_groups: GroupedD
     assert "pruning mask of 'hidden.weight'" in notes["pruned"]
     assert "one sample at a time" in notes["int8"]
     assert "its sparsity is not known" in notes["int8"]
-    assert notes["student"].startswith("not pruned: 0.00% of its convolution and linear weights")
+    assert notes["student"].startswith(
+        "smaller than the dense network: 18 convolution and linear weights instead of 48, 62.5% fewer"
+    )
+    assert notes["bfloat16"].startswith("not pruned: 0.00% of its convolution and linear weights")
     assert dense.training
     assert hasattr(pruned.hidden, "weight_orig")
 
@@ -193,6 +197,42 @@ def test_the_command_asks_for_the_data_of_such_weights(dense: Network, tmp_path:
         AuditError, match="do not say what data to audit them on; give it by --data"
     ):
         audit.compare_files(tmp_path / "dense.pth", tmp_path / "pruned.pth", factory="a:b")
+    said = "weights of other tools are measured by 'audit compare DENSE PRUNED --model FUNCTION"
+    with pytest.raises(AuditError, match=said):
+        measure_files(tmp_path / "pruned.pth")
+
+
+@pytest.mark.parametrize(
+    ("column", "further", "measured", "said"),
+    [
+        (False, "", 400, "All 400 samples are measured, as nothing says which are test samples"),
+        (False, "&test=0.25", 100, ""),
+        (True, "", 100, ""),
+    ],
+)
+def test_all_samples_of_an_auditor_are_measured(
+    column: bool, further: str, measured: int, said: str, tmp_path: Path
+) -> None:
+    """A split drawn here says nothing of what other tools' networks were trained on."""
+    dense = Network()
+    torch.save(dense.state_dict(), tmp_path / "dense.pth")
+    torch.save(pruned_by_torch(dense).state_dict(), tmp_path / "pruned.pth")
+    generator = torch.Generator().manual_seed(0)
+    table = pd.DataFrame(torch.randn(400, 4, generator=generator).numpy(), columns=list("abcd"))
+    table = table.assign(sex=["f", "m"] * 200, y=[0, 0, 1, 1] * 100)
+    if column:
+        table = table.assign(split=(["test"] * 2 + ["train"] * 6) * 50)
+    table.to_csv(tmp_path / "people.csv", index=False)
+    spec = f"table:{tmp_path / 'people.csv'}?target=y&group=sex&drop=sex{further}"
+    found = audit.compare_files(
+        tmp_path / "dense.pth", tmp_path / "pruned.pth", data=spec, factory=f"{__name__}:build",
+        settings=MeasureSettings(resamples=20, curvature="none", minimum_group_size=5),
+    )  # fmt: skip
+    assert int(rows(found, "pruned", "accuracy")["n"].sum()) == measured
+    notes = [note for note in found.record["data"]["notes"] if "samples are measured" in note]
+    assert [note.startswith(said) for note in notes] == [True] * bool(said)
+    assert all("numbers were standardised by these samples" in note for note in notes)
+    assert any(trained_sizes(found.record).values()) == column
 
 
 SEEN: list[int] = []
@@ -237,6 +277,22 @@ def test_a_dense_network_whose_classes_stand_in_another_order_is_refused(dense, 
         AuditError, match=r"the dense network answers most samples of .* as .*order"
     ):
         audit.compare(models, two_groups, SETTINGS)
+
+
+def test_under_labels_of_one_group_in_another_order_nobody_is_cleared(dense, two_groups):
+    """Pruning would seem to mend that group, and all others to pay for it."""
+    with torch.no_grad():
+        answers = dense(two_groups.inputs).argmax(1)
+    few = two_groups.groups == 0
+    data = replace(two_groups, labels=torch.where(few, 1 - answers, answers))
+    quick = replace(SETTINGS, curvature="none")
+    found = audit.compare({"dense": dense, "pruned": pruned_by_torch(dense)}, data, quick)
+    headline = found.record["verdict"]["headline"]
+    assert (
+        "who pays beyond that is not known: the dense network answers the classes of a" in headline
+    )
+    with pytest.raises(AuditError, match="cannot be judged: the dense network answers the classes"):
+        judge(found, [Threshold.parse("any group pays")])
 
 
 def test_a_pruned_network_whose_classes_stand_in_another_order_is_refused(dense, two_groups):
@@ -409,9 +465,10 @@ def test_data_that_no_sample_is_found_in_is_told_by_what_takes_it(dense, data):
 def test_what_the_dense_network_was_trained_on_is_what_its_owner_says(
     dense: Network, two_groups: GroupedData
 ) -> None:
+    models = {"dense": dense, "pruned": pruned_by_torch(dense)}
+    quick = replace(SETTINGS, curvature="none")
+
     def sizes(data: GroupedData, trained: dict[str, int] | None = None) -> list[int]:
-        models = {"dense": dense, "pruned": pruned_by_torch(dense)}
-        quick = replace(SETTINGS, curvature="none")
         return list(
             trained_sizes(audit.compare(models, data, quick, trained=trained).record).values()
         )
@@ -424,6 +481,11 @@ def test_what_the_dense_network_was_trained_on_is_what_its_owner_says(
     assert sizes(drawn) == [0, 0]
     assert sizes(drawn, dict(drawn.sizes()["train"])) == declared
     assert sizes(drawn, {second: 70_000}) == [0, 70_000]
+    # How few samples the lot left to measure is said.
+    notes = audit.compare(models, drawn, quick).record["data"]["notes"]
+    tested = len(drawn.indices("test"))
+    assert notes[-1].startswith(f"{tested} of {len(drawn)} samples are measured, the test split")
+    assert audit.compare(models, two_groups, quick).record["data"]["notes"] == notes[:-1]
     for wrong, said in (({"nobody": 3}, "'nobody'; expected"), ({first: -1}, "found -1 trained")):
         with pytest.raises(AuditError, match=said):
             sizes(two_groups, wrong)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 from audit.cli import app
 from audit.data import load_data
 from audit.errors import AuditError
-from audit.models import TrainingSettings
+from audit.models import TrainingSettings, load_checkpoint
 from audit.prune.magnitude import magnitude_mask
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text("utf-8")
@@ -72,13 +73,24 @@ def test_the_examples_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "dense_table": predictions(),
         "int8_table": predictions().assign(score=0.6),
     }
+    table = pd.DataFrame({"age": inputs[:, 0], "hours": inputs[:, 1], "sex": groups})
+    table.assign(income=np.where(labels, "high", "low")).to_csv("people.csv", index=False)
+    Path("my_models.py").write_text(
+        "from torch import nn\ndef build(input_shape, classes):\n"
+        "    return nn.Sequential(nn.Linear(*input_shape, 8), nn.ReLU(), nn.Linear(8, classes))\n"
+    )
     for block in blocks("python"):
         exec(block, known)
+    monkeypatch.syspath_prepend(tmp_path)
+    command = [*shlex.split(blocks("sh")[2])[1:], "--epochs", "1"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    sys.modules.pop("my_models", None)
+    assert load_checkpoint(tmp_path / "fair.pt").sparsity == pytest.approx(0.9, abs=0.02)
     assert (tmp_path / "reports" / "mine" / "report.html").is_file()
     assert known["fair"].mask.sparsity == pytest.approx(0.9, abs=0.02)
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("place", [0, 1, 3])
 def test_the_commands(place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
@@ -112,7 +124,7 @@ def test_the_command_for_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyP
     predictions().to_parquet("dense.parquet")
     predictions().iloc[::-1].to_csv("pruned.csv", index=False)
     predictions().drop(columns="score").assign(prediction="yes").to_csv("int8.csv", index=False)
-    arguments = [*shlex.split(blocks("sh")[3])[1:], "--out", "found"]
+    arguments = [*shlex.split(blocks("sh")[4])[1:], "--out", "found"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     found = {path.parent.name for path in Path("found").glob("*/report.html")}
