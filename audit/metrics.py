@@ -778,6 +778,15 @@ def metric(name: str) -> Metric:
     return METRICS.get(name) or Metric(name, title, "number", ELSEWHERE, paired=name)
 
 
+def is_known(name: str) -> bool:
+    """Whether a metric of that name is one of the toolkit's.
+
+    >>> is_known("hessian_eigenvalue_3"), is_known("prediction_entropy")
+    (True, False)
+    """
+    return name in METRICS or NUMBERED.fullmatch(name) is not None
+
+
 def shown(place: Place) -> list[str]:
     """The names of the metrics of a table or figure, in its order.
 

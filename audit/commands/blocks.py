@@ -89,9 +89,10 @@ class Thresholds:
     junit: JUnit = None
     github: GitHub = False
 
-    def checks(self) -> Checks:
+    def checks(self, measuring: Measuring) -> Checks:
         """The thresholds, read before anything is measured."""
-        return make_checks(self.fail_if, self.fail_if_possible, self.junit, self.github)
+        own = bool(measuring.measures)
+        return make_checks(self.fail_if, self.fail_if_possible, self.junit, self.github, own)
 
 
 @dataclass(frozen=True)

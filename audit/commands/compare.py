@@ -69,7 +69,7 @@ def compare(
     deliveries = {name: forms.to(_within(folder, name, specs)) for name in specs}
     own.check()
     checks = {
-        name: replace(thresholds, junit=_beside(thresholds.junit, name, specs)).checks()
+        name: replace(thresholds, junit=_beside(thresholds.junit, name, specs)).checks(measuring)
         for name in specs
     }
     from audit.data.asked import listed

@@ -96,9 +96,16 @@ class Checks:
 
 
 def make_checks(
-    texts: Sequence[str] | None, if_possible: bool, junit: Path | None, github: bool
+    texts: Sequence[str] | None,
+    if_possible: bool,
+    junit: Path | None,
+    github: bool,
+    own: bool = False,
 ) -> Checks:
-    """Read before anything is measured, so that a misspelt threshold costs no time."""
+    """Read before anything is measured, so that a misspelt threshold costs no time.
+
+    own   whether measures of the user's own may have further metrics
+    """
     if junit is not None:
         check_file(junit)
     if not texts:
@@ -111,7 +118,10 @@ def make_checks(
         return Checks((), if_possible, junit, github)
     from audit.findings.thresholds import Threshold
 
-    return Checks([Threshold.parse(text) for text in texts], if_possible, junit, github)
+    thresholds = [Threshold.parse(text) for text in texts]
+    for one in [] if own else thresholds:
+        one.check_known()
+    return Checks(thresholds, if_possible, junit, github)
 
 
 def deliver(results: Results, to: Delivery, checks: Checks | None = None) -> None:

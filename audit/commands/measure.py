@@ -35,7 +35,7 @@ def measure(
     measuring.check()
     check_data(data)
     to = forms.to(out or Path("reports") / model_file.stem)
-    checks = thresholds.checks()
+    checks = thresholds.checks(measuring)
     own.check()
     from audit.examine.estimate import told_before
     from audit.measure.ranks import across_ranks

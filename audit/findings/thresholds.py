@@ -18,8 +18,9 @@ from audit.findings.actions import TOLERANCE
 from audit.findings.losses import class_alone
 from audit.findings.pays import CODED_OTHERWISE, KNOWS_NOTHING, NO_PARENT
 from audit.findings.results import Results
+from audit.metrics import METRICS, is_known, shown
 from audit.metrics import metric as told
-from audit.metrics import shown
+from audit.names import hint
 
 FORM = re.compile(r"\s*(max|min|any|overall)\s+(\w+)\s*([<>])\s*(-?\d*\.?\d+(?:e-?\d+)?)\s*", re.I)
 NONE = re.compile(r"\s*no\s+(\w+)\s+(above|below)\s+(-?\d*\.?\d+(?:e-?\d+)?)\s*", re.I)
@@ -85,6 +86,16 @@ class Threshold:
             raise AuditError(f"found threshold '{text}'; {WORDS}")
         over, metric, side, limit = found.groups()
         return Threshold(over.lower(), metric, side, _limit(metric, limit, text))
+
+    def check_known(self) -> None:
+        """Raise AuditError where the metric is none of the toolkit's, with the nearest name."""
+        if self.over == "claim" or self.metric == AGREEMENT or is_known(self.metric):
+            return
+        near = hint(self.metric, [*METRICS, AGREEMENT])
+        raise AuditError(
+            f"found threshold '{self}', and '{self.metric}' is no metric{near}; all of them are "
+            "listed in docs/definitions.md"
+        )
 
     def __str__(self) -> str:
         """The threshold as it is written."""

@@ -227,7 +227,8 @@ def _check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path
             raise AuditError(
                 f"the weights in '{path}' are not those of the network: '{name}' has shape "
                 f"{tuple(value.shape)}; the network that --model builds has "
-                f"{tuple(expected[name].shape)}"
+                f"{tuple(expected[name].shape)}; one of other shapes has a function of its own, "
+                f"--model {path.stem}=package.module:function"
             )
 
 

@@ -175,6 +175,12 @@ def test_thresholds_decide_the_exit_code(models, monkeypatch, capsys, tmp_path):
     assert (out / "report.html").is_file()
     line = refused(monkeypatch, capsys, *command, "--fail-if", "max speed")
     assert "found threshold 'max speed'; expected such as" in line
+    # A misspelt metric is told before anything is measured.
+    absent = tmp_path / "absent"
+    misspelt = ("--out", absent, "--fail-if", "max excess_acuracy_gap > 0.02")
+    line = refused(monkeypatch, capsys, "measure", models / "pruned.pt", *misspelt)
+    assert "'excess_acuracy_gap' is no metric; did you mean 'excess_accuracy_gap'?" in line
+    assert not absent.exists()
     for alone in (("--fail-if-possible",), ("--junit", xml), ("--github",)):
         line = refused(monkeypatch, capsys, *command, *alone)
         assert f"found {alone[0]} without --fail-if, so that nothing would be judged" in line
