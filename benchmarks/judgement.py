@@ -1,8 +1,9 @@
 """Is anybody said to pay who does not, and is who pays found? Simulated audits, judged by J1 to J4.
 
 Groups of 30 to 3,000 samples under no harm and under a harm of 2, 5 and 10 points to one of them;
-one run, three runs on one test set, and samples that come in clusters of one person. Beside the
-rule stands the one that it replaces: each group's own 95 % interval.
+one run, three runs on one test set, runs whose groups fare differently by chance, and samples that
+come in clusters of one person. Beside the rule stands the one that it replaces: each group's own
+95 % interval.
 Run: python benchmarks/judgement.py
 """
 
@@ -26,6 +27,10 @@ AGREEMENT = 0.6
 """The share of samples on which the runs of one study answer alike."""
 CLUSTER = 4
 """Samples of one person, which answer alike for that share too."""
+FEW_PEOPLE = (20, 60)
+"""Samples of one person where groups are few persons, and of the group."""
+SPREAD = 0.08
+"""The standard deviation, in points, by which a group fares otherwise in another run."""
 MOST_SAMPLES = 40_000
 """Larger audits are left out: their errors are those of the largest that are simulated."""
 UNHARMED = 4
@@ -34,18 +39,28 @@ ALPHA = 0.05
 
 
 def answers(
-    sizes: np.ndarray, harm: float, runs: int, cluster: int, generator: np.random.Generator
+    sizes: np.ndarray,
+    harm: float,
+    runs: int,
+    cluster: int,
+    generator: np.random.Generator,
+    spread: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Drops [S, n] in {−1, 0, 1}, groups [n] and people [n]; the first group is harmed."""
+    """Drops [S, n] in {−1, 0, 1}, groups [n] and people [n]; the first group is harmed.
+
+    spread   by how much a group's drop differs from run to run; more is lost and won then, so that
+             it can differ both ways
+    """
     codes = np.repeat(np.arange(len(sizes)), sizes)
     people = np.arange(len(codes)) // cluster
     shared = generator.random(int(people.max()) + 1)[people]
-    lost = np.where(codes == 0, LOST + harm, LOST)
+    lost, won = np.where(codes == 0, LOST + harm, LOST) + spread, WON + spread
     found = []
     for _ in range(runs):
         own = generator.random(len(codes))
         chance = np.where(generator.random(len(codes)) < AGREEMENT, shared, own)
-        found.append((chance < lost) - 1.0 * (chance > 1 - WON))
+        shift = generator.normal(0, spread, len(sizes))[codes] / 2
+        found.append((chance < lost + shift) - 1.0 * (chance > 1 - won + shift))
     return np.stack(found), codes, people
 
 
@@ -60,26 +75,30 @@ def old_rule(values: np.ndarray, codes: np.ndarray, groups: int) -> np.ndarray:
     return 2 * votes > len(values)
 
 
-def scenarios() -> Iterator[tuple[int, int, int, int]]:
+def scenarios() -> Iterator[tuple[int, int, int, int, float]]:
     for groups in GROUPS:
         for size in SIZES:
             if groups * size <= MOST_SAMPLES:
-                yield from ((groups, size, runs, 1) for runs in (1, 3))
+                yield from ((groups, size, runs, 1, 0.0) for runs in (1, 3))
     for groups in (5, 20):
-        yield groups, 300, 1, CLUSTER
+        yield groups, 300, 1, CLUSTER, 0.0
+        yield groups, FEW_PEOPLE[1], 1, FEW_PEOPLE[0], 0.0
+    for groups in (2, 5, 20):
+        yield from ((groups, 300, runs, 1, SPREAD) for runs in (2, 3, 5))
 
 
 def audits(
-    groups: int, size: int, runs: int, cluster: int, number: int, seed: int
+    groups: int, size: int, runs: int, cluster: int, spread: float, number: int, seed: int
 ) -> dict[str, Any]:
     """How often somebody is wrongly said to pay, and how often the harmed group is found."""
     generator = np.random.default_rng(seed)
     judged, sizes = np.ones(groups, bool), np.full(groups, size)
     row: dict[str, Any] = {"groups": groups, "size": size, "runs": runs, "cluster": cluster}
+    row |= {"spread": spread} if spread else {}
     for harm in (0.0, *HARMS):
         found = np.zeros((number * (1 if harm else UNHARMED), 2), bool)
         for audit in range(len(found)):
-            values, codes, people = answers(sizes, harm, runs, cluster, generator)
+            values, codes, people = answers(sizes, harm, runs, cluster, generator, spread)
             known = sums(values, codes, groups, people if cluster > 1 else None)
             new = gap_claims(known, judged).low > 0
             old = old_rule(values, codes, groups)
@@ -93,7 +112,7 @@ def audits(
 def beyond(rows: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
     """The cases whose false claims are more than 5 % by over two standard errors."""
     most = ALPHA + 2 * (ALPHA * (1 - ALPHA) / number) ** 0.5
-    kept = ("groups", "size", "runs", "cluster", "networks", "false_claims")
+    kept = ("groups", "size", "runs", "cluster", "spread", "networks", "false_claims")
     return [
         {key: row[key] for key in kept if key in row} for row in rows if row["false_claims"] > most
     ]

@@ -20,6 +20,8 @@ Flags = NDArray[np.bool_]
 ALPHA = 0.05
 EVENTS = 2.0
 """Squares of the events, one of each kind, that are added to those seen (Bonett and Price)."""
+OF_TEN = 10
+"""Groups of the family whose level widens what few units show."""
 FURTHEST = 60.0
 """Standard errors from zero beyond which a p-value is no number that anybody needs."""
 
@@ -49,6 +51,7 @@ class Sums:
     count           effective samples [G]: fewer than there are where units have several
     runs            the mean of every run [S, G]
     size            samples [G]: what a group weighs in the mean over all
+    few             [G], by how much few units widen its error; 1 where samples are no one's
     """
 
     total: Array
@@ -56,6 +59,7 @@ class Sums:
     count: Array
     runs: Array
     size: Array
+    few: Array | float = 1.0
 
     @property
     def mean(self) -> Array:
@@ -71,7 +75,7 @@ class Sums:
     def error(self) -> Array:
         """Its standard error, which does not vanish where nothing was seen to happen: [G]."""
         count = self.count + 2
-        return np.asarray(np.sqrt(self.square + EVENTS - self.total**2 / count) / count)
+        return np.asarray(self.few * np.sqrt(self.square + EVENTS - self.total**2 / count) / count)
 
 
 def sums(values: Array, codes: Codes, groups: int, units: Codes | None = None) -> Sums:
@@ -89,7 +93,26 @@ def sums(values: Array, codes: Codes, groups: int, units: Codes | None = None) -
         runs = np.stack([np.bincount(codes, weights=v, minlength=groups) for v in values]) / count
     found = Sums(total, square, count, runs, count)
     effect = design_effects(mean, codes, groups, units)
-    return replace(found, total=total / effect, square=square / effect, count=count / effect)
+    few = widening(codes, groups, units)
+    return replace(
+        found, total=total / effect, square=square / effect, count=count / effect, few=few
+    )
+
+
+def widening(codes: Codes, groups: int, units: Codes | None) -> Array | float:
+    """How much wider Student's t for so many units of a group is than the normal one: [G].
+
+    A design effect that two persons show is hardly known. At the level of a family of ten; 1 where
+    no unit has several samples.
+    """
+    if units is None:
+        return 1.0
+    _, unit = np.unique(np.asarray(units), return_inverse=True)
+    whose = np.unique(codes * (int(unit.max()) + 1) + unit) // (int(unit.max()) + 1)
+    number, count = (np.bincount(of, minlength=groups) for of in (whose, codes))
+    level = 1 - ALPHA / OF_TEN / 2
+    wider = t.ppf(level, np.maximum(number - 1, 1)) / norm.ppf(level)
+    return np.where(number == count, 1.0, wider)
 
 
 # --- J1 and J3: who pays --------------------------------------------------------------------------
@@ -125,18 +148,48 @@ def combined_claims(found: Sums, contrasts: Array, judged: Flags) -> Claims:
     else:
         error, freedom = run_errors(found, contrasts)
         reach = t.ppf(1 - tail, freedom) * error
-        low, high = estimate - reach, estimate + reach
+        # Two runs that differ reach far beyond what can be: each mean lies in [−1, 1].
+        furthest = np.abs(contrasts).sum(1)
+        low = np.maximum(estimate - reach, -furthest)
+        high = np.minimum(estimate + reach, furthest)
         single = 2 * t.sf(np.abs(estimate) / error, freedom)
     adjusted = np.minimum(1.0, single * family)
     return Claims(*(np.where(judged, v, np.nan) for v in (estimate, low, high, adjusted)))
 
 
 def run_errors(found: Sums, contrasts: Array) -> tuple[Array, Array]:
-    """Standard errors [K] of the mean over runs, and their degrees of freedom (J3)."""
+    """Standard errors [K] of the mean over runs, and their degrees of freedom (J3).
+
+    The variance between two or three runs is small by chance now and then, and of many groups that
+    of some is: so it is taken to be what all contrasts show together, which is known far better,
+    and what it lies above that by. Degrees of freedom are Satterthwaite's, of these two parts.
+    """
     of_samples = contrasts**2 @ np.where(found.count > 0, found.error, 0.0) ** 2
     number = len(found.runs)
-    of_runs = (np.nan_to_num(found.runs) @ contrasts.T).var(0, ddof=1) / number
-    return _satterthwaite(of_samples, of_runs, number)
+    own = (np.nan_to_num(found.runs) @ contrasts.T).var(0, ddof=1) / number
+    shared, many = _of_all_runs(own, of_samples, contrasts)
+    beyond = np.maximum(0.0, own - shared)
+    whole = of_samples + shared + beyond
+    unsure = (shared**2 / many + beyond**2) / (number - 1)
+    freedom = np.divide(whole**2, unsure, out=np.full(len(own), np.inf), where=unsure > 0)
+    return np.sqrt(whole), np.minimum(freedom, 1e9)
+
+
+def _of_all_runs(of_runs: Array, of_samples: Array, contrasts: Array) -> tuple[Array, float]:
+    """The variance between runs [K] if every group's were alike, and by how many it is told.
+
+    Σ c² times the mean over all contrasts, each weighted by how well its samples tell it; told by
+    as many as are independent, and weigh.
+    """
+    squares = (contrasts**2).sum(1)
+    known = (squares > 0) & (of_samples > 0)
+    if not known.any():
+        return np.zeros(len(squares)), 1.0
+    weights = squares[known] / of_samples[known]
+    mean = (weights * of_runs[known] / squares[known]).sum() / weights.sum()
+    weighing = weights.sum() ** 2 / (weights**2).sum()
+    many = min(float(np.linalg.matrix_rank(contrasts[known])), float(weighing))
+    return squares * mean, many
 
 
 def _satterthwaite(of_samples: Array, of_runs: Array, runs: int) -> tuple[Array, Array]:
@@ -178,7 +231,8 @@ def needed_samples(found: Sums, group: int, family: int, tolerance: float) -> in
     drop, z the point of 1 − 0.05/2G; the harm itself adds as many events as `tolerance` says. Times
     the design effect, where units have several samples each.
     """
-    variance = (found.error[group] ** 2) * (found.count[group] + 2) + tolerance
+    few = np.broadcast_to(found.few, found.size.shape)[group]
+    variance = (found.error[group] / few) ** 2 * (found.count[group] + 2) + tolerance
     reach = float(norm.ppf(1 - ALPHA / family / 2) + norm.ppf(0.8))
     effect = found.size[group] / found.count[group]
     return int(np.ceil((reach / tolerance) ** 2 * variance * effect))
@@ -198,7 +252,7 @@ def detectable(found: Sums, contrasts: Array, judged: Flags) -> Array:
         error = np.sqrt(contrasts**2 @ np.where(found.count > 0, found.error, 0.0) ** 2)
         reach = np.full(len(judged), norm.ppf(1 - tail) + norm.ppf(0.8))
     half = reach**2 / np.maximum(found.count, 1.0) / 2
-    return np.where(judged, half + np.sqrt(half**2 + (reach * error) ** 2), np.nan)
+    return np.where(judged, np.minimum(1.0, half + np.sqrt(half**2 + (reach * error) ** 2)), np.nan)
 
 
 # --- J5: rates --------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from audit.findings.decisions import (
     rate_run_p_values,
     run_errors,
     sums,
+    widening,
 )
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding, known
@@ -160,7 +161,8 @@ def _effective(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Counts [R, G] divided by their design effects, rounded: of independent samples (Rao, Scott).
 
-    At least one of a rate that has any. As they are where no unit has several samples.
+    Few units divide them further. At least one of a rate that has any. As they are where no unit
+    has several samples.
     """
     if outcomes.units is None:
         return parts, wholes
@@ -168,6 +170,7 @@ def _effective(
     effects = np.stack(
         [
             design_effects(v[s].astype(float), outcomes.codes[s], groups, outcomes.units[s])
+            * widening(outcomes.codes[s], groups, outcomes.units[s]) ** 2
             for s, v in zip(subsets, values, strict=True)
         ]
     )

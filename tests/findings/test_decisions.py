@@ -16,6 +16,7 @@ from audit.findings.decisions import (
     run_errors,
     sums,
     told_apart,
+    widening,
 )
 from audit.measure.uncertainty import (
     combined_interval,
@@ -119,7 +120,9 @@ def test_copies_of_a_person_count_once():
     once = gap_claims(sums(values, codes, 2), judged)
     five = gap_claims(sums(copies[0], copies[1], 2, copies[2]), judged)
     ignored = gap_claims(sums(copies[0], copies[1], 2), judged)
-    np.testing.assert_allclose(five.high - five.low, once.high - once.low, rtol=0.03)
+    few = widening(copies[1], 2, copies[2])[0]
+    assert few == pytest.approx(1.039, abs=0.001)
+    np.testing.assert_allclose((five.high - five.low) / few, once.high - once.low, rtol=0.03)
     assert ((ignored.high - ignored.low) < 0.6 * (once.high - once.low)).all()
 
 
@@ -280,3 +283,84 @@ def test_a_gap_of_persons_with_several_samples_has_the_p_value_of_the_persons():
     bare = Gap(four, np.repeat(codes, 4), contrasts)
     assert fairer_p_value(copies, one, other) == pytest.approx(single, rel=0.5)
     assert fairer_p_value(bare, one, other) < single / 10
+
+
+def runs_that_differ(groups, size, runs, spread, audits, seed):
+    """The share of audits in which somebody is said to pay, though runs differ by chance alone."""
+    generator = np.random.default_rng(seed)
+    codes = np.repeat(np.arange(groups), size)
+    wrong = 0
+    for _ in range(audits):
+        shared, values = generator.random(len(codes)), []
+        for _ in range(runs):
+            own = generator.random(len(codes))
+            chance = np.where(generator.random(len(codes)) < 0.6, shared, own)
+            shift = generator.normal(0, spread, groups)[codes] / 2
+            values.append((chance < 0.12 + shift) - 1.0 * (chance > 1 - 0.12 + shift))
+        found = gap_claims(sums(np.stack(values), codes, groups), np.ones(groups, bool))
+        wrong += bool((found.low > 0).any())
+    return wrong / audits
+
+
+@pytest.mark.parametrize(("groups", "runs"), [(5, 2), (5, 3), (20, 2), (20, 3)])
+def test_runs_that_differ_by_chance_make_nobody_pay(groups, runs):
+    # By each group's own variance between runs alone: 17, 9, 35 and 17 %.
+    assert runs_that_differ(groups, 300, runs, 0.08, 100, seed=groups + runs) <= 0.05
+
+
+def test_the_variance_between_runs_is_at_least_that_of_all_groups_together():
+    values, codes = drops((300,) * 5, (0.05,) * 5, runs=2)
+    found = sums(values, codes, 5)
+    contrasts = gap_contrasts(np.full(5, 300.0))
+    of_samples = contrasts**2 @ found.error**2
+    own = (found.runs @ contrasts.T).var(0, ddof=1) / 2
+    # Of groups of one size, and errors that hardly differ, it is the mean.
+    weights = 1 / of_samples
+    together = (own * weights).sum() / weights.sum()
+    error, _ = run_errors(found, contrasts)
+    np.testing.assert_allclose(error, np.sqrt(of_samples + np.maximum(own, together)), rtol=1e-6)
+
+
+def persons(groups, each, many, audits, seed):
+    """The share of audits that accuse somebody, where each group has a few persons of many samples."""
+    generator = np.random.default_rng(seed)
+    codes = np.repeat(np.arange(groups), each * many)
+    units = np.repeat(np.arange(groups * each), many)
+    wrong = 0
+    for _ in range(audits):
+        shared = generator.random(groups * each)[units]
+        chance = np.where(generator.random(len(codes)) < 0.5, shared, generator.random(len(codes)))
+        values = ((chance < 0.10) - 1.0 * (chance > 1 - 0.07))[None]
+        found = gap_claims(sums(values, codes, groups, units), np.ones(groups, bool))
+        wrong += bool((found.low > 0).any())
+    return wrong / audits
+
+
+@pytest.mark.parametrize(("groups", "each"), [(20, 2), (20, 3), (5, 2), (5, 8)])
+def test_a_few_persons_of_many_samples_accuse_nobody(groups, each):
+    # By their own design effects alone, 20 groups of two persons did so in 15 to 22 %.
+    assert persons(groups, each, 20, 100, seed=each) <= 0.05
+
+
+def test_few_persons_widen_an_interval_as_students_t_does():
+    values, codes = drops((40, 40), (0.1, 0.1))
+    wide = t.ppf(0.9975, 3) / norm.ppf(0.9975)
+    units = np.repeat(np.arange(8), 10)
+    found = sums(values, codes, 2, units)
+    effects = design_effects(values[0], codes, 2, units)
+    plain = sums(values, codes, 2)
+    count = plain.count / effects + 2
+    total, square = plain.total / effects, plain.square / effects
+    np.testing.assert_allclose(
+        found.error, wide * np.sqrt(square + 2 - total**2 / count) / count, rtol=1e-9
+    )
+    # More persons would not widen it, so what is needed does not count that in.
+    alone = needed_samples(sums(values, codes, 2, np.arange(80)), 0, 2, 0.02)
+    assert needed_samples(found, 0, 2, 0.02) == pytest.approx(alone * effects[0], rel=0.4)
+
+
+def test_no_harm_is_said_to_be_more_than_everything():
+    values, codes = drops((30, 30), (0.5, 0.5))
+    units = np.repeat(np.arange(4), 15)
+    found = sums(values, codes, 2, units)
+    assert (detectable(found, gap_contrasts(np.full(2, 30.0)), np.ones(2, bool)) <= 1).all()
