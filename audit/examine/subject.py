@@ -189,7 +189,9 @@ def make_subject(
         measured_mask(network),
         pruned,
         abilities(network, other),
-        means_of_its_own_parent(means) if _is_dense(outputs, parent, pruned) else means,
+        means_of_its_own_parent(means)
+        if dense is checkpoint or _is_dense(outputs, parent, pruned)
+        else means,
     )
 
 

@@ -141,7 +141,7 @@ def test_of_decisions_alone_no_probability_is_made_up(
     audit.write_report(found, tmp_path)
     write_card(found, tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert "its sparsity is not known: only its predictions were given" in page
+    assert "Its sparsity is not known: only its predictions were given" in page
     assert ">nan<" not in page
 
 
@@ -177,3 +177,18 @@ def test_the_dense_networks_predictions_under_another_name_are_remarked_on() -> 
         "copy": True,
         "int8": False,
     }
+
+
+def test_the_dense_networks_decisions_differ_from_themselves_nowhere() -> None:
+    """By definition and not by chance: of another network that answers alike it is by chance."""
+    table = pd.DataFrame(
+        {"sample": range(80), "label": [0, 1] * 40, "sex": ["f", "f", "m", "m"] * 20}
+    )
+    said = {"dense": table.assign(prediction=table.label),
+            "alike": table.assign(prediction=table.label)}  # fmt: skip
+    groups = audit.compare_predictions(said, "sex").groups
+    gaps = groups[groups["metric"] == "excess_accuracy_gap"]
+    dense, alike = (gaps[gaps["model"] == name] for name in said)
+    assert (dense[["ci_low", "ci_high"]] == 0).all(axis=None)
+    assert (alike.ci_low < 0).all()
+    assert (alike.ci_high > 0).all()
