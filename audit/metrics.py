@@ -105,12 +105,16 @@ class Metric:
 
     @property
     def axis(self) -> str:
-        """The title as an axis has it, whose ticks tell shares and points in percent."""
-        return f"{self.title} (nats)" if self.unit == "nats" else self.title
+        """The title as an axis has it, whose ticks tell shares in percent.
+
+        >>> METRICS["excess_accuracy_gap"].axis, METRICS["accuracy"].axis
+        ('excess accuracy gap (points)', 'accuracy')
+        """
+        return self.head
 
     @property
-    def in_percent(self) -> bool:
-        """Whether an axis tells it in percent."""
+    def is_fraction(self) -> bool:
+        """Whether it is a share or a difference of shares, kept as a fraction."""
         return self.unit in ("share", "points")
 
 

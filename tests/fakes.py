@@ -81,7 +81,7 @@ def bounds(results: Results, claim: str, network: str, row: dict[str, Any], side
     """The interval that a page shows: that of the claim, or where there is none the row's own."""
     one = claimed(results.record, claim).get((network, str(row["group"])))
     wanted = {"pays": "excess_accuracy_gap", "changes": "accuracy"}[claim]
-    if one is None or one.low is None or row["metric"] != wanted:
+    if one is None or one.low is None or one.runs > 1 or row["metric"] != wanted:
         return row[f"{side}ci_low"], row[f"{side}ci_high"]
     return one.low, one.high
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from audit.findings.outcomes import is_dense
 from audit.findings.words import label
 
 Row = Mapping[str, Any]
@@ -27,6 +28,14 @@ def judged_models(models: Sequence[Row]) -> list[str]:
     for model in models:
         highest[label(model)] = max(highest.get(label(model), 0.0), model["rate"])
     return [str(model["name"]) for model in models if model["rate"] == highest[label(model)]]
+
+
+def told_models(record: Row) -> list[str]:
+    """The networks that a verdict speaks of: the dense ones, and those compared or judged."""
+    compared = record["tables"].get("compared")
+    if not compared:
+        return judged_models(record["models"])
+    return [str(m["name"]) for m in record["models"] if is_dense(m) or m["name"] in compared]
 
 
 def shown_models(record: Row) -> list[str]:

@@ -110,7 +110,7 @@ def _limit(name: str, limit: str, text: str) -> float:
     A limit of 2 that means points would be kept by every network.
     """
     value = float(limit)
-    if told(name).in_percent and abs(value) > 1:
+    if told(name).is_fraction and abs(value) > 1:
         raise AuditError(
             f"found threshold '{text}', but {name} is a share or a difference of shares; expected "
             f"a fraction, such as {value / 100:g} for {limit} points"

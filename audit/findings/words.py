@@ -135,6 +135,15 @@ def number(value: Any, metric: str = "number", signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def sentence(text: str) -> str:
+    """A note as a page has it, where it stands alone.
+
+    >>> sentence("collapse: a layer is empty")
+    'Collapse: a layer is empty.'
+    """
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", ":")) else ".")
+
+
 def unparted(text: str) -> str:
     r"""A text whose lines never break between a number and its unit.
 
@@ -151,6 +160,15 @@ def count(value: int | None) -> str:
     '23,704'
     """
     return DASH if value is None else f"{value:,}"
+
+
+def counted(value: int | None, noun: str) -> str:
+    """How many of something, with its plural.
+
+    >>> counted(1, "sample"), counted(23704, "sample")
+    ('1 sample', '23,704 samples')
+    """
+    return f"{count(value)} {noun}{'' if value == 1 else 's'}"
 
 
 TINY = 1e-9

@@ -156,7 +156,8 @@ def _behind(small: Sequence[Finding]) -> str:
 
 def _amount(one: Finding) -> str:
     between = interval(one.low, one.high, "excess_accuracy_gap")
-    return f"{points(one.estimate or 0.0)} points {between}".strip()
+    runs = f", the mean over {one.runs} runs" if one.runs > 1 else ""
+    return f"{points(one.estimate or 0.0)} points {between}".strip() + runs
 
 
 def _of_one(gaps: Table) -> Table:

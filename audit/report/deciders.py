@@ -12,7 +12,7 @@ from audit.findings.finding import Finding, findings_of
 from audit.findings.networks import shown_models
 from audit.findings.results import Results
 from audit.findings.selection import impact_ratios
-from audit.findings.words import DASH, interval, listed, named, number, percent, points
+from audit.findings.words import DASH, counted, interval, listed, named, number, percent, points
 from audit.report.tables import Cell, Table, TableRow
 
 GAP = "excess_accuracy_gap"
@@ -77,13 +77,15 @@ def _shows(record: Mapping[str, Any], found: Sequence[Finding]) -> list[str]:
         f"accuracy than all samples together, on these {n:,} {split} samples of "
         f"{record['data']['name']}, and how sure that is.",
     ]
-    reach = [one.details.get("detectable") for one in found if one.claim == "pays"]
-    known = [value for value in reach if value is not None]
+    seen = [one.details.get("detectable") for one in found if one.claim == "pays"]
+    known = [value for value in seen if value is not None]
     if known:
+        reach = f"{points(min(known))} to {points(max(known))} points of accuracy"
+        if max(known) >= 1:
+            reach = f"at least {points(min(known))} points of accuracy, and for some groups none"
         said.append(
-            f"Harm of {points(min(known))} to {points(max(known))} points of accuracy, by group "
-            "and network, would have been found four times in five; smaller harm may well be "
-            "missed."
+            f"Harm of {reach}, by group and network, would have been found four times in five; "
+            "smaller harm may well be missed."
         )
     return said
 
@@ -114,7 +116,9 @@ def _hides(results: Results, found: Sequence[Finding]) -> list[str]:
             )
         )
     if record.get("missing"):
-        said.append(f"Anything of {len(record['missing'])} networks that could not be made.")
+        said.append(
+            f"Anything of {counted(len(record['missing']), 'network')} that could not be made."
+        )
     if not any(one.claim == "pays" and one.decision is not None for one in found):
         said.append("Who pays for the pruning: nothing here decides it, which is no all-clear.")
     return said
@@ -136,7 +140,10 @@ def _use(record: Mapping[str, Any]) -> list[str]:
 
 
 def pays_table(found: Sequence[Finding], record: Mapping[str, Any]) -> Table:
-    """Every group under the networks judged: what it lost beyond the average, and how sure."""
+    """Every group under the networks judged: what it lost beyond the average, and how sure.
+
+    Of other rates, the groups that pay.
+    """
     shown = set(shown_models(record))
     own = [one for one in found if one.claim == "pays" and one.group is not None]
     rows = [
@@ -155,7 +162,7 @@ def pays_table(found: Sequence[Finding], record: Mapping[str, Any]) -> Table:
             ],
         )
         for one in own
-        if shown & set(one.networks)
+        if one.decision or shown & set(one.networks)
     ]
     columns = ["network", "group", "n", "excess accuracy gap (points)", "adjusted p", "pays"]
     return Table("Who pays, with adjusted p-values", columns, rows)

@@ -36,7 +36,8 @@ def gap_table(overall: Sequence[Mapping[str, Any]]) -> Table:
     note = (
         "The largest less the smallest of several groups is above zero even where all are equal. "
         "The noise floor is that gap for equal groups of these sizes. Coloured: beyond its 95th "
-        "percentile."
+        "percentile. What the sentences say of rates is decided rate by rate, adjusted for their "
+        "number, and may differ."
     )
     return Table(f"All {len(rows)} gaps with their noise floors", columns, rows, note, folded=True)
 
@@ -72,9 +73,10 @@ def cause_table(causes: Sequence[Mapping[str, Any]]) -> Table:
         rows.append(TableRow(str(row["model"]), cells))
     note = (
         "ρ: Spearman's rank correlation with excess risk over the groups; a few groups make wide "
-        "intervals. Share: what a term of the Taylor series makes of the differences of excess "
-        "risk between groups; the four add up to 100 %. Where the remainder outweighs the others, "
-        "as after long fine-tuning, the series says little."
+        "intervals. p is of one correlation alone; the sentences of this report adjust it for all "
+        "that were tested. Share: what a term of the Taylor series makes of the differences of "
+        "excess risk between groups; the four add up to 100 %. Where the remainder outweighs the "
+        "others, as after long fine-tuning, the series says little."
     )
     columns = ["model", "cause", "ρ", "p", "groups", "share"]
     return Table("What goes with the harm, model by model", columns, rows, note, folded=True)

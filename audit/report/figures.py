@@ -14,7 +14,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.stats import spearmanr
 
 from audit.findings.words import interval, number, percent, points
@@ -35,16 +35,34 @@ MOST_DRAWN = 60
 """Groups that a figure of a page's height can name, one below the other."""
 LETTER = 0.09
 """Inches that a letter of a name takes, on the average."""
+NARROW = 30.0
+"""Times the lowest value of a logarithmic axis: one that is no longer has ticks between powers."""
+SLANT = 0.72
+"""Of its length, the height of a name that is written at 45 degrees."""
+ROW = 0.24
+"""Inches of a row of a heat map, so that its number and its name are read."""
 SMALLEST = 9.6
 """In points where a figure is WIDEST: as small as paper can take it."""
 
 
 def _percent_tick(value: float, _: object = None) -> str:
-    """A share in percent; an axis may reach beyond 100 %, which no share does."""
-    return "" if value > 1 + 1e-9 else f"{100 * value:.6g}%".replace("-", "−")
+    """A share in percent; an axis may reach beyond 0 and 100 %, which no share does."""
+    return f"{100 * max(value, 0.0):.6g}%" if -1e-9 <= value <= 1 + 1e-9 else ""
 
 
-PERCENT = FuncFormatter(_percent_tick)
+def _points_tick(value: float, _: object = None) -> str:
+    """A difference of shares in points: its unit stands beside the axis."""
+    return f"{100 * value:.6g}".replace("-", "−")
+
+
+PERCENT, POINTS = FuncFormatter(_percent_tick), FuncFormatter(_points_tick)
+
+
+def _ticks(own: Axis, metric: str) -> None:
+    """Shares in percent, differences of shares in points; all else as it is."""
+    unit = told(metric).unit
+    if unit in ("share", "points"):
+        own.set_major_formatter(PERCENT if unit == "share" else POINTS)
 
 
 def groups_by_rate(
@@ -92,7 +110,7 @@ def _brief(metric: str) -> str:
 
 def overall_title(metric: str) -> str:
     """A number over all samples, told from that of the groups."""
-    title = told(metric).title
+    title = told(metric).axis
     return f"overall {title}" if metric == "accuracy" else title
 
 
@@ -125,7 +143,7 @@ def methods_by_rate(
                     tips.add(axis, where, row["value"], text)
                 _floors(axis, [rates.index(rate) + offset for rate in own["rate"]], own["floor"])
             axis.set_title(overall_title(metric))
-            axis.yaxis.set_major_formatter(PERCENT)
+            _ticks(axis.yaxis, metric)
             _rate_axis(axis, rates)
             if metric != "accuracy":
                 axis.axhline(0.0, color="#8c95a3", linewidth=0.8)
@@ -190,8 +208,7 @@ def _scale(axis: Axes, own: Axis, metric: str, values: pd.Series) -> None:
     if told(metric).logarithmic and len(values) and (values > 0).all():
         (axis.set_xscale if own is axis.xaxis else axis.set_yscale)("log")
         _plain_ticks(own)
-    if told(metric).in_percent:
-        own.set_major_formatter(PERCENT)
+    _ticks(own, metric)
 
 
 def trade_off(table: pd.DataFrame, dense: float | None, name: str) -> str:
@@ -235,9 +252,9 @@ def trade_off(table: pd.DataFrame, dense: float | None, name: str) -> str:
             axis.plot(0.0, dense, marker="*", markersize=11, color=INK, linestyle="none",
                       label="dense network")  # fmt: skip
             tips.add(axis, 0.0, dense, f"dense: accuracy {number(dense, 'accuracy')}")
-        axis.xaxis.set_major_formatter(PERCENT)
+        axis.xaxis.set_major_formatter(POINTS)
         axis.yaxis.set_major_formatter(PERCENT)
-        axis.set_xlabel("largest excess accuracy gap: further left is fairer")
+        axis.set_xlabel("largest excess accuracy gap (points): further left is fairer")
         axis.set_ylabel("overall accuracy")
         axis.figure.legend(loc="outside right upper", frameon=False)
 
@@ -281,7 +298,7 @@ def heat_map(
             fmt="",
             annot_kws={"fontsize": SMALLEST},
             linewidths=0.6,
-            cbar_kws={"label": label},
+            cbar_kws={"label": "\n".join(wrap(label, 16))},
         )  # fmt: skip
         axes[0, 0].set(xlabel=axes_are[0], ylabel=axes_are[1])
         axes[0, 0].tick_params(axis="y", labelrotation=0)
@@ -289,7 +306,8 @@ def heat_map(
         for tick in axes[0, 0].get_xticklabels():
             tick.set_ha("right" if slanted else "center")
 
-    height = max(1.7, (1.4 if slanted else 0.9) + 0.2 * len(rows))
+    names = LETTER * max(map(len, columns)) * SLANT if slanted else 0.2
+    height = max(names + 1.9, names + 0.7 + ROW * len(rows))
     return svg(draw, 1, 1, name, height=height, least=_width(table, metric))
 
 
@@ -479,8 +497,7 @@ def dumbbells(
             if axis.get_xscale() == "linear":
                 axis.xaxis.set_major_locator(MaxNLocator(4))
             axis.set_title(_brief(metric) if len(metrics) > 2 else told(metric).axis)
-            if told(metric).in_percent:
-                axis.xaxis.set_major_formatter(PERCENT)
+            _ticks(axis.xaxis, metric)
             if metric in ("excess_risk", "excess_accuracy_gap"):
                 axis.axvline(0.0, color="#8c95a3", linewidth=0.8)
         for axis in axes[0, 1:]:
@@ -535,8 +552,8 @@ def parts_of_gaps(table: pd.DataFrame, names: Sequence[str], name: str) -> str:
             axis.axvline(0.0, color="#8c95a3", linewidth=0.8)
             axis.set_yticks(places, [short(group, 22) for group in groups])
             axis.set_title(short(title, 40))
-            axis.xaxis.set_major_formatter(PERCENT)
-            axis.set_xlabel("accuracy lost beyond the average")
+            axis.xaxis.set_major_formatter(POINTS)
+            axis.set_xlabel("accuracy lost beyond the average (points)")
         lows, highs = zip(*(axis.get_xlim() for axis in axes[0]), strict=True)
         for axis in axes[0]:
             axis.set_xlim(min(lows), max(highs))
@@ -710,8 +727,7 @@ def _error_bars(value: pd.Series, low: pd.Series, high: pd.Series) -> Any:
 
 def _decorate(axis: Axes, metric: str, rates: Sequence[float]) -> None:
     _rate_axis(axis, rates)
-    if told(metric).in_percent:
-        axis.yaxis.set_major_formatter(PERCENT)
+    _ticks(axis.yaxis, metric)
     if told(metric).logarithmic:
         axis.set_yscale("log")
         _plain_ticks(axis.yaxis)
@@ -722,7 +738,13 @@ def _decorate(axis: Axes, metric: str, rates: Sequence[float]) -> None:
 def _plain_ticks(axis: Axis) -> None:
     """Logarithmic ticks as plain numbers: mathtext is off, since names may hold dollar signs."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: _between(axis, value)))
+
+
+def _between(axis: Axis, value: float) -> str:
+    """Of an axis that is not much longer than a power of ten, which may hold none: 2 and 5 too."""
+    low, high = sorted(axis.get_view_interval())
+    return f"{value:g}" if high < NARROW * low and f"{value:e}"[0] in "25" else ""
 
 
 def _rate_axis(axis: Axes, rates: Sequence[float]) -> None:

@@ -443,8 +443,8 @@ def _side_by_side(
             Drawing(
                 figures.dumbbells(table, metrics, pair, f"dumbbells-{name}-{place}"),
                 f"{what} of every group under {pair[0]} and {pair[1]}.",
-                f"{what[0].upper()}{what[1:]} of every group under both networks, with 95 % "
-                f"intervals over samples.{told_small(small)}",
+                f"{what[0].upper()}{what[1:]} of every group under both networks, with "
+                f"each group's own 95 % interval.{told_small(small)}",
             )
         )
     return drawn

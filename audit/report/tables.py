@@ -66,12 +66,15 @@ class Table:
         """Whether a column holds words, which stand on the left, not numbers."""
         return column == 0 or any(row.cells[column - 1].style == "text" for row in self.rows)
 
-    def widths(self, flat: bool = False, most: int = MOST_CHARACTERS) -> list[float]:
+    def widths(
+        self, flat: bool = False, most: int = MOST_CHARACTERS, parted: bool = False
+    ) -> list[float]:
         """How many characters every column needs, intervals below their values or beside them.
 
-        most   the characters of a line of words
+        most     the characters of a line of words
+        parted   whether an interval may take two lines, a bound on each
         """
-        return [self._width(column, flat, most) for column in range(len(self.columns))]
+        return [self._width(column, flat, most, parted) for column in range(len(self.columns))]
 
     def printed(self, share: float = 1.0) -> tuple[float, list[float], bool]:
         """On a share of the page's width: the size of its text in points, its columns' widths in
@@ -82,7 +85,7 @@ class Table:
             size = min(LARGEST_TEXT, WIDTH * share / sum(widths))
             if size >= READABLE:
                 return size, widths, flat
-        return READABLE, widths, False
+        return READABLE, self.widths(parted=True), False
 
     def fits(self, share: float) -> bool:
         """Whether a share of the page's width holds it in letters that can be read, on one page."""
@@ -119,7 +122,7 @@ class Table:
         ]
         return replace(self, title=name, columns=self.columns[1:], rows=rows, note="")
 
-    def _width(self, column: int, flat: bool, most: int) -> float:
+    def _width(self, column: int, flat: bool, most: int, parted: bool = False) -> float:
         """The longest number whole, names and words on lines of at most so many characters."""
         words = re.split(r"[\s-]", self.columns[column])
         head = BOLD * max(map(_length, words))
@@ -128,7 +131,8 @@ class Table:
             return PADDING + max(head, min(names, most))
         cells = [row.cells[column - 1] for row in self.rows]
         values = max((_length(cell.value) for cell in cells), default=0.0)
-        intervals = max((_length(cell.interval) for cell in cells), default=0.0)
+        bounds = [cell.interval.split(" ") if parted else [cell.interval] for cell in cells]
+        intervals = max((_length(part) for own in bounds for part in own), default=0.0)
         longest = values + 1 + intervals if flat else max(values, intervals)
         return PADDING + max(head, min(longest, most))
 
@@ -173,8 +177,8 @@ def _group_cell(rows: pd.DataFrame, metric: str, pays: Claimed) -> Cell:
     if len(rows) > 1:
         # An infinite distance (a flat network) has no spread.
         finite = bool(np.isfinite(values).all())
-        spread = bare(values.std() if finite else None, metric)
-        return Cell(number(values.mean(), metric), f"± {spread}", style)
+        spread = f"± {bare(values.std(), metric)}" if finite else ""
+        return Cell(number(values.mean(), metric), spread, style)
     row = rows.iloc[0]
     low, high = _claimed(claim, row["ci_low"], row["ci_high"])
     return Cell(number(row["value"], metric), interval(low, high, metric), style)
@@ -359,8 +363,13 @@ def _side_cell(row: dict[str, Any], side: str, network: str, metric: str, pays: 
 
 
 def _claimed(claim: Finding | None, low: Any, high: Any) -> tuple[Any, Any]:
-    """The interval that a claim stands on, where there is one."""
-    return (low, high) if claim is None or claim.low is None else (claim.low, claim.high)
+    """The interval that a claim stands on, where there is one: of one network, not of several runs.
+
+    A claim about a mean over runs has no interval for the number of one of them.
+    """
+    if claim is None or claim.low is None or claim.runs > 1:
+        return low, high
+    return claim.low, claim.high
 
 
 def layer_table(models: Sequence[dict[str, Any]]) -> Table:

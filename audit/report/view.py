@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from audit.findings.networks import judged_models
+from audit.findings.networks import told_models
 from audit.findings.results import Results
+from audit.findings.words import counted, sentence
 from audit.metrics import DEFINITIONS, METRICS, Definition, Metric, definition_of, of_record
 from audit.report.beside_dense import faithfulness_table, margin_table
 from audit.report.deciders import Decision, decision
@@ -97,7 +98,7 @@ def make_view(results: Results) -> View:
         identity=_identity(record),
         networks=network_table(listed.record["models"]),
         settings=json.dumps(record["settings"], indent=1, ensure_ascii=False, default=str),
-        judged=frozenset(judged_models(record["models"])),
+        judged=frozenset(told_models(record)),
         measured=_measured(results),
         decision=decision(results),
     )
@@ -141,7 +142,7 @@ def _printed(table: Table, judged: frozenset[str]) -> Table:
         return table
     note = (
         f"{table.note} Printed are {len(kept):,} of {len(table.rows):,} rows, those of the "
-        "networks at the highest rate; report.html has all."
+        "dense network and of each method at its highest rate; report.html has all."
     )
     return replace(table, rows=kept, note=note.strip())
 
@@ -170,11 +171,13 @@ def _reading(record: dict[str, Any]) -> str:
     spread = (
         f" {seeds} seeds: numbers are means over seeds, ± their standard deviation."
         if seeds > 1
-        else " Numbers in brackets are 95 % intervals over samples."
+        else " Numbers in brackets are 95 % intervals over samples; those of what a group pays, in "
+        "words and tables, hold for all groups at once and are wider than its own."
     )
     return (
-        f"Measured on {samples:,} {split} samples in {len(record['data']['groups'])} groups; "
-        f"{len(record['models'])} networks.{spread}"
+        f"Measured on {counted(samples, f'{split} sample')} in "
+        f"{counted(len(record['data']['groups']), 'group')}; "
+        f"{counted(len(record['models']), 'network')}.{spread}"
     )
 
 
@@ -200,7 +203,7 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 def _notes(models: Sequence[Mapping[str, Any]]) -> list[str]:
     """The notes of all networks, each once; of very many the first, and how many are left."""
-    notes = list(dict.fromkeys(str(note) for model in models for note in model["notes"]))
+    notes = list(dict.fromkeys(sentence(note) for model in models for note in model["notes"]))
     left = len(notes) - MOST_NOTES
     return [*notes[:MOST_NOTES], *([f"{left:,} more notes: results.json"] if left > 0 else [])]
 

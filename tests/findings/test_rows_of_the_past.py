@@ -330,7 +330,7 @@ def test_odds_that_close_by_lowering_everybody_are_levelling_down() -> None:
     assert one.group == "b"
     assert one.details["rates"]["a"] == [pytest.approx(0.9), pytest.approx(0.6)]
     told = text_of(results)
-    assert "group b, the worst off, from 60.0 % to 50.0 % (balanced" in told
+    assert "group b, the worst off, from 60.0 % to 50.0 % (but balanced" in told
     assert "the best off" not in told
 
 
@@ -577,7 +577,7 @@ def test_the_samples_whose_attribute_is_missing_are_named_as_what_they_are(fake:
         "f × (missing)",
     ]
     told = text_of(results)
-    assert "Group (missing) are 90 samples whose class is not known" in told
+    assert "Group (missing) is 90 samples whose class is not known" in told
 
 
 def test_small_harm_is_not_called_none(fake: Fake) -> None:

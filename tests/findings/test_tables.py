@@ -9,7 +9,7 @@ import pytest
 from audit.findings.comparison import comparison_table
 from audit.findings.exemplars import exemplar_table
 from audit.findings.missing import left_out, missing_networks, with_missing, without_value
-from audit.findings.networks import judged_models, overall_table, shown_models
+from audit.findings.networks import judged_models, overall_table, shown_models, told_models
 from audit.findings.outcomes import cell_label, make_cells
 from audit.measure.uncertainty import drop_interval, wilson_interval
 from tests.findings.answered import RIGHT, WRONG, answered, model, there
@@ -130,6 +130,13 @@ def test_the_networks_judged_are_those_at_each_methods_highest_rate() -> None:
     second_first = sorted(MODELS, key=lambda one: -int(one["seed"]))
     assert shown_models({**record, "models": second_first}) == ["m0.9-1"]
     assert shown_models({**record, "tables": {"compared": ["a", "b"]}}) == ["a", "b"]
+
+
+def test_a_verdict_on_a_comparison_speaks_of_all_that_are_compared() -> None:
+    """Of two networks of one method at two rates, the lower one too."""
+    record = {"models": MODELS, "tables": {"compared": ["m0.5-0", "m0.9-0"]}}
+    assert told_models(record) == ["dense", "m0.5-0", "m0.9-0"]
+    assert told_models({**record, "tables": {}}) == judged_models(MODELS)
 
 
 def test_networks_that_differ_in_the_seed_alone_are_a_cell() -> None:

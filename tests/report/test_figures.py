@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -193,3 +194,60 @@ def test_a_pair_of_networks_has_no_panel_of_what_is_not_known_of_either():
     )
     assert drawn.alt == "accuracy of every group under dense and pruned."
     assert drawn.svg.count("excess risk") == 0
+
+
+def _texts(svg):
+    return [text.strip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
+
+
+def test_a_difference_of_shares_is_drawn_in_points_and_a_share_in_percent():
+    """Who reads 20 % where 20 points are meant takes a group to lose a fifth of its accuracy."""
+    table = pd.DataFrame({"method": ["a", "b"], "gap": [0.05, 0.19], "gap_low": [0.0, 0.1],
+                          "gap_high": [0.1, 0.3], "accuracy": [0.9, 0.8], "accuracy_low": [0.8, 0.7],
+                          "accuracy_high": [0.95, 0.9]})  # fmt: skip
+    texts = _texts(figures.trade_off(table, None, "t"))
+    assert "20" in texts
+    assert "20%" not in texts
+    assert "90%" in texts
+    assert "largest excess accuracy gap (points): further left is fairer" in texts
+    parts = pd.DataFrame({"label": "n", "group": ["a"], "gap": [0.1], "composition": [0.04],
+                          "within": [0.06]})  # fmt: skip
+    texts = _texts(figures.parts_of_gaps(parts, ["n"], "p"))
+    assert "accuracy lost beyond the average (points)" in texts
+    assert not [text for text in texts if text.endswith("%")]
+
+
+def test_no_share_on_an_axis_is_below_zero_or_above_one():
+    ticks = [figures.PERCENT(value) for value in (-0.2, 0.0, 0.5, 1.0, 1.2)]
+    assert ticks == ["", "0%", "50%", "100%", ""]
+    assert figures.POINTS(-0.125) == "−12.5"
+
+
+def test_a_short_logarithmic_axis_has_numbers():
+    table = pd.DataFrame(
+        {"group": list("ab"), "gradient_norm": [2.1, 4.4], "excess_risk": [0.1, 0.2]}
+    )
+    texts = _texts(figures.scatters(table, [("gradient_norm", "excess_risk")], "s"))
+    assert {"2", "5"} & set(texts)
+    wide = table.assign(gradient_norm=[0.2, 4000.0])
+    texts = _texts(figures.scatters(wide, [("gradient_norm", "excess_risk")], "s"))
+    assert "1" in texts
+    assert not {"2", "5", "20", "50", "200"} & set(texts)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 12])
+def test_the_rows_of_a_heat_map_are_as_high_as_their_names(rows):
+    columns = [f"6.shortcut.{place} BatchNorm2d" for place in range(24)]
+    table = pd.DataFrame(0.1, index=[f"group {row}" for row in range(rows)], columns=columns)
+    svg = figures.heat_map(table, "nats", "slope + curvature (nats)", ("layer", "group"), "h")
+    heights = []
+    for path in re.findall(r'<path d="(M [^"]*?)"[^>]*clip-path', svg):
+        ys = [float(y) for _, y in re.findall(r"[ML] ([\d.]+) ([\d.]+)", path)]
+        heights += [max(ys) - min(ys)] if len(ys) > 2 else []
+    names = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>group \d+<', svg)]
+    names += [float(y) for y in re.findall(r"translate\([\d.]+ ([\d.]+)\)[^>]*>group \d+<", svg)]
+    gaps = np.diff(sorted(names))
+    assert len(gaps) == rows - 1
+    assert (gaps >= figures.SMALLEST * 1.2).all()
+    # The label of the bar of colours stands in lines, whole.
+    assert {"slope +", "curvature (nats)"} <= set(_texts(svg))

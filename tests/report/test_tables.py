@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from audit.findings.finding import Finding
 from audit.findings.words import DASH, interval, number
 from audit.report.evidence import (
     attribution_table,
@@ -11,10 +15,13 @@ from audit.report.evidence import (
 from audit.report.sections import Section
 from audit.report.tables import (
     MOST_LINES,
+    READABLE,
+    WIDTH,
     Cell,
     Table,
     TableRow,
     eigenvalue_tables,
+    group_table,
     layer_table,
     network_table,
 )
@@ -152,3 +159,43 @@ def test_narrow_tables_are_printed_in_pairs_in_their_order():
     spreads = Section("All", tables=tables).spreads
     assert [len(row) for row in spreads] == [1, 1, 2, 1]
     assert [table for row in spreads for table in row] == tables
+
+
+def test_on_a_full_page_no_word_of_a_head_is_parted():
+    """Eleven columns of numbers: intervals take two lines before 'mended' does."""
+    heads = ["group", "n", "accuracy", "excess accuracy gap (points)", "excess risk (nats)",
+             "gradient norm", "largest eigenvalue λ_max", "closeness to the boundary",
+             "input distance to the boundary", "broken by pruning", "mended",
+             "calibration error"]  # fmt: skip
+    cells = [Cell("89"), *[Cell("0.0377", "[0.0205, 0.0777]")] * 10]
+    table = Table("t", heads, [TableRow("0", cells)] * 10)
+    size, widths, flat = table.printed()
+    whole = sum(widths)
+    assert (size, flat) == (READABLE, False)
+    for head, width in zip(heads, widths, strict=True):
+        longest = max(map(len, head.split()))
+        assert width / whole * WIDTH / READABLE >= longest
+
+
+def test_a_claim_over_runs_has_no_interval_for_one_of_them():
+    low, high = 0.1, 0.3
+    one = Finding("pays", True, label="m", group="A", estimate=0.2, low=low, high=high, runs=3)
+    rows = pd.DataFrame(
+        [{"model": "m-seed0", "group": "A", "metric": "excess_accuracy_gap", "value": 0.25,
+          "ci_low": 0.05, "ci_high": 0.4, "n": 90, "flag": ""}]
+    )  # fmt: skip
+    pays = {("m-seed0", "A"): one}
+    cell = group_table(rows, "t", pays=pays).rows[0].cells[1]
+    assert (cell.value, cell.interval) == ("25.0", "[5.0, 40.0]")
+    alone = {("m-seed0", "A"): replace(one, runs=1)}
+    cell = group_table(rows, "t", pays=alone).rows[0].cells[1]
+    assert cell.interval == "[10.0, 30.0]"
+
+
+def test_a_spread_that_is_not_known_leaves_no_sign():
+    rows = pd.DataFrame(
+        [{"model": f"m-seed{s}", "group": "A", "metric": "input_distance", "value": v, "ci_low": v,
+          "ci_high": v, "n": 9, "flag": ""} for s, v in enumerate((1.0, np.inf))]
+    )  # fmt: skip
+    cell = group_table(rows, "t").rows[0].cells[1]
+    assert (cell.value, cell.interval) == ("∞", "")
