@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from audit.findings.changes import GAP as LARGEST
+from audit.findings.changes import less_accurate
 from audit.findings.decisions import needed_samples
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding
@@ -94,7 +95,8 @@ def actions(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
     if not evidence.pruned:
         return []
     chosen = _spoken_of(evidence, found)
-    start = [cell for cell in evidence.pruned if cell.label == evidence.baseline] or chosen[-1:]
+    start = [cell for cell in evidence.pruned if cell.label == evidence.baseline]
+    start = start or _foremost(evidence, found, chosen)
     rate = judged_rates(evidence, found)[0] if not evidence.compared else start[0].rate
     at_rate = [cell for cell in start if evidence.compared or cell.rate == rate]
     if not _is_judged(found, at_rate[0]):
@@ -111,7 +113,7 @@ def actions(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
         better = _mend(evidence, found, worst)
         if better.details["do"] == "take":
             return [better]
-    return [_kept(evidence, found, at_rate[0], [cell.label for cell in harming])]
+    return [_kept(evidence, found, at_rate[0], harming)]
 
 
 def _harms(found: Sequence[Finding], cell: Cell) -> bool:
@@ -175,8 +177,10 @@ def _faults(found: Sequence[Finding], cell: Cell) -> list[str]:
     return list(dict.fromkeys(claims))
 
 
-def _is_ruined(found: Sequence[Finding], cell: Cell) -> bool:
-    return any(ruined(one) and one.networks == cell.names for one in found)
+def _needs_fairer(found: Sequence[Finding], cell: Cell) -> bool:
+    """Whether its gap is a yardstick: that of a ruined or collapsed network says nothing."""
+    own = (one for one in found if one.networks == cell.names and one.decision)
+    return not any(one.claim == "collapse" or ruined(one) for one in own)
 
 
 def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
@@ -191,7 +195,7 @@ def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
         for other in rivals
         if _is_sound(found, other)
         and _affordable(evidence, other, cell)
-        and (_is_ruined(found, cell) or _harm(found, other) < _harm(found, cell))
+        and (not _needs_fairer(found, cell) or _harm(found, other) < _harm(found, cell))
     ]
     if sound:
         best = min(sound, key=lambda other: _estimate(found, other))
@@ -208,14 +212,15 @@ def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
         _is_sound(found, x) for x in evidence.pruned if x.label == cell.label and x.rate < o.rate
     )]  # fmt: skip
     if below:
-        return _action(
-            evidence, max(below, key=lambda other: other.rate), "prune_less", cell, found
-        )
-    return _action(evidence, cell, "mitigate", cell, found)
+        highest = max(below, key=lambda other: other.rate)
+        lower = [other for other in below if other.rate < highest.rate]
+        return _action(evidence, highest, "prune_less", cell, found, {"lower": bool(lower)})
+    constrained = any(other.constraint != "none" for other in (cell, *rivals))
+    return _action(evidence, cell, "mitigate", cell, found, {"constrained": constrained})
 
 
 def _kept(
-    evidence: Evidence, found: Sequence[Finding], cell: Cell, harming: Sequence[str]
+    evidence: Evidence, found: Sequence[Finding], cell: Cell, harming: Sequence[Cell]
 ) -> Finding:
     seen = _seen(evidence, found, cell)
     sure = seen is not None and seen.decision and not _unjudged(evidence)
@@ -224,8 +229,52 @@ def _kept(
         for f in _in_single_runs(found, cell)
     ]
     do = "repeat" if single else "keep" if sure else "collect"
-    more = {"not": list(harming), "in_single_runs": single}
+    faults = {own.label: [] if _harms(found, own) else _faults(found, own) for own in harming}
+    more = {
+        "not": list(faults),
+        "not_faults": faults,
+        "less": _less(evidence, found, cell, faults),
+        "in_single_runs": single,
+    }
     return _action(evidence, cell, do, cell, found, more)
+
+
+def _less(
+    evidence: Evidence, found: Sequence[Finding], cell: Cell, faults: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """What other networks of a comparison lost, where that is much: against what, and how much."""
+    made: dict[str, dict[str, Any]] = {}
+    for own in evidence.pruned if evidence.compared else ():
+        if own.label in (cell.label, *faults):
+            continue
+        less, lost = less_accurate(found, own.label), _large_loss(found, own)
+        if less is not None:
+            bounds = [-(v or 0.0) for v in (less.estimate, less.high, less.low)]
+            made[own.label] = {"against": evidence.baseline}
+        elif lost is not None and _large_loss(found, cell) is None:
+            bounds = [v or 0.0 for v in (lost.estimate, lost.low, lost.high)]
+            made[own.label] = {"against": "the dense network"}
+        else:
+            continue
+        made[own.label] |= dict(zip(("estimate", "low", "high"), bounds, strict=True))
+    return made
+
+
+def _large_loss(found: Sequence[Finding], cell: Cell) -> Finding | None:
+    """What all lost under a network, where its whole interval lies beyond MOST_LOST."""
+    own = (one for one in found if one.claim == "loss" and one.networks == cell.names)
+    return next((one for one in own if one.decision), None)
+
+
+def _foremost(evidence: Evidence, found: Sequence[Finding], chosen: Sequence[Cell]) -> list[Cell]:
+    """Of networks compared with the dense one, that which advice is on: the best that is sound.
+
+    The most accurate without a large loss; where none is sound, the last.
+    """
+    sound = [cell for cell in chosen if _is_sound(found, cell)]
+    if not sound:
+        return list(chosen[-1:])
+    return [max(sound, key=lambda c: (_large_loss(found, c) is None, evidence.accuracy(c)))]
 
 
 def _sought(evidence: Evidence) -> list[str]:

@@ -8,12 +8,22 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.findings.decisions import ALPHA, Gap, combined_claims, gap_of, sums, told_apart
+from audit.findings.decisions import (
+    ALPHA,
+    Claims,
+    Gap,
+    Sums,
+    combined_claims,
+    gap_of,
+    sums,
+    told_apart,
+)
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding, known
 from audit.findings.losses import ruined
 from audit.findings.outcomes import Cell, Outcomes
 from audit.findings.predicted import compared_classes, groups_are_classes
+from audit.findings.words import MOST_LOST
 from audit.measure.uncertainty import gap_contrasts, pair_contrasts
 
 GAP, ODDS, PARITY, VIOLATION = (
@@ -35,7 +45,8 @@ HELD = {
 def changes(evidence: Evidence) -> list[Finding]:
     """Whose accuracy each candidate of a comparison changes: paired, and for all groups at once.
 
-    The estimate is the candidate's accuracy less the baseline's.
+    The estimate is the candidate's accuracy less the baseline's; `changes_overall` is that of all
+    samples together.
     """
     outcomes = evidence.outcomes
     if outcomes is None or not evidence.compared:
@@ -52,6 +63,47 @@ def _changed(
     groups = len(evidence.names)
     found = sums(gained, outcomes.codes, groups, outcomes.units)
     claims = combined_claims(found, np.eye(groups), evidence.large)
+    return [
+        _of_all(evidence, outcomes, found, baseline, candidate),
+        *_of_groups(evidence, outcomes, claims, baseline, candidate),
+    ]
+
+
+def less_accurate(found: Sequence[Finding], label: str) -> Finding | None:
+    """That a candidate has lost more than MOST_LOST against the baseline beyond doubt (J4).
+
+    None where the baseline is dense: what is lost against that is a finding of its own.
+    """
+    pruned = {one.label for one in found if one.claim == "pays"}
+    own = (one for one in found if one.claim == "changes_overall" and one.label == label)
+    own = (one for one in own if one.details["against"] in pruned)
+    return next((one for one in own if (one.high or 0.0) < -MOST_LOST), None)
+
+
+def _of_all(
+    evidence: Evidence, outcomes: Outcomes, found: Sums, baseline: Cell, candidate: Cell
+) -> Finding:
+    weights = (found.size / found.size.sum())[None]
+    whole = combined_claims(found, weights, np.array([True]))
+    low, high = float(whole.low[0]), float(whole.high[0])
+    return Finding(
+        "changes_overall",
+        low > 0 or high < 0,
+        **evidence.of(candidate),
+        metric="accuracy",
+        estimate=known(whole.estimate[0]),
+        low=low,
+        high=high,
+        interval="single",
+        p_adjusted=known(whole.p_adjusted[0]),
+        n=len(outcomes.codes),
+        details={"against": baseline.label},
+    )
+
+
+def _of_groups(
+    evidence: Evidence, outcomes: Outcomes, claims: Claims, baseline: Cell, candidate: Cell
+) -> list[Finding]:
     return [
         Finding(
             "changes",

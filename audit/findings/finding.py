@@ -19,6 +19,7 @@ CLAIMS = (
     "levelling_down",
     "collapse",
     "changes",
+    "changes_overall",
     "fairest",
     "boundary",
     "faithful",

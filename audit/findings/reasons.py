@@ -27,7 +27,7 @@ MOST_REMAINDER = 0.5
 def explained_cells(evidence: Evidence, found: Sequence[Finding]) -> list[Cell]:
     """The cells that a reason is given for: those compared, or where most harm was found."""
     if evidence.compared:
-        return [cell for cell in evidence.cells if cell.label in evidence.compared[:2]]
+        return [cell for cell in evidence.cells if cell.label in evidence.compared]
     own = [one for one in found if one.claim == "pays" and one.label == evidence.baseline]
     paying = [one for one in own if one.decision] or own
     if not paying:

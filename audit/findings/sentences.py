@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from audit.findings.changes import less_accurate
 from audit.findings.decisions import ALPHA
 from audit.findings.finding import Finding
 from audit.findings.losses import fell, first_loss, hidden, left_of, ruined, size, who_lost
@@ -14,6 +15,7 @@ from audit.findings.words import (
     MISSING,
     MOST_LOST,
     count,
+    counted,
     group,
     interval,
     listed,
@@ -143,9 +145,10 @@ def _runs(one: Finding) -> str:
     """Over how many runs, and in how many by itself; one run says nothing of another."""
     if one.runs == 1:
         return ""
-    return (
+    text = (
         f", the mean over {one.runs} runs (in {one.details['runs_paying']} of {one.runs} by itself)"
     )
+    return f"{text}, and two runs tell little of a third" if one.runs == 2 else text
 
 
 # --- the headline ---------------------------------------------------------------------------------
@@ -198,7 +201,7 @@ def _worst_suspected(told: _Told, labels: Sequence[str]) -> list[Finding]:
 
 def _fell_behind(told: _Told, one: Finding) -> str:
     return (
-        f"{group(one.group)} ({count(one.n)} samples, too small for a verdict) fell behind the "
+        f"{group(one.group)} ({counted(one.n, 'sample')}, too small for a verdict) fell behind the "
         f"average under {told.where(one)} by {_amount(one)}"
     )
 
@@ -305,9 +308,11 @@ def _unseen(told: _Told, labels: Sequence[str] = ()) -> str:
     blind = max(every, key=lambda one: one.estimate or 0.0, default=None)
     if blind is None:
         return ""
+    if (blind.estimate or 0.0) >= 1:
+        return f"; any harm might have gone unseen for {group(blind.group)}"
     return (
         f"; harm below {points(blind.estimate or 0.0)} points would often have gone unseen for "
-        f"{group(blind.group)} ({count(blind.n)} samples)"
+        f"{group(blind.group)} ({counted(blind.n, 'sample')})"
     )
 
 
@@ -334,9 +339,12 @@ def _compared(told: _Told) -> Said:
     ]
     unseen = f"{_unseen(told, clear)}{_unjudged(told, clear)}{_but_crossed(told, told.compared)}"
     used = [*lossy.values(), *(one for name in judged for one in own[name])]
+    what = (
+        "points of accuracy beyond the average," if any(map(told.harmed, judged)) else "each held"
+    )
     return told.said(
-        f"{_first_upper('; '.join(parts))}; points of accuracy beyond the average, against the "
-        f"dense network{unseen if clear else ''}.",
+        f"{_first_upper('; '.join(parts))}; {what} against the dense network"
+        f"{unseen if clear else ''}.",
         [*used, *(beside if clear else ())],
     )
 
@@ -351,11 +359,25 @@ def _worst(told: _Told, name: str) -> tuple[bool, float]:
 def _of_network(told: _Told, name: str, own: Sequence[Finding]) -> str:
     first, harmed = told.loss(name), told.harmed(name)
     before = f"under {name}, {fell(first)}; beyond that, " if first else f"under {name}, "
+    less = "" if first else _below_baseline(told, name)
     if harmed:
         worst = max(harmed, key=lambda one: one.estimate or 0.0)
         more = f", the most of {len(harmed)} groups that pay" if len(harmed) > 1 else ""
-        return f"{before}{_paid_by(worst)}{more}"
-    return _not_known(told, own) or f"{before}no group was found to pay"
+        return f"{before}{_paid_by(worst)}{more}{less}"
+    text = _not_known(told, own) or f"{before}no group was found to pay"
+    return f"{text}{less}"
+
+
+def _below_baseline(told: _Told, name: str) -> str:
+    """What a network lost against the baseline of a comparison, where that is much (J4)."""
+    lost = less_accurate(told.findings, name)
+    return f", and it is less accurate than {told.baseline} by {_lost(lost)}" if lost else ""
+
+
+def _lost(one: Finding) -> str:
+    """A change for the worse in points, as a loss."""
+    low, high = (None if bound is None else -bound for bound in (one.high, one.low))
+    return f"{points(-(one.estimate or 0.0))} points {interval(low, high, LARGEST)}".strip()
 
 
 def _of_many(told: _Told, judged: Sequence[str], clear: Sequence[str]) -> list[str]:
@@ -470,7 +492,7 @@ def _payers(told: _Told, harmed: Sequence[Finding]) -> str:
         first = _few([_paid_by(one) for one in own], "more pay")
         at = "" if told.compared else f"at {percent(rate)}, "
         parts.append(f"{at}{first}")
-    return f"{'; '.join(parts)}, of accuracy beyond the average"
+    return f"{'; '.join(parts)} of accuracy beyond the average"
 
 
 def _onset(told: _Told) -> Iterator[Said]:
@@ -489,7 +511,7 @@ def _onset(told: _Told) -> Iterator[Said]:
             but = ", and at" if one.rate else ", but somebody does at"
             text += f"{but} {listed([percent(r) for r in found['elsewhere']])}"
         elif one.rate > min(found["rates"]):
-            text += ", and was found to at none below"
+            text += "; nobody was found to pay at any lower rate"
         if len(found["rates"]) > 1:
             yield told.said(f"Under {one.label}, {text}.", [one])
 
@@ -499,21 +521,26 @@ def _onset(told: _Told) -> Iterator[Said]:
 
 def _changes(told: _Told) -> Iterator[Said]:
     for name in told.compared[1:]:
-        own = [one for one in told.all("changes") if one.label == name]
+        every = [*told.all("changes_overall"), *told.all("changes")]
+        own = [one for one in every if one.label == name]
         sides = (("more", 1), ("less", -1))
         for word, sign in sides:
             changed = [one for one in own if one.decision and sign * (one.estimate or 0.0) > 0]
             if changed:
-                parts = _few([f"{group(one.group)} ({_signed(one)})" for one in changed])
+                parts = _few([f"{_whom(one)} ({_signed(one)})" for one in changed])
                 yield told.said(
                     f"{name} is {word} accurate than {told.compared[0]} for {parts}.", changed
                 )
         if own and not any(one.decision for one in own):
             yield told.said(
-                f"For no group was {name} found to be more or less accurate than "
-                f"{told.compared[0]}.",
+                f"For no group, nor for all together, was {name} found to be more or less "
+                f"accurate than {told.compared[0]}.",
                 own,
             )
+
+
+def _whom(one: Finding) -> str:
+    return "all samples together" if one.group is None else group(one.group)
 
 
 def _signed(one: Finding) -> str:
@@ -623,7 +650,9 @@ def _of_worst_off(one: Finding) -> str:
     text = f"{group(one.group)}, the worst off, {change(one.group)}"
     if one.decision and (one.p_adjusted or 0.0) >= ALPHA:
         text += f", {group(found['best_off'])}, the best off, {change(found['best_off'])}"
-    return f"{text} (balanced accuracy {before} to {after})"
+    cost = (found["balanced_before"] or 0.0) - (found["balanced_after"] or 0.0) > MOST_LOST
+    how = f"but balanced accuracy fell from {before}" if cost else f"balanced accuracy {before}"
+    return f"{text} ({how} to {after})"
 
 
 def _collapse(told: _Told) -> Iterator[Said]:
@@ -676,7 +705,8 @@ def _fairest(told: _Told) -> Iterator[Said]:
         text = f"By {held}{at}, {one.label} has the smallest of {found['of']}: {size}; {price}."
         names = listed(alike) if len(alike) <= MOST_TOLD else f"{len(alike)} networks"
         text += f" It cannot be told apart from {names}"
-        text += f"; {others} others are significantly less fair." if others else "."
+        rest = "1 other is" if others == 1 else f"{others} others are"
+        text += f"; {rest} significantly less fair." if others else "."
         yield told.said(text + collapsed, [one])
 
 
@@ -730,14 +760,14 @@ def _boundary(told: _Told) -> Iterator[Said]:
 def _shared(found: Mapping[str, Any]) -> str:
     """What a group pays for where its samples lie, which may be less than the average."""
     part = _part(found, "composition")
-    if found["composition"] < 0:
+    if round(100 * found["composition"], 1) < 0:
         return f"{part} are for lying where any group's samples pay less than the average"
     return f"{part} are what any group's samples so near the boundary pay"
 
 
 def _own(found: Mapping[str, Any]) -> str:
     part = _part(found, "within")
-    if found["within"] < 0:
+    if round(100 * found["within"], 1) < 0:
         return f"{part} are for paying less than others at the same margin"
     return f"{part} are what this group pays more than others at the same margin"
 
@@ -801,14 +831,16 @@ def _causes(told: _Told) -> Iterator[Said]:
         ]
         yield told.said(
             f"Over the {rows[0].n} groups, excess risk under {told.where(rows[0])} goes with "
-            f"{listed(parts)}; {len(rows)} causes were tested.",
+            f"{listed(parts)}; {_tested(len(rows))} tested.",
             rows,
         )
     for tested in dict.fromkeys((rows[0].n, len(rows)) for rows in quiet):
         alike = [rows for rows in quiet if (rows[0].n, len(rows)) == tested]
+        none = f"none of the {tested[1]} causes tested goes"
+        none = "the one cause tested does not go" if tested[1] == 1 else none
         yield told.said(
-            f"Over the {tested[0]} groups, none of the {tested[1]} causes tested goes with excess "
-            f"risk under {listed([told.where(rows[0]) for rows in alike])} beyond chance.",
+            f"Over the {tested[0]} groups, {none} with excess risk under "
+            f"{listed([told.where(rows[0]) for rows in alike])} beyond chance.",
             [one for rows in alike for one in rows],
         )
     unknown = [one for one in every if "why" in one.details]
@@ -818,6 +850,10 @@ def _causes(told: _Told) -> Iterator[Said]:
             f"{unknown[0].details['why']}.",
             unknown,
         )
+
+
+def _tested(causes: int) -> str:
+    return "1 cause was" if causes == 1 else f"{causes} causes were"
 
 
 def _too_few_groups(told: _Told, cells: Sequence[Sequence[Finding]]) -> Iterator[Said]:
@@ -856,11 +892,19 @@ def _power(told: _Told) -> Iterator[Said]:
     """Of several networks, the one under which least would have been seen."""
     for one in sorted(told.all("detectable"), key=lambda one: -(one.estimate or 0.0))[:1]:
         found = one.details
+        if (one.estimate or 0.0) >= 1:
+            seeds = " of so few runs that differ" if one.runs > 1 else ""
+            yield told.said(
+                f"No harm to {group(one.group)} would surely have been seen in {count(one.n)} "
+                f"samples{seeds}: what was not found is not cleared.",
+                [one],
+            )
+            continue
         most = f"{points(one.estimate or 0.0)} points"
         least = f"{points(found['best'])} points"
-        reach = f"{most} ({group(one.group)}, {count(one.n)} samples)"
+        reach = f"{most} ({group(one.group)}, {counted(one.n, 'sample')})"
         if least != most:
-            best = f"{group(found['best_group'])}, {count(found['best_n'])} samples"
+            best = f"{group(found['best_group'])}, {counted(found['best_n'], 'sample')}"
             reach = f"{least} ({best}) up to {reach}"
         elif one.group != found["best_group"]:
             reach = f"{most}, whichever it is"
@@ -918,8 +962,8 @@ def _left_out(told: _Told) -> Iterator[Said]:
             yield told.said(f"{named}: {text}.", own)
     for one in told.all("without_value"):
         yield told.said(
-            f"{_first_upper(group(one.group))} are {count(one.n)} samples whose {one.attribute} is "
-            "not known; whoever is harmed may be among them.",
+            f"{_first_upper(group(one.group))} is {counted(one.n, 'sample')} whose {one.attribute} "
+            "is not known; whoever is harmed may be among them.",
             [one],
         )
 
@@ -947,13 +991,17 @@ def _take(told: _Told, one: Finding) -> str:
         f"{_paid(found)} (the largest gap is {points(found['largest_gap'])} points), and accuracy "
         f"changes by {points(found['accuracy_change'], '+')} points."
     )
-    text += _cost(found)
+    return f"{text}{_cost(found)}{_to_see(found)}{_caveat(one)}"
+
+
+def _to_see(found: Mapping[str, Any]) -> str:
+    """How many samples would show small harm under a network that is advised, if these do not."""
     if not found.get("needed") or found.get("seen"):
-        return text + _caveat(one)
+        return ""
     return (
-        f"{text} To see {points(found['tolerance'])} points of harm four times in five, "
+        f" To see {points(found['tolerance'])} points of harm four times in five, "
         f"{group(found['needed_group'])} would need about {count(found['needed'])} samples; it has "
-        f"{count(found['has'])}.{_caveat(one)}"
+        f"{count(found['has'])}."
     )
 
 
@@ -999,10 +1047,12 @@ def _caveat(one: Finding) -> str:
 
 
 def _prune_less(told: _Told, one: Finding) -> str:
+    found = one.details
+    below = ", as at all below it," if found.get("lower") else ""
     return (
-        f"Prune less: {percent(one.rate)} is the highest rate measured at which, as at all below "
-        f"it, {_paid(one.details)} under {one.label}; or prune again under a fairness constraint "
-        f"(audit mitigate).{_cost(one.details)}{_caveat(one)}"
+        f"Prune less: {percent(one.rate)} is the highest rate measured at which{below} "
+        f"{_paid(found)} under {one.label}; or prune again under a fairness constraint "
+        f"(audit mitigate).{_cost(found)}{_to_see(found)}{_caveat(one)}"
     )
 
 
@@ -1019,12 +1069,23 @@ def _mitigate(told: _Told, one: Finding) -> str:
     faults = ["somebody pays"] if found["small_harm"] else []
     faults += [_fault(found, fault) for fault in found["faults"]]
     remedy = "Prune again under a fairness constraint (audit mitigate), or prune less."
-    if not found["small_harm"] and found["faults"] == ["loss"]:
+    if is_spoiled(found):
         remedy = "Prune less, or train longer after pruning."
+    elif found.get("constrained"):
+        remedy = (
+            "Prune less, or prune again under a constraint with other settings than were tried "
+            "here: more epochs, another method or constraint."
+        )
     return (
         f"Do not ship {told.where(one)} as it is: {listed(faults or ['somebody pays'])}, and no "
         f"other network measured here is cleared. {remedy}"
     )
+
+
+def is_spoiled(found: Mapping[str, Any]) -> bool:
+    """Whether a network is not proposed since it is ruined or collapsed, and nobody pays."""
+    faults = set(found["faults"])
+    return bool(faults) and faults <= {"loss", "collapse"} and not found["small_harm"]
 
 
 def _fault(found: Mapping[str, Any], fault: str) -> str:
@@ -1048,16 +1109,16 @@ def _collect(told: _Told, one: Finding) -> str:
     found = one.details
     needed = found.get("needed")
     if found.get("seen"):
-        text = "Collect samples before you rely on this: nobody was found to pay, but not all were"
-        return f"{text} judged.{_cost(found)}{_not(found)}{_caveat(one)}"
+        text = f"Collect samples before you rely on this: {_paid(found)}, but not all were judged."
+        return f"{text}{_cost(found)}{_not(found)}{_caveat(one)}"
     if not needed:
-        text = f"Collect more samples: under {told.where(one)} nobody was found to pay, but too"
-        return f"{text} little is known to rely on.{_cost(found)}{_not(found)}{_caveat(one)}"
+        text = f"Collect more samples: under {told.where(one)} {_paid(found)}, but too little is"
+        return f"{text} known to rely on.{_cost(found)}{_not(found)}{_caveat(one)}"
     whose = "needs"
     if MISSING in str(found["needed_group"]).split(" × "):
         whose = f"({one.attribute} not known: record it) needs"
     return (
-        f"Collect samples before you rely on {told.where(one)}: nobody was found to pay under it, "
+        f"Collect samples before you rely on {told.where(one)}: under it {_paid(found)}, "
         f"but to see {points(found['tolerance'])} points four times in five "
         f"{group(found['needed_group'])} {whose} about {count(needed)} samples and has "
         f"{count(found['has'])}.{_cost(found)}{_not(found)}{_caveat(one)}"
@@ -1066,8 +1127,15 @@ def _collect(told: _Told, one: Finding) -> str:
 
 def _not(found: Mapping[str, Any]) -> str:
     """Which other networks are not to be taken."""
-    worse = found.get("not") or []
-    return f" Not {listed(worse)}: harm was found there." if worse else ""
+    reasons: dict[str, list[str]] = {}
+    for name in found.get("not") or ():
+        faults = (found.get("not_faults") or {}).get(name)
+        why = listed([FAULTS[fault] for fault in faults]) if faults else "harm was found there"
+        reasons.setdefault(why, []).append(name)
+    for name, less in (found.get("less") or {}).items():
+        lost = f"{points(less['estimate'])} points {interval(less['low'], less['high'], LARGEST)}"
+        reasons[f"it loses {lost} of accuracy against {less['against']}"] = [name]
+    return "".join(f" Not {listed(names)}: {why}." for why, names in reasons.items())
 
 
 def _keep(told: _Told, one: Finding) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from audit.findings.changes import VIOLATION, less_accurate
 from audit.findings.finding import Finding, findings_of
 from audit.findings.losses import class_alone, fell, first_loss, hidden
+from audit.findings.pays import NO_PARENT, TOO_FEW
 from audit.findings.results import Results
-from audit.findings.words import MOST_LOST, interval, listed, named, percent, points
+from audit.findings.sentences import is_spoiled
+from audit.findings.words import MOST_LOST, interval, listed, named, number, percent, points
 
 GAP = "excess_accuracy_gap"
 
@@ -133,14 +136,15 @@ def _fairest(found: Sequence[Finding]) -> list[Fact]:
     alike = own.details["not_told_apart"]
     if (own.details.get("lost") or 0.0) > MOST_LOST:
         lost = points(own.details["lost"])
-        return [Fact("Fairest", "None to propose", f"{own.label} loses {lost} points of accuracy")]
-    detail = f"{own.label}: {points(own.estimate or 0.0)} points, accuracy " + (
-        f"{100 * own.details['accuracy'][own.label]:.1f} %"
-    )
+        what = f"{own.label} loses {lost} points of accuracy, plain or balanced"
+        return [Fact("Fairest", "None to propose", what)]
+    unit = "nats" if own.metric == VIOLATION else "points"
+    accuracy = number(own.details["accuracy"][own.label], "accuracy")
+    detail = f"{own.label}: {number(own.estimate, unit)} {unit}, accuracy {accuracy}"
     if not alike:
         return [Fact("Fairest", own.label, detail)]
     names = listed(alike) if len(alike) < 3 else f"{len(alike)} others"
-    return [Fact("Fairest", "Not told apart", f"{detail}; no surer than {names}")]
+    return [Fact("Fairest", "Not told apart", f"{detail}; not surely fairer than {names}")]
 
 
 def _compared(found: Sequence[Finding], compared: Sequence[str]) -> list[Fact]:
@@ -163,13 +167,26 @@ def _compared(found: Sequence[Finding], compared: Sequence[str]) -> list[Fact]:
         if small and not harmed:
             made.append(_suspected(name, max(small, key=lambda one: one.estimate or 0.0)))
             continue
-        value = f"{points(most.estimate or 0.0)} points"
-        between = interval(most.low, most.high, GAP)
-        detail = f"{between} group {named(most.group)} pays beyond the average"
-        if not harmed:
-            detail = f"{between} group {named(most.group)}; no group was found to pay"
-        made.append(Fact(name, value, detail.strip(), bool(harmed)))
+        made.append(_gap(name, most, less_accurate(found, name), compared[0]))
     return made
+
+
+def _gap(name: str, most: Finding, less: Finding | None, baseline: str) -> Fact:
+    """The largest gap under a network, and what it lost against the baseline if much."""
+    gap, between = f"{points(most.estimate or 0.0)} points", interval(most.low, most.high, GAP)
+    lost = against = ""
+    if less is not None:
+        change, low, high = (-(v or 0.0) for v in (less.estimate, less.high, less.low))
+        lost, against = f"{points(change)} points", interval(low, high, GAP)
+    if most.decision:
+        detail = f"{between} group {named(most.group)} pays beyond the average"
+        detail += f"; {lost} {against} less accurate than {baseline}" if lost else ""
+        return Fact(name, gap, detail, harm=True)
+    if lost:
+        detail = f"{against} of accuracy against {baseline}; no group was found to pay"
+        return Fact(name, f"{lost} lost", detail, harm=True)
+    detail = f"{between} the largest gap, of group {named(most.group)}; no group was found to pay"
+    return Fact(name, gap, detail)
 
 
 def _suspected(name: str, one: Finding) -> Fact:
@@ -191,11 +208,12 @@ def _action(found: Sequence[Finding]) -> list[Fact]:
 DO: dict[str, Callable[[Finding], tuple[str, str]]] = {
     "take": lambda one: (
         f"Take {one.label}",
-        f"no group was found to pay; accuracy {points(one.details['accuracy_change'], '+')} points",
+        f"{_paid(one)}; accuracy {points(one.details['accuracy_change'], '+')} points"
+        f"{_small_unseen(one)}",
     ),
     "prune_less": lambda one: (
         f"Prune to {percent(one.rate)}",
-        "the highest rate at which nobody was found to pay",
+        f"the highest rate measured at which {_paid(one)}{_small_unseen(one)}",
     ),
     "mitigate": lambda one: ("Do not ship it", _remedy(one)),
     "repeat": lambda one: ("Train more runs", "single runs found somebody to pay"),
@@ -205,14 +223,36 @@ DO: dict[str, Callable[[Finding], tuple[str, str]]] = {
         f"{_borne(one)}harm of {points(one.details['tolerance'])} points would have shown four "
         "times in five",
     ),
-    "unknown": lambda one: ("Measure the dense network", "without it nobody can say who pays"),
+    "unknown": lambda one: _why_unknown(str(one.details.get("why", ""))),
 }
 """The action in a few words, by its `do`."""
 
 
+def _paid(one: Finding) -> str:
+    """That nobody was found to pay, or only less than the tolerance."""
+    if one.details.get("small_harm"):
+        return f"what is paid is less than {points(one.details['tolerance'])} points"
+    return "no group was found to pay"
+
+
+def _small_unseen(one: Finding) -> str:
+    """That a network that is advised is not cleared by so few samples."""
+    unseen = one.details.get("needed") and not one.details.get("seen")
+    tolerance = points(one.details.get("tolerance") or 0.0)
+    return f"; too few samples to see {tolerance} points of harm" if unseen else ""
+
+
+def _why_unknown(why: str) -> tuple[str, str]:
+    if why == TOO_FEW:
+        return "Collect samples", f"of more groups: {why}"
+    if why in ("", NO_PARENT):
+        return "Measure the dense network", "without it nobody can say who pays"
+    return "Find out why", why
+
+
 def _remedy(one: Finding) -> str:
-    lost = one.details.get("faults") == ["loss"] and not one.details.get("small_harm")
-    return "prune less, or train longer" if lost else "prune again under a fairness constraint"
+    spoiled = is_spoiled(one.details)
+    return "prune less, or train longer" if spoiled else "prune again under a fairness constraint"
 
 
 def _borne(one: Finding) -> str:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from audit.escaping import printable
-from audit.findings.finding import Claimed, Finding, claimed
+from audit.findings.finding import Claimed, Finding, claimed, findings_of
 from audit.findings.results import Results
 from audit.findings.words import interval, number
 from audit.report.tables import Table as Contents
@@ -23,8 +23,9 @@ SIDES = ("baseline", "candidate")
 LONGEST_HEAD = 12
 """A longer name of a network stands above the table only, and its role in the column."""
 LEGEND = (
-    "Accuracy in %, its difference in points, with 95 % intervals, those of differences for all "
-    "groups at once; who pays most stands first, the report keeps the declared order. "
+    "Accuracy in %, its difference in points, with 95 % intervals, those of the groups' "
+    "differences for all groups at once; who pays most stands first, the report keeps the "
+    "declared order. "
     "[bold red]pays[/]: found to lose more accuracy than the average. [green]gains[/], "
     "[red]loses[/]: found to differ."
 )
@@ -76,7 +77,7 @@ def _print_groups(record: Row, pair: tuple[str, str], console: Console) -> None:
     if max(map(len, pair)) > LONGEST_HEAD:
         heads = SIDES
         named = (f"{pair[0]} (baseline)", f"{pair[1]} (candidate)")
-    marks = _Marks(claimed(record, "pays"), claimed(record, "changes"), pair)
+    marks = _Marks(claimed(record, "pays"), claimed(record, "changes"), _of_all(record, pair), pair)
     table = _group_table(groups, whole, heads, marks, bare=False)
     unbounded = console.options.update(max_width=10_000)
     if console.measure(table, options=unbounded).maximum > console.width:
@@ -108,8 +109,18 @@ def _group_table(
     table.add_section()
     shares = [_share(row, "value", bare) for row in whole]
     change = number(whole[1]["value"] - whole[0]["value"], "accuracy", signed=True)
-    table.add_row("all", f"{whole[0]['n']:,}", shares[0], "", shares[1], "", change)
+    found = marks.of_all
+    if found is not None and found.low is not None:
+        change += f" {interval(found.low, found.high, 'accuracy')}"
+    cells = ["all", f"{whole[0]['n']:,}", shares[0], "", shares[1], "", change, _changed(found)]
+    table.add_row(*cells)
     return table
+
+
+def _of_all(record: Row, pair: tuple[str, str]) -> Finding | None:
+    """What the candidate changes for all samples together."""
+    own = (one for one in findings_of(record) if one.claim == "changes_overall")
+    return next((one for one in own if one.label == pair[1]), None)
 
 
 def _place(gap: Row | None) -> tuple[bool, float]:
@@ -140,6 +151,7 @@ class _Marks:
 
     pays: Claimed
     changes: Claimed
+    of_all: Finding | None
     pair: tuple[str, str]
 
     def pays_under(self, network: str, group: object) -> str:

@@ -14,6 +14,7 @@ from audit.findings.changes import ODDS
 from audit.findings.finding import findings_of
 from audit.findings.losses import fell
 from audit.findings.results import Results
+from audit.findings.words import group, listed, points
 from audit.mitigate.methods import MITIGATION_METHODS
 from audit.models.checkpoint import (
     Checkpoint,
@@ -71,11 +72,11 @@ def plan(results: Results, name: str) -> Plan:
     """
     own = [f for f in results.record["findings"] if name in f["networks"]]
     pays = [finding for finding in own if finding["claim"] == "pays"]
-    paying = [str(finding["group"]) for finding in pays if finding["decision"]]
+    paying = [group(finding["group"]) for finding in pays if finding["decision"]]
     if paying:
         return Plan(
             "excess-accuracy",
-            f"pruning takes more accuracy from {', '.join(paying)} than from all together",
+            f"pruning takes more accuracy from {listed(paying)} than from all together",
         )
     odds = [f for f in own if f["claim"] == "beyond_chance" and f["metric"] == ODDS]
     for finding in odds:
@@ -86,25 +87,32 @@ def plan(results: Results, name: str) -> Plan:
                 "chance shows",
             )
     if not [one for one in pays if one["decision"] is not None]:
-        return Plan("none", "too few samples are known of the groups to say who pays")
-    reason = (
+        why = pays[0].get("details", {}).get("why") if pays else None
+        return Plan("none", f"who pays is not known: {why or 'no group is judged'}")
+    return Plan("none", _nothing_found(results, name))
+
+
+def _nothing_found(results: Results, name: str) -> str:
+    """That nothing was found to mend, and what that does not say: it is no all-clear."""
+    own = [one for one in findings_of(results.record) if name in one.networks]
+    text = (
         "no group was found to pay for the pruning, nor rates to differ, beyond what chance shows"
     )
-    lost = next(
-        (
-            one
-            for one in findings_of(results.record)
-            if one.claim == "loss" and name in one.networks and one.details["leads"]
-        ),
-        None,
+    text += "".join(
+        f"; but {fell(one)}" for one in own if one.claim == "loss" and one.details["leads"]
     )
-    if lost is not None:
-        reason += f"; but {fell(lost)}"
-    unjudged = [str(one["group"]) for one in pays if one["decision"] is None]
-    unjudged += [str(f["group"]) for f in results.record["findings"] if f["claim"] == "left_out"]
-    if unjudged:
-        reason += f"; not judged, and so not cleared: {', '.join(dict.fromkeys(unjudged))}"
-    return Plan("none", reason)
+    if any(one.claim == "collapse" and one.decision for one in own):
+        text += "; but it has collapsed"
+    behind = [group(one.group) for one in own if one.claim == "suspected"]
+    if behind:
+        text += f"; but {listed(behind)}, too small for a verdict, fell behind the average"
+    blind = [one.details.get("detectable") or 0.0 for one in own if one.claim == "pays"]
+    if max(blind, default=0.0) > 0:
+        text += f"; harm below {points(max(blind))} points would often have gone unseen"
+    unjudged = [one.group for one in own if one.claim == "pays" and one.decision is None]
+    unjudged += [f["group"] for f in results.record["findings"] if f["claim"] == "left_out"]
+    left = [group(one) for one in dict.fromkeys(unjudged) if group(one) not in behind]
+    return f"{text}; not judged, and so not cleared: {listed(left)}" if left else text
 
 
 def mend(

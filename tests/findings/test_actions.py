@@ -141,10 +141,16 @@ def test_a_network_with_a_fault_is_not_taken(fault: Finding, do: str) -> None:
 
 
 def test_a_fault_of_the_baseline_is_to_be_mended_though_nobody_pays() -> None:
-    found = [*every(), claim("collapse", "magnitude", 0.9)]
+    found = [*every(), claim("levelling_down", "magnitude", 0.9, fell=0.1)]
     smaller = changed(found, "fair", 0.9, paid("fair", 0.9, -0.02, 0.01))
     assert done(smaller) == ("take", "fair", 0.9)
     assert done(found) == ("prune_less", "magnitude", 0.8)  # not smaller than the baseline's gap
+
+
+def test_the_gap_of_a_collapsed_network_is_no_yardstick() -> None:
+    found = [*every(), claim("collapse", "magnitude", 0.9)]
+    larger = changed(found, "fair", 0.9, paid("fair", 0.9, -0.02, 0.5))
+    assert done(larger) == ("take", "fair", 0.9)
 
 
 def test_a_crossing_that_pays_is_harm() -> None:

@@ -13,9 +13,11 @@ from audit.findings.changes import (
     changes,
     fairest,
     gap_measure,
+    less_accurate,
     rivals,
 )
 from audit.findings.decisions import combined_claims, gap_of, sums
+from audit.findings.finding import Finding
 from audit.findings.predicted import collapses
 from tests.findings.answered import RIGHT, WRONG, answered, model, there
 
@@ -34,7 +36,9 @@ NAMES = ("dense", "magnitude", model("fair", constraint="excess-accuracy"))
 
 def test_changes_are_the_candidates_accuracy_less_the_baselines():
     evidence = answered(NAMES[1:], [(g, y, n, said[1:]) for g, y, n, said in BLOCKS], compared=True)
-    a, b = changes(evidence)
+    whole, a, b = changes(evidence)
+    assert (whole.group, whole.n, whole.decision) == (None, 300, True)
+    assert whole.estimate == pytest.approx((25 + 4 - 6) / 300)
     assert [a.estimate, b.estimate] == pytest.approx([25 / 100, (4 - 6) / 200])
     assert (a.decision, b.decision) == (True, False)
     assert (a.n, b.n) == (100, 200)
@@ -51,10 +55,23 @@ def test_changes_are_the_candidates_accuracy_less_the_baselines():
 
 def test_a_loss_is_a_change_too_and_small_groups_are_left_out():
     turned = [(g, y, n, (said[2], said[1])) for g, y, n, said in BLOCKS]
-    (a,) = changes(answered(("one", "other"), turned, compared=True, small=("B",)))
+    found = changes(answered(("one", "other"), turned, compared=True, small=("B",)))
+    whole, a = found
+    assert whole.estimate == pytest.approx(-(25 + 4 - 6) / 300)
     assert (a.group, a.decision) == ("A", True)
     assert a.estimate == pytest.approx(-0.25)
     assert there(a.high) < 0
+
+
+def test_a_candidate_that_loses_much_is_less_accurate_than_a_pruned_baseline_alone():
+    turned = [(g, y, n, (said[2], said[1])) for g, y, n, said in BLOCKS]
+    found = changes(answered(("one", "other"), turned, compared=True))
+    judged = Finding("pays", False, label="one")
+    assert less_accurate([*found, judged], "other") is found[0]
+    assert there(found[0].high) < -0.015
+    assert less_accurate(found, "other") is None  # a dense baseline: that is the loss itself
+    little = replace(found[0], high=-0.014)
+    assert less_accurate([little, judged], "other") is None
 
 
 def test_every_gap_is_the_largest_difference_that_its_name_says():

@@ -62,8 +62,9 @@ def test_the_rate_with_the_largest_harm_is_explained(
     assert [cell.rate for cell in explained_cells(evidence(), found)] == rates
 
 
-def test_of_a_comparison_the_first_two_networks_are_explained() -> None:
-    assert [cell.label for cell in explained_cells(evidence(compared=True), [])] == ["dense", "p80"]
+def test_of_a_comparison_every_network_is_explained() -> None:
+    found = explained_cells(evidence(compared=True), [])
+    assert [cell.label for cell in found] == ["dense", "p80", "p90"]
 
 
 # --- causes ---------------------------------------------------------------------------------------

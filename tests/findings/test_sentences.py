@@ -79,10 +79,10 @@ def test_who_pays_while_all_together_gain_is_told_with_both() -> None:
     ("rate", "elsewhere", "text"),
     [
         (0.5, [], "somebody pays from 50% on, up to 90%, the highest rate measured."),
-        (0.8, [], "somebody pays from 80% on, up to 90%, the highest rate measured, and was found "
-                  "to at none below."),
-        (0.9, [], "somebody pays at 90%, the highest rate measured, and was found to at none "
-                  "below."),
+        (0.8, [], "somebody pays from 80% on, up to 90%, the highest rate measured; nobody "
+                  "was found to pay at any lower rate."),
+        (0.9, [], "somebody pays at 90%, the highest rate measured; nobody was found to "
+                  "pay at any lower rate."),
         (0.9, [0.5], "somebody pays at 90%, the highest rate measured, and at 50%."),
         (0.0, [0.5, 0.8], "nobody was found to pay at 90%, but somebody does at 50% and 80%."),
     ],
@@ -184,3 +184,116 @@ def test_several_groups_of_single_runs_were_found_to_pay() -> None:
         "in single ones group A (in 1 of 3), group B (in 1 of 3), group C (in 1 of 3) and 1" in text
     )
     assert " more were. " in text
+
+
+def less(label: str, estimate: float) -> Finding:
+    return Finding(
+        "changes_overall", True, label=label, rate=0.9, networks=(label,), metric="accuracy",
+        estimate=estimate, low=estimate - 0.02, high=estimate + 0.02, n=400,
+        details={"against": "fine"},
+    )  # fmt: skip
+
+
+def test_a_mended_network_that_lost_much_is_said_to_have() -> None:
+    """Nobody was found to pay under it, which is no reason to take it."""
+    found = [paid("fine", 0.06, False), paid("gone", 0.01, False), less("gone", -0.09)]
+    verdict = said(found, ("fine", "gone"))
+    assert verdict.headline.text == (
+        "Under fine, no group was found to pay; under gone, no group was found to pay, and it is "
+        "less accurate than fine by 9.0 points [7.0, 11.0]; each held against the dense network."
+    )
+    assert (
+        "gone is less accurate than fine for all samples together (−9.0 points [−11.0, −7.0])."
+        in [one.text for one in verdict.sentences]
+    )
+    little = said([*found[:2], less("gone", -0.03)], ("fine", "gone"))
+    assert "less accurate" not in little.headline.text
+
+
+def test_the_network_that_lost_much_is_not_to_be_taken() -> None:
+    """Of 400 samples, 60 that the mended network alone gets wrong, as many in either group."""
+    blocks = [
+        (group, label, n, (label, label, label if right else 1 - label))
+        for group, label in (("A", 1), ("B", 0))
+        for n, right in ((170, True), (30, False))
+    ]
+    names = ("pruned", "mended")
+    evidence = answered(["dense", *(model(name) for name in names)], blocks)
+    tables = {**evidence.record["tables"], "compared": list(names)}
+    evidence = replace(evidence, record={**evidence.record, "tables": tables})
+    verdict = make_verdict(findings_from(evidence), *names[:1], names)
+    text = there(verdict.action).text
+    assert text.startswith("Collect samples before you rely on pruned")
+    assert " Not mended: it loses 15.0 points [11.3, 18.5] of accuracy against pruned." in text
+    assert "mended has the smallest" not in " ".join(one.text for one in verdict.sentences)
+
+
+ADVICE: dict[str, Any] = {
+    "do": "collect", "needed": 900, "needed_group": "A", "has": 200, "tolerance": 0.02,
+    "seen": False, "unjudged": [], "small_harm": [], "faults": [], "instead_of": "fine",
+}  # fmt: skip
+
+
+def advised(**details: Any) -> str:
+    one = Finding("action", True, label="fine", rate=0.9, attribute="sex", details=ADVICE | details)
+    return there(said([paid("fine", 0.0, False), one], ("fine", "worse")).action).text
+
+
+def test_why_another_network_is_not_to_be_taken_is_said_as_it_is() -> None:
+    assert " Not worse: harm was found there." in advised(**{"not": ["worse"]})
+    faults = {"not": ["worse", "gone", "near"], "not_faults": {"gone": ["collapse"], "near": []}}
+    text = advised(**faults)
+    assert " Not worse and near: harm was found there. Not gone: it has collapsed." in text
+    much = {"worse": {"estimate": 0.09, "low": 0.07, "high": 0.11, "against": "fine"}}
+    assert " Not worse: it loses 9.0 points [7.0, 11.0] of accuracy against fine." in advised(
+        less=much
+    )
+
+
+def test_a_constraint_that_was_tried_is_not_advised_again() -> None:
+    harm = [{"group": "A", "high": 0.3}]
+    plain = advised(do="mitigate", small_harm=harm)
+    assert "Prune again under a fairness constraint (audit mitigate), or prune less." in plain
+    tried = advised(do="mitigate", small_harm=harm, constrained=True)
+    assert "with other settings than were tried here" in tried
+    assert "(audit mitigate)" not in tried
+    spoiled = advised(do="mitigate", faults=["collapse"])
+    assert spoiled.endswith("Prune less, or train longer after pruning.")
+
+
+def test_what_samples_do_not_show_stands_beside_the_advice_to_prune_less() -> None:
+    need = "group A would need about 900 samples; it has 200."
+    text = advised(do="prune_less", lower=True)
+    assert ", as at all below it, no group" in text
+    assert need in text
+    assert "below it" not in advised(do="prune_less", lower=False)
+    assert need not in advised(do="prune_less", seen=True)
+
+
+def test_one_network_that_is_less_fair_is_one() -> None:
+    details = {"of": 3, "not_told_apart": ["b"], "accuracy": {"a": 0.9}, "collapsed": [],
+               "balanced_accuracy": {"a": 0.9}, "lost": None}  # fmt: skip
+    one = Finding("fairest", False, label="a", metric="max_excess_accuracy_gap", estimate=0.02,
+                  details=details)  # fmt: skip
+    texts = [own.text for own in said([paid("a", 0.0, False), one], ("a", "b", "c"), "a").sentences]
+    assert any(text.endswith("from b; 1 other is significantly less fair.") for text in texts)
+
+
+def test_two_runs_are_said_to_tell_little_of_a_third() -> None:
+    for runs, told in ((2, True), (3, False)):
+        one = replace(paid("fine", 0.2, True, runs_paying=runs), runs=runs)
+        text = said([one]).headline.text
+        assert f"the mean over {runs} runs (in {runs} of {runs} by itself)" in text
+        assert ("two runs tell little of a third" in text) == told
+
+
+def test_where_no_harm_would_have_been_seen_none_is_called_small() -> None:
+    details = {"best": 0.3, "best_group": "B", "best_n": 400}
+    reach = Finding("detectable", False, group="A", estimate=1.0, n=89, runs=2, details=details)
+    verdict = said([paid("fine", 0.0, False), reach])
+    assert "; any harm might have gone unseen for group A" in verdict.headline.text
+    (text,) = [one.text for one in verdict.because]
+    assert text == (
+        "No harm to group A would surely have been seen in 89 samples of so few runs that differ: "
+        "what was not found is not cleared."
+    )

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from audit.findings.finding import Finding, findings_of
+from audit.findings.pays import NO_PARENT, TOO_FEW
 from audit.findings.sentences import ACTIONS
 from audit.findings.words import interval, percent, points
 from audit.report.facts import DO, facts
@@ -70,3 +71,70 @@ def test_a_dense_network_alone_has_no_facts(fake):
 
 def test_every_action_has_its_words_everywhere():
     assert set(DO) == set(ACTIONS)
+
+
+def told_of(fake, *found, **chosen):
+    """The facts of a comparison of two networks of which these findings alone are known."""
+    results = fake(rates=(0.98,), compared=COMPARED)
+    record = results.record | {"findings": [one.plain() for one in found]}
+    return facts(replace(results, record=record))
+
+
+def judged(label, estimate, decision=False):
+    return Finding("pays", decision, label=label, group="8", estimate=estimate,
+                   low=estimate - 0.05, high=estimate + 0.05, networks=(label,))  # fmt: skip
+
+
+def test_a_mended_network_that_lost_much_does_not_look_the_better_one(fake):
+    change = Finding(
+        "changes_overall", True, label=COMPARED[1], estimate=-0.09, low=-0.12, high=-0.06,
+        details={"against": COMPARED[0]},
+    )  # fmt: skip
+    first, second = told_of(fake, judged(COMPARED[0], 0.06), judged(COMPARED[1], 0.04), change)
+    assert (first.value, first.harm) == ("6.0 points", False)
+    assert (second.value, second.harm) == ("9.0 points lost", True)
+    assert second.detail == (
+        f"[6.0, 12.0] of accuracy against {COMPARED[0]}; no group was found to pay"
+    )
+    _, paying = told_of(fake, judged(COMPARED[0], 0.06), judged(COMPARED[1], 0.14, True), change)
+    assert (paying.value, paying.harm) == ("14.0 points", True)
+    assert paying.detail.endswith(f"; 9.0 points [6.0, 12.0] less accurate than {COMPARED[0]}")
+
+
+@pytest.mark.parametrize(
+    ("why", "value", "detail"),
+    [
+        (NO_PARENT, "Measure the dense network", "without it nobody can say who pays"),
+        (TOO_FEW, "Collect samples", f"of more groups: {TOO_FEW}"),
+        ("it knows nothing", "Find out why", "it knows nothing"),
+    ],
+)
+def test_why_it_is_not_known_who_pays_is_the_same_in_tile_and_sentence(fake, why, value, detail):
+    unknown = Finding("pays", None, label=COMPARED[0], details={"why": why})
+    action = Finding("action", None, details={"do": "unknown", "why": why})
+    told = told_of(fake, unknown, action)[-1]
+    assert (told.value, told.detail) == (value, detail)
+
+
+def test_small_harm_is_not_called_none_in_the_tile_of_what_to_do(fake):
+    details = {"do": "take", "accuracy_change": 0.01, "tolerance": 0.02,
+               "small_harm": [{"group": "A", "high": 0.015}]}  # fmt: skip
+    action = Finding("action", True, label="fair", details=details)
+    told = told_of(fake, judged(COMPARED[0], 0.2, True), action)[-1]
+    assert told.detail == "what is paid is less than 2.0 points; accuracy +1.0 points"
+    few = replace(action, details=details | {"small_harm": [], "needed": 900, "seen": False})
+    told = told_of(fake, judged(COMPARED[0], 0.2, True), few)[-1]
+    assert told.detail.startswith(
+        "no group was found to pay; accuracy +1.0 points; too few samples"
+    )
+
+
+def test_a_violation_in_nats_is_not_told_in_points(fake):
+    results = fake()
+    details = {"not_told_apart": [], "accuracy": {"fair": 0.9}, "of": 2, "lost": 0.0}
+    one = Finding("fairest", True, label="fair", metric="fairness_violation", estimate=0.453,
+                  details=details)  # fmt: skip
+    found = [f for f in findings_of(results.record) if f.claim != "fairest"]
+    record = results.record | {"findings": [f.plain() for f in [*found, one]]}
+    (told,) = [f for f in facts(replace(results, record=record)) if f.label == "Fairest"]
+    assert told.detail == "fair: 0.453 nats, accuracy 90.0 %"

@@ -51,12 +51,12 @@ def found(pays: list[bool | None], odds: bool | None) -> Results:
 @pytest.mark.parametrize(
     ("pays", "odds", "constraint", "reason"),
     [
-        ([True, False], True, "excess-accuracy", "from g0 than"),
-        ([True, True], False, "excess-accuracy", "from g0, g1 than"),
+        ([True, False], True, "excess-accuracy", "from group g0 than"),
+        ([True, True], False, "excess-accuracy", "from group g0 and group g1 than"),
         ([False, False], True, "equalised-odds", "30.0 points"),
         ([False, False], False, "none", "no group was found to pay"),
         ([False, None], None, "none", "no group was found to pay"),
-        ([None], None, "none", "too few samples"),
+        ([None], None, "none", "who pays is not known: no group is judged"),
     ],
 )
 def test_the_constraint_follows_from_what_was_found(
@@ -219,7 +219,8 @@ def test_groups_that_were_not_judged_are_not_cleared(fake):
     results = fake(harmed=(), harm=0.0, rates=(0.98,), small=("8",), absent=("7",))
     found = plan(results, "magnitude-0.98-seed0")
     assert found.constraint == "none"
-    assert found.reason.endswith("not judged, and so not cleared: 7, 8")
+    assert found.reason.endswith("not judged, and so not cleared: group 7 and group 8")
+    assert "points would often have gone unseen" in found.reason
     whole = plan(fake(harmed=(), harm=0.0, rates=(0.98,)), "magnitude-0.98-seed0")
     assert "not cleared" not in whole.reason
 
@@ -282,3 +283,20 @@ def test_a_parent_that_lies_elsewhere_is_named(files: Path, tmp_path: Path) -> N
     assert out.is_file()
     refused = CliRunner().invoke(cli.app, [*arguments[:4], "--rate", "0.5", "--dense", "x.pt"])
     assert "--dense is for a pruned network" in str(refused.exception)
+
+
+def test_why_nothing_is_mended_is_said_as_it_is(fake):
+    """A dense network that knows nothing is no lack of samples, and a collapse no all-clear."""
+    name = "magnitude-0.98-seed0"
+    results = fake(harmed=(), harm=0.0, rates=(0.98,))
+    unknown = {"claim": "pays", "networks": [name], "group": None, "decision": None,
+               "details": {"why": "it knows nothing"}}  # fmt: skip
+    results.record["findings"] = [unknown]
+    assert plan(results, name).reason == "who pays is not known: it knows nothing"
+    results = fake(harmed=(), harm=0.0, rates=(0.98,))
+    results.record["findings"] += [
+        {"claim": "collapse", "networks": [name], "decision": True},
+        {"claim": "suspected", "networks": [name], "group": "z", "decision": True},
+    ]
+    reason = plan(results, name).reason
+    assert "; but it has collapsed; but group z, too small for a verdict, fell behind" in reason
