@@ -121,6 +121,18 @@ def is_near(path: Path | str, file: Path | str) -> bool:
     return any(found.is_relative_to(home) for home in (Path.cwd(), Path(file).resolve().parent))
 
 
+def check_no_copies(paths: Iterable[Path]) -> None:
+    """Raise AuditError where two files hold the same bytes, as one network's given twice."""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        digest = sha256(path)
+        if digest in seen:
+            raise AuditError(
+                f"'{path}' holds the very bytes of '{seen[digest]}'; expected another network's"
+            )
+        seen[digest] = path
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +23,7 @@ from audit.commands.options import (
     Models,
     Outputs,
     Predictions,
+    Unit,
 )
 from audit.commands.own_metric import OwnMetric
 from audit.errors import AuditError
@@ -54,6 +55,7 @@ def compare(
     forms: Forms,
     predictions: Predictions = False,
     group: Group = None,
+    unit: Unit = None,
     classes: Classes = None,
 ) -> None:
     """Compare pruned models group by group: which harms whom, by how much, and why."""
@@ -61,7 +63,12 @@ def compare(
     check_readable(*paths, *([] if dense is None else [dense]))
     factories, given = _factories(model or ()), known_outputs(outputs)
     measuring.check()
-    _check_options(predictions, group, classes, [data, model, outputs, forms.gallery or None])
+    _check_options(
+        predictions,
+        group,
+        {"--classes": classes, "--unit": unit},
+        [data, model, outputs, forms.gallery or None],
+    )
     specs = dict.fromkeys(attributes_of(group or "")) if predictions else by_attribute(data, group)
     for spec in specs.values():
         check_data(spec)
@@ -86,7 +93,9 @@ def compare(
             with keeping(f"nothing was written to '{to.folder}'"):
                 if predictions:
                     named = listed(classes) if classes else None
-                    results = compare_prediction_files(paths, name, settings, dense, named, line)
+                    results = compare_prediction_files(
+                        paths, name, settings, dense, named, unit or "", line
+                    )
                 else:
                     results = compare_files(
                         baseline, fair, dense, spec, factories, settings, line, forms.gallery, given
@@ -119,7 +128,10 @@ def _factories(texts: Sequence[str]) -> dict[str, str] | None:
 
 
 def _check_options(
-    predictions: bool, group: str | None, classes: str | None, of_networks: list[Any]
+    predictions: bool,
+    group: str | None,
+    of_predictions: Mapping[str, str | None],
+    of_networks: list[Any],
 ) -> None:
     """Raise AuditError where options are not of the files that were given."""
     if predictions and group is None:
@@ -132,8 +144,12 @@ def _check_options(
             "found --data, --model, --outputs or --gallery with --predictions; expected them with "
             "networks alone: the tables hold labels, groups and what was predicted"
         )
-    if classes is not None and not predictions:
-        raise AuditError("found --classes without --predictions; classes are the data's own")
+    for option, value in of_predictions.items():
+        if value is not None and not predictions:
+            raise AuditError(
+                f"found {option} without --predictions; those of data are declared with the data: "
+                f"--data 'table:FILE?{option.removeprefix('--')}=…'"
+            )
 
 
 def _within(folder: Path, attribute: str, all_of_them: Collection[str]) -> Path:

@@ -148,6 +148,14 @@ Outputs = Annotated[
 Dense = Annotated[
     Path | None, typer.Option(help="The dense parent, if not where the checkpoint says.")
 ]
+Unit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Of --predictions: the persons (or other units) that samples are of, where several "
+        "are of one; every interval is then that of the persons. Of data: unit= in SPEC.",
+    ),
+]
 Predictions = Annotated[
     bool,
     typer.Option(

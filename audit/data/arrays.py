@@ -17,6 +17,7 @@ from audit.data.attributes import (
     declared,
     from_column,
     strata,
+    unit_codes,
 )
 from audit.data.grouped import SPLITS, GroupedData
 from audit.data.inputs import DictInputs, Inputs, MappedInputs
@@ -59,7 +60,8 @@ def from_arrays(
              read; or a dict of arrays, as of tokens and their mask, whose integers stay integers
     scaling  "image" where inputs are images of 0 to 255 that the network takes as [-1, 1], or a
              Scaling; without one, numbers are fed to the network as they are
-    units    the person (or other unit) of each sample: those of one stay in one split
+    units    the person (or other unit) of each sample: those of one stay in one split; a sample
+             without one is a unit of its own
     splits   the positions (or a mask) of train, select and test where they are fixed, those that
              are left out are empty; or the name of each sample's split. Otherwise `split` says how
              to divide.
@@ -92,7 +94,7 @@ def from_arrays(
     label_codes, group_codes = (
         torch.from_numpy(found.codes.astype(np.int64)) for found in (found_labels, found_groups)
     )
-    numbers = None if units is None else from_column(units).codes.astype(np.int64)
+    numbers = None if units is None else unit_codes(units, missing)
     if splits is None:
         first = None if numbers is None else firsts(numbers)
         found = split_samples(strata(label_codes, group_codes), split or SplitSettings(), first)

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from audit.data.attributes import (
-    MISSING,
     Attribute,
     declared,
     from_column,
     in_bands,
     renamed,
+    unit_codes,
     without_missing,
 )
 from audit.errors import AuditError
@@ -198,11 +198,4 @@ def ids_of(table: pd.DataFrame, asked: Asked) -> np.ndarray:
 
 def units_of(table: pd.DataFrame, asked: Asked) -> np.ndarray | None:
     """The unit of each row; a row without one is a unit of its own."""
-    if not asked.unit:
-        return None
-    units = from_column(table[asked.unit[0]])
-    if not units.missing:
-        return units.codes.astype(np.int64)
-    empty = units.codes == units.names.index(MISSING)
-    alone = len(units.names) + np.arange(len(table))
-    return np.where(empty, alone, units.codes).astype(np.int64)
+    return unit_codes(table[asked.unit[0]]) if asked.unit else None

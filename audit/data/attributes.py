@@ -71,6 +71,20 @@ def from_column(values: Any, missing: Collection[str] = ()) -> Attribute:
     return _ordered(Attribute(tuple(names.tolist()), codes), in_order(names.tolist()))
 
 
+def unit_codes(values: Any, missing: Collection[str] = ()) -> np.ndarray:
+    """The unit of each sample, int64 [n]; a sample without a value is a unit of its own.
+
+    >>> unit_codes(["p2", "", "p1", "p2", None]).tolist()
+    [2, 4, 1, 2, 7]
+    """
+    units = from_column(values, missing)
+    if not units.missing:
+        return units.codes.astype(np.int64)
+    empty = units.codes == units.names.index(MISSING)
+    alone = len(units.names) + np.arange(len(units.codes))
+    return np.where(empty, alone, units.codes).astype(np.int64)
+
+
 def in_order(names: Iterable[str]) -> list[str]:
     """Names as numbers where all are numbers, else as text; (missing) comes first."""
     known = sorted(set(names) - {MISSING})

@@ -17,6 +17,7 @@ from audit.data.attributes import Attribute, Groups, choose, make_groups, strata
 from audit.data.columns import typed
 from audit.data.grouped import GroupedData
 from audit.data.images import image_rules
+from audit.data.notes import undeclared_units
 from audit.data.opening import open_images
 from audit.data.reading import Table, read_table
 from audit.data.splits import SplitSettings, firsts, given_splits, split_samples
@@ -84,7 +85,11 @@ def load_images(
             read.rows[asked.drop[0]].to_numpy(dtype=str),
             classes_of(attributes[asked.target], asked.target, classes, positive),
             make_groups(attributes, asked.group),
-            notes=(*read.notes, f"Labels as '{labels}' has them."),
+            notes=(
+                *read.notes,
+                *undeclared_units(table, (asked.target, *asked.group, *asked.unit)),
+                f"Labels as '{labels}' has them.",
+            ),
             units=units_of(table, asked),
             splits=given_splits(table["split"]) if asked.split else None,
             further=table,

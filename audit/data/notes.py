@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,14 @@ LEAST_IN_GROUP = 30
 """Fewer test samples than that and a group is shown, but kept out of verdicts (methods.md §2)."""
 DECIDES = 0.9
 """A column that removes this share of the errors of always saying the commonest class."""
+UNIT = re.compile(
+    r"(unit|person|patient|subject|user|participant|individual|speaker|author|customer|client"
+    r"|worker|employee|student|applicant|household|family|identity)([ _-]?(id|nr|no|number|code))?",
+    re.IGNORECASE,
+)
+"""What a column of the persons, or other units, that samples are of is called."""
+LEAST_UNITS = 10
+"""Fewer values and such a column says what a sample is, as whether somebody is a student."""
 BINS, MOST_ROWS, LEAST_ROWS, SURELY = 32, 50_000, 50, 1000
 
 
@@ -77,6 +86,34 @@ def identifying(inputs: pd.DataFrame, prepared: Iterable[Prepared]) -> list[str]
     return [
         f"Every row has another whole number in {', '.join(map(_shown, found))}: it tells who a "
         "sample is and not what; declare it with id=, or drop= it."
+    ]
+
+
+def is_unit(name: str) -> bool:
+    """Whether a column is called as those of persons, or other units, are.
+
+    >>> is_unit("patient_id"), is_unit("PersonID"), is_unit("personality")
+    (True, True, False)
+    """
+    return bool(UNIT.fullmatch(name.strip()))
+
+
+def undeclared_units(
+    table: pd.DataFrame, declared: Collection[str], by: str = "unit="
+) -> list[str]:
+    """Notes on columns of persons, several of whose rows are taken for independent samples.
+
+    declared   the columns that have a role: where one of them is of units, nothing is to be said
+    by         how a unit is declared
+    """
+    named = [str(name) for name in table if is_unit(str(name))]
+    if set(named) & set(declared):
+        return []
+    return [
+        f"Several samples have the same {_shown(name)}: if they are of one person, they are not "
+        f"independent, and intervals are too narrow; declare it with {by}{name}."
+        for name in named
+        if table[name].duplicated().any() and table[name].nunique() >= LEAST_UNITS
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from audit.data.arrays import from_arrays
 from audit.data.attributes import from_column, in_order, make_groups
 from audit.data.columns import numbers_of, typed
 from audit.data.grouped import GroupedData
+from audit.data.notes import undeclared_units
 from audit.data.reading import read_table
 from audit.errors import AuditError
 
@@ -33,6 +34,17 @@ other, 0 where the probabilities are those of another class."""
 
 SPLIT, TRAINED_ON = "split", ("train", "training")
 """The column that divides the samples, and the words for those that networks were trained on."""
+HELD_OUT = (
+    *("test", "testing", "val", "valid", "validation", "dev", "select", "eval", "evaluation"),
+    *("holdout", "held-out", "held out"),
+)
+"""What stands beside the words of TRAINED_ON where a column divides samples so."""
+MOST_SPLITS = 50
+"""Values of a column that are looked at for these words."""
+
+ALIKE = 0.9
+"""The share of e that probabilities reach which softmax was taken of: of these none differ by more
+than e times, since what they were made of lies between 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,7 @@ def from_predictions(
     tables: Mapping[str, pd.DataFrame | Path],
     group: str | Sequence[str],
     *,
+    unit: str = "",
     classes: Sequence[str] | None = None,
     missing: Sequence[str] = (),
     name: str = "stored predictions",
@@ -63,6 +76,8 @@ def from_predictions(
              and `prediction`, or one `probability:CLASS` a class, or `score`, the probability of
              the second of two classes
     group    the columns of the groups; several, or a text with commas, are crossed
+    unit     the column of the persons (or other units) that samples are of, several of one person
+             not being independent; a sample without one is a unit of its own
     classes  their order, or more of them than occur; else those of the probabilities or labels
     missing  words that stand for no value
 
@@ -70,9 +85,10 @@ def from_predictions(
     probabilities it is the decision. Of tables with a column `split` the test samples are taken,
     or where none is called so, all that are not `train`. The inputs of the data are the samples'
     positions; groups that nobody named may be sought in the further columns of the first table.
-    Raises AuditError where a column is missing, an id stands twice, samples, labels or
-    groups differ between the tables, a class is unknown, or probabilities are none, or not those
-    that were decided by.
+    Probabilities that are all 0 or 1 are decisions, and nothing else is read from them. Raises
+    AuditError where a column is missing, an id stands twice, samples, labels, groups or units
+    differ between the tables, a class is unknown, probabilities are none, or not those that were
+    decided by, or a column of another name than `split` tells of train samples.
 
     >>> table = pd.DataFrame({"sample": list("abcd"), "label": [0, 1, 0, 1], "sex": list("fmfm")})
     >>> data, said = from_predictions({"dense": table.assign(score=[0.1, 0.9, 0.2, 0.4])}, "sex")
@@ -80,11 +96,12 @@ def from_predictions(
     (('f', 'm'), [0, 1, 0, 0])
     """
     columns = [part.strip() for part in group.split(",")] if isinstance(group, str) else list(group)
+    known_of = [*dict.fromkeys([*columns, unit] if unit else columns)]
     read = {own: _measured(own, _rows(own, table), columns) for own, table in tables.items()}
-    frames = {own: _frame(own, rows, columns, missing) for own, (rows, _) in read.items()}
+    frames = {own: _frame(own, rows, known_of, missing) for own, (rows, _) in read.items()}
     first, *others = frames
     for other in others:
-        frames[other] = _matched(other, frames[other], first, frames[first], columns)
+        frames[other] = _matched(other, frames[other], first, frames[first], known_of)
     known = _classes(frames, classes)
     common = frames[first]
     made = make_groups({name: from_column(common[name]) for name in columns}, columns)
@@ -97,11 +114,20 @@ def from_predictions(
         classes=known,
         group_names=made.names,
         samples=common[SAMPLE].tolist(),
+        units=common[unit] if unit else None,
         splits={"test": np.arange(len(common))},
         further=_further(common),
-        notes=(*made.notes, *dict.fromkeys(note for _, notes in read.values() for note in notes)),
+        notes=(
+            *made.notes,
+            *undeclared_units(common, known_of, "--unit "),
+            *dict.fromkeys(note for _, notes in read.values() for note in notes),
+        ),
     )
-    return data, {own: _predicted(own, frame, known) for own, frame in frames.items()}
+    said = {own: _predicted(own, frame, known) for own, frame in frames.items()}
+    return data, {
+        own: replace(one, notes=(*one.notes, *_unread(frames[own], known_of)))
+        for own, one in said.items()
+    }
 
 
 def _rows(name: str, table: pd.DataFrame | Path) -> pd.DataFrame:
@@ -118,6 +144,8 @@ def _measured(
     name: str, rows: pd.DataFrame, groups: Sequence[str]
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The rows that are no training samples, where a column says so, and what was left out."""
+    if SPLIT not in rows:
+        _check_untrained(name, rows, groups)
     if SPLIT not in rows or SPLIT in groups or isinstance(rows[SPLIT], pd.DataFrame):
         return rows, ()
     splits = rows[SPLIT].astype("string").fillna("").str.strip().str.casefold()
@@ -134,6 +162,21 @@ def _measured(
         f"{int((~kept).sum()):,} of {len(rows):,} samples were left out, as the column {SPLIT} "
         f"says: {others}.",
     )
+
+
+def _check_untrained(name: str, rows: pd.DataFrame, groups: Sequence[str]) -> None:
+    """Raise AuditError where a column that is not called `split` tells of train samples."""
+    for place, column in enumerate(rows):
+        if column in groups or pd.api.types.is_numeric_dtype(rows.dtypes.iloc[place]):
+            continue
+        found = rows.iloc[:, place].dropna().unique()
+        values = {str(one).strip().casefold() for one in found[:MOST_SPLITS]}
+        if values & set(TRAINED_ON) and values <= {*TRAINED_ON, *HELD_OUT}:
+            raise AuditError(
+                f"'{name}' has a column '{column}' of {', '.join(sorted(values))}: what a network "
+                f"was trained on tells nothing of others; call it '{SPLIT}', so that only test "
+                "samples are measured, or leave it away"
+            )
 
 
 def _frame(
@@ -200,6 +243,12 @@ def _matched(
     return frame
 
 
+def _unread(frame: pd.DataFrame, known: Sequence[str]) -> tuple[str, ...]:
+    """A note on the columns of a table that nothing was read from."""
+    left = [str(name) for name in _further(frame) if name not in known]
+    return (f"columns of its table that were not read: {', '.join(left)}",) if left else ()
+
+
 def _further(frame: pd.DataFrame) -> pd.DataFrame:
     """What the first table says of its samples beside what was predicted."""
     told = (SAMPLE, LABEL, PREDICTION, SCORE, SPLIT, *_probability_columns(frame).values())
@@ -236,7 +285,54 @@ def _classes(frames: Mapping[str, pd.DataFrame], declared: Sequence[str] | None)
 
 
 def _predicted(name: str, frame: pd.DataFrame, classes: Sequence[str]) -> Predicted:
+    """What one table says, its columns read as what they can be."""
     probabilities = _probabilities(name, frame, classes)
+    found = _decided(name, frame, classes, probabilities)
+    if probabilities is None:
+        return found
+    notes = list(found.notes)
+    if PREDICTION not in frame:
+        notes += _equal(probabilities, classes)
+    if np.isin(probabilities, (0.0, 1.0)).all():
+        notes.append("its probabilities are all 0 or 1: they were read as decisions alone")
+        return Predicted(found.decisions, None, tuple(notes))
+    return replace(found, notes=(*notes, *_softened(probabilities)))
+
+
+def _equal(probabilities: NDArray[np.float64], classes: Sequence[str]) -> list[str]:
+    """A note on samples of which two classes are equally likely: the first of these counts."""
+    last = np.sort(probabilities, 1)[:, -2:]
+    equal = last[:, 0] == last[:, 1]
+    if not equal.any():
+        return []
+    which = "the first of these"
+    if len(classes) == 2:
+        which = f"'{classes[0]}', the first,"
+    return [
+        f"for {int(equal.sum()):,} of {len(equal):,} samples two classes have the same largest "
+        f"probability: {which} counts as its decision; a column {PREDICTION} says otherwise"
+    ]
+
+
+def _softened(probabilities: NDArray[np.float64]) -> list[str]:
+    """A note on probabilities that look like softmax taken of probabilities."""
+    with np.errstate(divide="ignore"):
+        apart = float((probabilities.max(1) / probabilities.min(1)).max())
+    if not ALIKE * np.e <= apart <= np.e * (1 + SUM_TOLERANCE):
+        return []
+    return [
+        "no two of its probabilities differ by more than e times, as where softmax was taken "
+        "twice: if so, losses, calibration and closeness to the boundary are not its own"
+    ]
+
+
+def _decided(
+    name: str,
+    frame: pd.DataFrame,
+    classes: Sequence[str],
+    probabilities: NDArray[np.float64] | None,
+) -> Predicted:
+    """What was predicted, by the column that says so or the largest probability."""
     if PREDICTION in frame:
         decisions = pd.Index(classes).get_indexer(pd.Index(frame[PREDICTION])).astype(np.int64)
     elif probabilities is None:

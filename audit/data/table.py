@@ -35,7 +35,7 @@ from audit.data.columns import (
 )
 from audit.data.grouped import GroupedData
 from audit.data.identity import content_digests
-from audit.data.notes import identifying, leaking, repeated_in_test
+from audit.data.notes import identifying, leaking, repeated_in_test, undeclared_units
 from audit.data.reading import read_table
 from audit.data.splits import SplitSettings, firsts, given_splits, split_samples
 from audit.errors import AuditError
@@ -260,6 +260,7 @@ def _notes(
     return [
         *read,
         *identifying(inputs, data.preparation),
+        *undeclared_units(inputs, (asked.target, *asked.group, *asked.id, *asked.unit)),
         *leaking(inputs, data),
         *repeated_in_test(data),
         f"One-hot inputs: {', '.join(one_hot) or 'none'}; the other columns are numbers.",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from audit.findings.decisions import Sums, combined_claims, sums
 from audit.findings.evidence import Evidence
@@ -14,6 +15,7 @@ from audit.findings.finding import Finding, known
 from audit.findings.outcomes import Cell, Outcomes
 from audit.findings.pays import drop_sums
 from audit.findings.words import MOST_LOST, named, number, points_with_interval
+from audit.measure.faithfulness import mcnemar_p_value
 from audit.measure.sense import SURE, agreement, kappa_interval
 from audit.measure.uncertainty import design_effects, wilson_interval
 
@@ -24,6 +26,8 @@ HIDING = 2.0
 ROUNDING = 1e-9
 LEAST = 30
 """Samples of a class that what became of it is told of."""
+GONE = 3
+"""Right answers of a class too small for a verdict that are told of where all are gone."""
 
 
 def losses(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
@@ -31,12 +35,15 @@ def losses(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
 
     Decision: True where the whole interval lies beyond MOST_LOST, or the network is ruined, None
     where a part of it does. Details: `kept`, the share left of what the dense network tells of the
-    labels (by Cohen's κ); `class`, the one that lost most, and the shares of its samples that were
-    right, `class_before` and `class_after`, since accuracy hides what becomes of a rare class;
-    `class_lost`, whether less than half of these is left; `balanced`, the drop in balanced accuracy
-    over the classes of LEAST samples or more; `ruined`, whether of what is told of all
-    labels, or of that class where no group was found to pay as much; `leads`, whether the loss, of
-    all or of that class, is more than any group was found to pay beyond it, and so is told first.
+    labels (by Cohen's κ); `changed`, how many answers are not the dense network's; `class`, the one
+    that lost most, its samples `class_n`, and the shares of these that were right, `class_before`
+    and `class_after`, since accuracy hides what becomes of a rare class; `class_lost`, whether less
+    than half of these is left, and `classes_lost`, of how many classes; `classes_gone`, those too
+    small for that with none of GONE right answers or more left, as {class, right}; `balanced`, the
+    drop in balanced accuracy over the classes of LEAST samples or more; `ruined`, whether of what
+    is told of all labels, or of that class where no group was found to pay as much; `leads`,
+    whether the loss, of all or of that class, is more than any group was found to pay beyond it,
+    and so is told first.
     """
     made = []
     for cell in evidence.pruned:
@@ -85,6 +92,8 @@ def left_of(one: Finding) -> str:
         return told
     before, after = (number(found[f"class_{side}"], "accuracy") for side in ("before", "after"))
     right = f"{after} right, before {before}"
+    if (size := found.get("class_n") or LEAST) < LEAST:
+        right += f", of {size} samples"
     if (alone := class_alone(found)) is not None:
         return f"{alone} ({right})"
     return f"{told} (class {named(found['class'])}: {right})"
@@ -95,7 +104,9 @@ def class_alone(details: Mapping[str, Any]) -> str | None:
     spared = details["kept"] is None or details["kept"] >= HALF
     if not details.get("class_lost") or not spared:
         return None
-    return f"most of class {named(details['class'])} is lost"
+    more = (details.get("classes_lost") or 1) - 1
+    beside = f", and of {more} more" if more else ""
+    return f"most of class {named(details['class'])} is lost{beside}"
 
 
 def who_lost(one: Finding) -> str:
@@ -145,6 +156,8 @@ def _loss(evidence: Evidence, cell: Cell, drops: Sums, found: Sequence[Finding])
             "kept": kept,
             "ruined": gone,
             "balanced": _balanced(evidence, cell),
+            "classes_gone": _classes_gone(evidence, cell, classes),
+            "changed": _changed(evidence, cell),
         }
         | classes,
     )
@@ -216,29 +229,62 @@ def balanced_loss(one: Finding) -> Mapping[str, float] | None:
 def _class(evidence: Evidence, cell: Cell) -> dict[str, Any]:
     """The class of LEAST samples or more that lost the largest share of its right answers.
 
-    One of those that are lost, where there are any.
+    One of those that are lost, where there are any; a smaller class where that alone is lost.
     """
     found: dict[str, Any] = {"class": None, "class_before": None, "class_after": None}
     outcomes = evidence.outcomes
     if outcomes is None:
         return found | {"class_lost": False}
     counts = np.bincount(outcomes.labels, minlength=len(outcomes.classes))
-    large = np.flatnonzero(counts >= LEAST)
-    if not len(large):
+    large, small = np.flatnonzero(counts >= LEAST), np.flatnonzero((counts > 0) & (counts < LEAST))
+    lost = np.zeros(len(counts), bool)
+    lost[large], lost[small] = (
+        _lost_classes(outcomes, cell, large),
+        _lost_small_classes(outcomes, cell, small),
+    )
+    told = lost | (counts >= LEAST)
+    if not told.any():
         return found | {"class_lost": False}
     before, after = (
-        _right_of_classes(outcomes, said)[:, large]
+        _right_of_classes(outcomes, said)
         for said in (outcomes.before[cell.networks], outcomes.predictions[cell.networks])
     )
-    lost = _lost_classes(outcomes, cell, large)
-    drops = (before - after).mean(0)
-    most = int(np.where(lost | ~lost.any(), drops, -np.inf).argmax())
+    # A share is lower than one: first those that are lost, and the large ones among them.
+    order = (before - after).mean(0) + 2.0 * lost + 2.0 * (lost & (counts >= LEAST))
+    most = int(np.where(told, order, -np.inf).argmax())
     return {
-        "class": outcomes.classes[int(large[most])],
+        "class": outcomes.classes[most],
+        "class_n": int(counts[most]),
         "class_before": known(float(before[:, most].mean())),
         "class_after": known(float(after[:, most].mean())),
         "class_lost": bool(lost[most]),
+        "classes_lost": int(lost.sum()),
     }
+
+
+def _changed(evidence: Evidence, cell: Cell) -> int | None:
+    """How many answers of all runs are not those of the dense network."""
+    if (outcomes := evidence.outcomes) is None:
+        return None
+    return int((outcomes.before[cell.networks] != outcomes.predictions[cell.networks]).sum())
+
+
+def _classes_gone(evidence: Evidence, cell: Cell, told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The classes below LEAST, but the one told, with no right answer left of GONE or more."""
+    outcomes = evidence.outcomes
+    if outcomes is None:
+        return []
+    counts = np.bincount(outcomes.labels, minlength=len(outcomes.classes))
+    before, after = (
+        _right_of_classes(outcomes, said) * counts
+        for said in (outcomes.before[cell.networks], outcomes.predictions[cell.networks])
+    )
+    gone = (counts < LEAST) & (before.min(0) > GONE - 0.5) & (after.max(0) == 0)
+    return [
+        {"class": outcomes.classes[one], "right": round(float(before[:, one].mean()))}
+        for one in np.flatnonzero(gone)
+        if outcomes.classes[one] != told["class"]
+    ]
 
 
 def _right_of_classes(outcomes: Outcomes, answers: NDArray[Any]) -> NDArray[np.float64]:
@@ -259,7 +305,7 @@ def _lost_classes(outcomes: Outcomes, cell: Cell, large: NDArray[np.intp]) -> ND
     Beyond doubt, as κ's half is (`_kept`): the upper bound of the share that is right below half
     of the dense network's lower one, at a level of SURE for all of these classes at once.
     """
-    number, level = len(outcomes.classes), 1 - (1 - SURE) / len(large)
+    number, level = len(outcomes.classes), 1 - (1 - SURE) / max(1, len(large))
     sizes = np.bincount(outcomes.labels, minlength=number)
     lost = np.ones(len(large), bool)
     for place in cell.networks:
@@ -276,3 +322,45 @@ def _lost_classes(outcomes: Outcomes, cell: Cell, large: NDArray[np.intp]) -> ND
             )
         lost &= [after.high < HALF * before.low for before, after in zip(*bounds, strict=True)]
     return lost
+
+
+def _lost_small_classes(
+    outcomes: Outcomes, cell: Cell, small: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Of which classes below LEAST less than HALF of the right answers is left, in every run.
+
+    Beyond doubt by two exact tests, both of which must say so: that of the answers which the dense
+    network has right, no more are right than if each had been kept with a chance of HALF, and that
+    no more broke than mended (McNemar). At 1 − SURE for all of these classes at once, of which
+    those count whose loss could show at all (Tarone 1990).
+    """
+    number, lost = len(outcomes.classes), np.ones(len(small), bool)
+    for place in cell.networks:
+        was, stays = (
+            answers == outcomes.labels
+            for answers in (outcomes.before[place], outcomes.predictions[place])
+        )
+        effects = design_effects(
+            was.astype(float) - stays, outcomes.labels, number, outcomes.units
+        )[small]
+        right, left, broken = (
+            np.bincount(outcomes.labels[one], minlength=number)[small]
+            for one in (was, stays, was & ~stays)
+        )
+        before, after = np.floor(right / effects), np.ceil(left / effects)
+        mended = left - (right - broken)
+        gone = [
+            mcnemar_p_value(*one, alternative="greater")
+            for one in zip(broken, mended, effects, strict=True)
+        ]
+        lost &= np.maximum(binom.cdf(after, before, HALF), gone) < _level(HALF**before)
+    return lost
+
+
+def _level(least: NDArray[np.float64]) -> float:
+    """The level of each of some tests, of p-values that are at least these: (1 − SURE)/K.
+
+    K is the smallest number that is no less than that of the tests which could be significant so.
+    """
+    family = next(k for k in range(1, len(least) + 2) if (least < (1 - SURE) / k).sum() <= k)
+    return (1 - SURE) / family

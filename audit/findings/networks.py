@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from audit.findings.outcomes import is_dense
-from audit.findings.words import label
+from audit.findings.words import label, listed, sentence
 
 Row = Mapping[str, Any]
+MOST_NAMED = 3
 
 
 def overall_table(overall: Sequence[Row], models: Sequence[Row]) -> pd.DataFrame:
@@ -36,6 +37,24 @@ def told_models(record: Row) -> list[str]:
     if not compared:
         return judged_models(record["models"])
     return [str(m["name"]) for m in record["models"] if is_dense(m) or m["name"] in compared]
+
+
+def network_notes(models: Sequence[Row]) -> list[str]:
+    """What must be known of networks, each note once, after the names of those that it is of."""
+    whose: dict[str, list[str]] = {}
+    for model in models:
+        for note in model["notes"]:
+            whose.setdefault(str(note), []).append(str(model["name"]))
+    if len(models) == 1:
+        return [sentence(note) for note in whose]
+    return [f"{_names(names, len(models))}: {note}" for note, names in whose.items()]
+
+
+def _names(names: Sequence[str], of: int) -> str:
+    if len(names) == of:
+        return "every network"
+    left = len(names) - MOST_NAMED
+    return listed([*names[:MOST_NAMED], *([f"{left} more"] if left > 0 else [])])
 
 
 def shown_models(record: Row) -> list[str]:

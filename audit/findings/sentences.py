@@ -19,6 +19,7 @@ from audit.findings.words import (
     group,
     interval,
     listed,
+    named,
     number,
     percent,
     points,
@@ -78,6 +79,7 @@ def make_verdict(findings: Sequence[Finding], baseline: str, compared: Sequence[
         *_losses(told),
         *_who(told),
         *_suspected(told),
+        *_gone(told),
         *_onset(told),
         *_changes(told),
         *_rates(told),
@@ -218,6 +220,37 @@ def _suspected(told: _Told) -> Iterator[Said]:
             )
 
 
+def _gone(told: _Told) -> Iterator[Said]:
+    """Small classes of which no right answer is left, network by network."""
+    for one in told.all("loss"):
+        if one.details.get("classes_gone"):
+            text = (
+                f"Under {told.where(one)}, {_all_gone(one.details)}, too few samples for a verdict."
+            )
+            yield told.said(text, [one])
+
+
+def _all_gone(found: Mapping[str, Any]) -> str:
+    """The small classes that have no right answer left, in words."""
+    own = [f"class {named(one['class'])} (of {one['right']})" for one in found["classes_gone"]]
+    return f"no right answer is left of {_few(own)}"
+
+
+def _but_gone(told: _Told, labels: Sequence[str]) -> str:
+    """What a clear verdict must not pass over of classes too small for a verdict."""
+    own = [one for one in told.all("loss") if one.label in labels]
+    own = [one for one in own if one.details.get("classes_gone")]
+    parts = [f"under {told.where(one)} {_all_gone(one.details)}" for one in own]
+    return f"; but {_few(parts, 'networks more so')}" if parts else ""
+
+
+def _unchanged(told: _Told, labels: Sequence[str]) -> str:
+    """Which networks answer every sample as the dense one does: what is clear may be a copy."""
+    own = [one for one in told.all("loss") if one.label in labels]
+    alike = [told.where(one) for one in own if one.details.get("changed") == 0]
+    return f"; {listed(alike)} answered every sample as the dense network does" if alike else ""
+
+
 def _crossed(told: _Told, labels: Sequence[str]) -> list[Finding]:
     """The groups that nobody named and that were found to pay under one of these."""
     own = [one for one in told.all("discovered") if one.label in labels and one.group is not None]
@@ -291,13 +324,14 @@ def _clear(told: _Told, first: Finding | None, before: str, used: Sequence[Findi
     return told.said(
         f"{_first_upper(f'{before}{at}no group')} was found to pay more than the others"
         f"{_unseen(told)}{_unjudged(told, [told.baseline])}{beside}"
-        f"{_but_crossed(told, [told.baseline])}.",
+        f"{_but_crossed(told, [told.baseline])}{_but_gone(told, [told.baseline])}.",
         [
             *used,
             *told.all("detectable"),
             *told.all("left_out"),
             *_worst_suspected(told, [told.baseline]),
             *crossed,
+            *(one for one in told.all("loss") if one.label == told.baseline),
         ],
     )
 
@@ -336,8 +370,12 @@ def _compared(told: _Told) -> Said:
         *told.all("left_out"),
         *_worst_suspected(told, clear),
         *_crossed(told, told.compared),
+        *(one for one in told.all("loss") if one.label in clear),
     ]
-    unseen = f"{_unseen(told, clear)}{_unjudged(told, clear)}{_but_crossed(told, told.compared)}"
+    unseen = (
+        f"{_unseen(told, clear)}{_unjudged(told, clear)}{_but_crossed(told, told.compared)}"
+        f"{_but_gone(told, clear)}{_unchanged(told, clear)}"
+    )
     used = [*lossy.values(), *(one for name in judged for one in own[name])]
     what = (
         "points of accuracy beyond the average," if any(map(told.harmed, judged)) else "each held"
@@ -1041,6 +1079,8 @@ def _caveat(one: Finding) -> str:
         f" Too small for a verdict, but behind the average: {_few(behind)}." if behind else ""
     )
     unjudged += f" Nothing is known of {_few(left)}." if left else ""
+    if one.details.get("classes_gone"):
+        unjudged += f" {_first_upper(_all_gone(one.details))}."
     sought = one.details.get("sought")
     crossed = f" and what {listed(sought)} tell apart" if sought else ""
     return f"{unjudged} Groups by anything but {one.attribute}{crossed} were not looked at."

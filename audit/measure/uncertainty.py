@@ -79,7 +79,7 @@ def unit_rows(values: Array, units: Codes | None) -> Array:
     >>> unit_rows(np.array([[1.0], [1.0], [4.0]]), np.array([7, 7, 9])).ravel().round(3).tolist()
     [0.667, 3.333]
     """
-    if units is None or not len(values):
+    if units is None or not values.size:
         return values
     unit = _numbered(units)
     number, mean = int(unit.max()) + 1, values.mean(0)

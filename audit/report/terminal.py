@@ -13,6 +13,7 @@ from rich.table import Table
 
 from audit.escaping import printable
 from audit.findings.finding import Claimed, Finding, claimed, findings_of
+from audit.findings.networks import network_notes
 from audit.findings.results import Results
 from audit.findings.words import interval, number
 from audit.report.tables import Table as Contents
@@ -22,6 +23,9 @@ WIDE = ("parameters left", "steps", "fairness violation ξ (nats)")
 SIDES = ("baseline", "candidate")
 LONGEST_HEAD = 12
 """A longer name of a network stands above the table only, and its role in the column."""
+MOST_NOTES = 10
+UNMEASURED = " could not be measured: "
+"""Notes with these words say what the rows of the report say too."""
 LEGEND = (
     "Accuracy in %, its difference in points, with 95 % intervals, those of the groups' "
     "differences for all groups at once; who pays most stands first, the report keeps the "
@@ -50,8 +54,19 @@ def print_findings(results: Results, console: Console) -> None:
     if later:
         console.print("[bold]Why, and how sure[/bold]")
         _print_list(later, console)
+    if compared and (read := _read(record)):
+        console.print("[bold]What was read[/bold]")
+        _print_list(read, console)
     if verdict.get("action"):
         console.print(f"[bold]What to do[/bold]: {_plain(verdict['action'])}", highlight=False)
+
+
+def _read(record: Row) -> list[str]:
+    """What must be known of the networks and data before a verdict on them is believed."""
+    own = [note for note in network_notes(record["models"]) if UNMEASURED not in note]
+    notes = [*own, *record["data"]["notes"]]
+    left = len(notes) - MOST_NOTES
+    return [*notes[:MOST_NOTES], *([f"{left} more notes: results.json"] if left > 0 else [])]
 
 
 def _print_list(sentences: Sequence[str], console: Console) -> None:

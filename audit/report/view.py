@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from audit.findings.networks import told_models
+from audit.findings.networks import network_notes, told_models
 from audit.findings.results import Results
-from audit.findings.words import counted, sentence
+from audit.findings.words import counted
 from audit.metrics import DEFINITIONS, METRICS, Definition, Metric, definition_of, of_record
 from audit.report.beside_dense import faithfulness_table, margin_table
 from audit.report.deciders import Decision, decision
@@ -203,7 +203,7 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 def _notes(models: Sequence[Mapping[str, Any]]) -> list[str]:
     """The notes of all networks, each once; of very many the first, and how many are left."""
-    notes = list(dict.fromkeys(sentence(note) for model in models for note in model["notes"]))
+    notes = network_notes(models)
     left = len(notes) - MOST_NOTES
     return [*notes[:MOST_NOTES], *([f"{left:,} more notes: results.json"] if left > 0 else [])]
 

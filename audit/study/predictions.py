@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import norm
 
+from audit.data.grouped import GroupedData
 from audit.data.predictions import Predicted, from_predictions
 from audit.errors import AuditError
 from audit.examine.measuring import measure_models
 from audit.examine.settings import MeasureSettings
-from audit.files import sha256
+from audit.files import check_no_copies, sha256
+from audit.findings.decisions import ALPHA
 from audit.findings.results import Results
 from audit.models.checkpoint import Provenance
 from audit.models.live import live
@@ -21,6 +25,11 @@ from audit.models.outputs_only import StoredPredictions
 from audit.study.checkpoints import file_names
 from audit.study.gather import gather
 from audit.study.live import dense_first, of_unknown_weights
+
+LEAST = 30
+"""Samples on which a network that is right on all of them is asked about."""
+PLAIN = 10.0
+"""Standard errors that networks which err on the same samples would be beyond chance."""
 
 
 def compare_predictions(
@@ -30,6 +39,7 @@ def compare_predictions(
     dense: str | None = None,
     classes: Sequence[str] | None = None,
     missing: Sequence[str] = (),
+    unit: str = "",
     command: str = "",
 ) -> Results:
     """Measure networks by their stored predictions on the same samples, beside the dense one's.
@@ -40,6 +50,8 @@ def compare_predictions(
     dense    the name of the network that the others came from; by default 'dense', or the first
     classes  their order, or more of them than occur
     missing  words that stand for no value
+    unit     the column of the persons (or other units), where samples of one are several: every
+             interval is then that of the persons
 
     All that outputs alone can carry is measured; what they cannot is a row that says why. Raises
     AuditError as `audit.data.predictions.from_predictions` does.
@@ -53,14 +65,17 @@ def compare_predictions(
     settings = settings or MeasureSettings()
     names = dense_first(tables, dense)
     data, said = from_predictions(
-        {name: tables[name] for name in names}, group, classes=classes, missing=missing
+        {name: tables[name] for name in names}, group, unit=unit, classes=classes, missing=missing
     )
     subjects = {}
     for name in names:
         network = StoredPredictions(said[name], data.classes)
         method = "dense" if name == names[0] else name
-        same = () if name == names[0] else _alike(said[name], said[names[0]], names[0])
-        notes = (*same, of_unknown_weights(network), *said[name].notes)
+        notes = (
+            *_doubts(name, names[0], said, data),
+            of_unknown_weights(network),
+            *said[name].notes,
+        )
         # Of one-hot decisions nothing but the largest is read.
         kind = "log-probabilities" if network.probable else "logits"
         subjects[name] = live(network, data, Provenance(method, notes=notes), kind)
@@ -69,6 +84,55 @@ def compare_predictions(
         if isinstance(file, Path):
             measures[place] = measures[place].with_file(file.name, sha256(file))
     return gather(measures, data, {"measure": asdict(settings)}, command, tuple(names))
+
+
+def _doubts(
+    name: str, dense: str, said: Mapping[str, Predicted], data: GroupedData
+) -> tuple[str, ...]:
+    """What makes one ask whether a table is that of its network, and of these samples."""
+    labels, own = data.labels.numpy(), said[name].decisions
+    found = _perfect(own, labels)
+    if name == dense:
+        return found
+    right = [one.decisions == labels for one in (said[dense], said[name])]
+    strata = labels * len(data.group_names) + data.groups.numpy()
+    return (*found, *_alike(said[name], said[dense], dense), *_by_lot(*right, strata, dense))
+
+
+def _perfect(decisions: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[str, ...]:
+    if len(labels) < LEAST or not np.array_equal(decisions, labels):
+        return ()
+    return (f"is right on every one of {len(labels):,} samples: are these its answers?",)
+
+
+def _by_lot(
+    right: NDArray[np.bool_], own: NDArray[np.bool_], strata: NDArray[np.int64], dense: str
+) -> tuple[str, ...]:
+    """That a network errs on other samples than the dense one, as where rows are out of order.
+
+    right, own   on which samples the dense network, and this one, is right [n]
+    strata       within which they would be put out of order unseen: label and group, int [n]
+
+    Networks of one origin, and of several, err on the same samples: Mantel and Haenszel's
+    statistic of the two being right is far above what chance gives. It is told where it is not,
+    and would be seen to be.
+    """
+    size, first, second, both = (
+        np.bincount(strata, weights=one) for one in (np.ones(len(own)), right, own, right & own)
+    )
+    known = size > 1
+    size, first, second, both = (one[known] for one in (size, first, second, both))
+    expected = first * second / size
+    variance = expected * (size - first) * (size - second) / (size * (size - 1))
+    error = float(np.sqrt(variance.sum()))
+    if not (np.minimum(first, second) - expected).sum() > PLAIN * error > 0:
+        return ()
+    if (both - expected).sum() > norm.ppf(1 - ALPHA) * error:
+        return ()
+    return (
+        f"errs on other samples than '{dense}' does, as if its rows were dealt out by lot: are "
+        "both of the same samples under the same ids?",
+    )
 
 
 def _alike(own: Predicted, dense: Predicted, name: str) -> tuple[str, ...]:
@@ -87,11 +151,12 @@ def compare_prediction_files(
     settings: MeasureSettings | None = None,
     dense: Path | None = None,
     classes: Sequence[str] | None = None,
+    unit: str = "",
     command: str = "",
 ) -> Results:
     """`compare_predictions` of tables in files, named after them; `dense` is one of them, or else.
 
-    Raises AuditError as that does.
+    Raises AuditError as that does, and where one is a copy of another.
     """
     called = [path for path in files[1:] if path.stem == "dense"]
     if dense is None and called:
@@ -100,8 +165,9 @@ def compare_prediction_files(
             f"first, or name it: --dense {called[0]}"
         )
     first = files[0] if dense is None else dense
+    check_no_copies(files if first in files else [first, *files])
     paths = [first, *(path for path in files if path != first)]
     tables = dict(zip(file_names(paths[0], paths[1:]), paths, strict=True))
     return compare_predictions(
-        tables, group, settings, next(iter(tables)), classes, command=command
+        tables, group, settings, next(iter(tables)), classes, unit=unit, command=command
     )

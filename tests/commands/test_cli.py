@@ -530,3 +530,18 @@ def test_stored_predictions_are_searched_for_groups_that_nobody_named(
     first_line = " ".join(capsys.readouterr().out.split("•")[0].split())
     assert "but group" in first_line
     assert "region south" in first_line
+
+
+def test_a_unit_is_of_predictions_and_reaches_the_audit(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name, harmed in {"dense": False, "pruned": True}.items():
+        table = people(harmed).rename_axis("sample").rename(columns={"y": "label"})
+        table.assign(person=table.index // 4).to_csv(f"{name}.csv")
+    files = ["dense.csv", "pruned.csv", "--group", "sex", "--unit"]
+    assert call(monkeypatch, "compare", "--predictions", *files, "person", "--out", "o") == 0
+    assert pd.read_parquet("o/samples.parquet")["unit"].notna().all()
+    capsys.readouterr()
+    assert call(monkeypatch, "compare", "--predictions", *files, "who") == 2
+    assert "has no column 'who'" in capsys.readouterr().err
+    assert call(monkeypatch, "compare", *files, "person") == 2
+    assert "found --unit without --predictions" in capsys.readouterr().err

@@ -174,3 +174,75 @@ def test_how_sure_a_network_was_of_what_it_said_is_no_score() -> None:
     by_threshold = many(sure).assign(prediction=(sure > 0.7).astype(int))
     _, said = from_predictions({"dense": by_threshold}, "sex")
     assert "was predicted counts as its decision" in said["dense"].notes[0]
+
+
+def test_persons_with_several_samples_are_units() -> None:
+    dense = many(SURE).assign(person=np.arange(40) // 4)
+    data, _ = from_predictions({"dense": dense, "int8": dense.iloc[::-1]}, "sex", unit="person")
+    assert data.units is not None
+    assert data.units.tolist() == (np.arange(40) // 4).tolist()
+    assert not [note for note in data.notes if "not independent" in note]
+    # Of whom nobody knows is one person by itself.
+    some, _ = from_predictions({"dense": dense.assign(person=[None] * 8 + ["a"] * 32)}, "sex", unit="person")  # fmt: skip
+    assert some.units is not None
+    assert len(some.units.unique()) == 9
+    other = dense.assign(person=[9] + [0] * 39)
+    with pytest.raises(AuditError, match="disagree about the person of"):
+        from_predictions({"dense": dense, "int8": other}, "sex", unit="person")
+    with pytest.raises(AuditError, match="has no column 'patient'"):
+        from_predictions({"dense": dense}, "sex", unit="patient")
+
+
+def test_columns_that_look_like_persons_and_were_not_declared_are_told() -> None:
+    dense = many(SURE).assign(Patient_ID=np.arange(40) // 4, weight=1.5)
+    data, said = from_predictions({"dense": dense}, "sex")
+    assert data.notes[0].startswith("Several samples have the same 'Patient_ID'")
+    assert "--unit Patient_ID" in data.notes[0]
+    assert said["dense"].notes == ("columns of its table that were not read: Patient_ID, weight",)
+    alone, _ = from_predictions({"dense": many(SURE).assign(person=range(40))}, "sex")
+    students, _ = from_predictions({"dense": many(SURE).assign(student=[0, 1] * 20)}, "sex")
+    for quiet in (alone, students):
+        assert "not independent" not in " ".join(quiet.notes)
+
+
+def test_equal_probabilities_are_told_as_the_first_class() -> None:
+    half = many(np.where(np.arange(40) < 10, 0.5, SURE))
+    _, said = from_predictions({"dense": half}, "sex")
+    assert said["dense"].decisions[:10].tolist() == [0] * 10
+    assert said["dense"].notes[0].startswith("for 10 of 40 samples two classes have the same")
+    assert "'0', the first, counts as its decision" in said["dense"].notes[0]
+    _, said = from_predictions({"dense": half.assign(prediction=1)}, "sex")
+    assert "the same largest" not in " ".join(said["dense"].notes)
+    three = pd.DataFrame({f"probability:{name}": [0.4, 0.2] for name in "ab"})
+    three = three.assign(**{"probability:c": [0.2, 0.6]}, sample=[0, 1], label=["a", "c"], sex="f")
+    _, said = from_predictions({"dense": three}, "sex")
+    assert "for 1 of 2 samples" in said["dense"].notes[0]
+    assert "the first of these counts" in said["dense"].notes[0]
+
+
+def test_probabilities_of_zero_and_one_are_decisions() -> None:
+    """Nobody is infinitely surprised: the loss of a wrong decision is no loss of a network."""
+    _, said = from_predictions({"dense": many((SURE > 0.5).astype(float))}, "sex")
+    assert said["dense"].probabilities is None
+    assert said["dense"].decisions.tolist() == (SURE > 0.5).astype(int).tolist()
+    assert said["dense"].notes == (
+        "its probabilities are all 0 or 1: they were read as decisions alone",
+    )
+
+
+def test_softmax_taken_of_probabilities_is_remarked_on() -> None:
+    one = np.stack([1 - SURE, SURE], 1)
+    for given, doubted in ((one, False), (np.exp(one) / np.exp(one).sum(1, keepdims=True), True)):
+        _, said = from_predictions({"dense": many(given[:, 1])}, "sex")
+        assert ("softmax was taken twice" in " ".join(said["dense"].notes)) is doubted
+
+
+def test_a_column_of_another_name_that_tells_of_train_samples_is_refused() -> None:
+    parts = ["Train"] * 30 + ["Test"] * 10
+    with pytest.raises(AuditError, match=r"has a column 'Set' of test, train: .*; call it 'split'"):
+        from_predictions({"dense": many(SURE).assign(Set=parts)}, "sex")
+    # Not where it is the group, says something else too, or a split is told.
+    from_predictions({"dense": many(SURE).assign(Set=parts)}, "Set")
+    from_predictions({"dense": many(SURE).assign(travels=["train"] * 30 + ["bus"] * 10)}, "sex")
+    data, _ = from_predictions({"dense": many(SURE).assign(Set=parts, split=parts)}, "sex")
+    assert len(data) == 10

@@ -11,8 +11,9 @@ from scipy.stats import norm
 from audit.findings.answers import Answers
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding
-from audit.findings.losses import losses, ruined
+from audit.findings.losses import _lost_small_classes, losses, ruined
 from audit.findings.making import findings_from
+from audit.findings.outcomes import Cell, Outcomes
 from audit.findings.pays import who_pays
 from audit.findings.results import Results
 from audit.findings.sentences import Verdict, make_verdict
@@ -301,7 +302,9 @@ def test_of_many_networks_that_lost_a_class_three_are_told_and_the_rest_counted(
     assert said.endswith("; 2 more lost a class so.")
 
 
-def of_classes(broken: int, *, size: int = 30, classes: int = 4, group: str = "") -> Evidence:
+def of_classes(
+    broken: int, *, size: int = 30, classes: int = 4, group: str = "", compared: bool = True
+) -> Evidence:
     """Two groups, each with 300 samples of every class but the last, of which there are `size`.
 
     The dense network is right on 90 of a hundred of each, and the pruned one on all of these but
@@ -319,7 +322,7 @@ def of_classes(broken: int, *, size: int = 30, classes: int = 4, group: str = ""
         whose = group or own
         blocks += [(whose, last, right, (last, last)), (whose, last, gone, (last, 0))]
         blocks.append((whose, last, size - right - gone, (0, 0)))
-    return answered(("dense", "pruned-0"), [one for one in blocks if one[2]], compared=True)
+    return answered(("dense", "pruned-0"), [one for one in blocks if one[2]], compared=compared)
 
 
 def test_one_class_of_several_that_is_lost_is_told_though_all_others_are_kept() -> None:
@@ -354,7 +357,10 @@ def test_one_class_of_several_that_is_lost_is_told_though_all_others_are_kept() 
         (40, 30, 4, False),  # more than half is left
         (53, 30, 4, False),  # less than half is left, but not beyond doubt
         (60, 300, 4, True),
-        (90, 14, 4, False),  # 28 samples of it, too few to be told of
+        (90, 14, 4, True),  # 28 samples of it, all 26 right answers gone
+        (90, 5, 4, True),  # all 8 of 10: one of 256 by chance
+        (90, 3, 4, False),  # all 6 of 6: one of 64 by chance
+        (50, 14, 4, False),  # 14 of 26
         (90, 30, 60, True),
         (80, 20, 60, False),  # one of sixty classes looks so by chance
         (80, 20, 2, True),
@@ -365,6 +371,74 @@ def test_a_class_is_lost_where_less_than_half_is_left_beyond_doubt(
 ) -> None:
     (one,) = losses(of_classes(broken, size=size, classes=classes), [])
     assert one.details["class_lost"] is lost
+
+
+def test_a_small_class_that_is_lost_is_told_with_its_samples_and_ends_every_all_clear() -> None:
+    evidence = of_classes(90, size=5)
+    found, verdict = told(evidence)
+    (one,) = losses(evidence, [])
+    assert (one.details["class"], one.details["class_n"], one.details["classes_lost"]) == (
+        "3",
+        10,
+        1,
+    )
+    assert verdict.headline.text.startswith(
+        "Under pruned-0, most of class 3 is lost (0.0 % right, before 80.0 %, of 10 samples); "
+    )
+    assert verdict.action is not None
+    assert verdict.action.text.startswith("Do not ship pruned-0 as it is: most of class 3 is lost")
+    assert next(f for f in facts(results(evidence, found)) if f.label == "pruned-0").harm
+
+
+def test_a_class_too_small_for_a_verdict_that_is_gone_is_no_part_of_an_all_clear() -> None:
+    for compared in (True, False):
+        evidence = of_classes(90, size=3, compared=compared)
+        _, verdict = told(evidence)
+        (one,) = losses(evidence, [])
+        assert one.details["classes_gone"] == [{"class": "3", "right": 6}]
+        assert not ruined(one)
+        gone = "no right answer is left of class 3 (of 6)"
+        assert (
+            f"; but under pruned-0{'' if compared else ' at 90%'} {gone}" in verdict.headline.text
+        )
+        assert any(f"{gone}, too few samples" in said.text for said in verdict.sentences)
+        assert verdict.action is not None
+        assert f" No{gone[2:]}." in verdict.action.text
+    assert not losses(of_classes(50, size=3), [])[0].details["classes_gone"]
+
+
+def test_samples_of_one_person_do_not_show_that_a_small_class_is_lost() -> None:
+    """Twelve samples of the class: of six persons no loss is beyond doubt, of twelve it is."""
+    blocks: list[Block] = [(g, c, 200, (c, c)) for g in "AB" for c in (0, 1)]
+    blocks.append(("A", 2, 12, (2, 0)))
+    for units, lost in ((1, True), (2, False)):
+        (one,) = losses(answered(("dense", "pruned-0"), blocks, units=units), [])
+        assert one.details["class_lost"] is lost
+
+
+def test_small_classes_are_rarely_called_lost_by_chance() -> None:
+    """Two networks as good as each other, 40 classes of 2 to 29 samples: under one audit in 100."""
+    generator, wrong, audits = np.random.default_rng(0), 0, 200
+    for _ in range(audits):
+        labels = np.repeat(np.arange(40), generator.integers(2, 30, 40))
+        first, second = (
+            np.where(generator.random(len(labels)) < 0.3, labels, 39 - labels)[None]
+            for _ in range(2)
+        )
+        alike = Outcomes(
+            ("a",), tuple(map(str, range(40))), ("g",), "", np.arange(len(labels)),
+            np.zeros_like(labels), labels, second, first, np.zeros(second.shape), np.zeros(second.shape),
+        )  # fmt: skip
+        cell = Cell("a", 0.9, ("a",), np.array([0]), "none", False)
+        wrong += int(_lost_small_classes(alike, cell, np.arange(40)).any())
+    assert wrong <= 0.02 * audits
+
+
+def test_an_all_clear_of_equal_answers_says_that_they_are_equal() -> None:
+    _, verdict = told(lost(SAME, (1, 1, 1), compared=True))
+    assert "; pruned-0 answered every sample as the dense network does" in verdict.headline.text
+    _, verdict = told(lost((1, 1, 1), compared=True))
+    assert "answered every sample" not in verdict.headline.text
 
 
 def test_a_lost_class_that_is_a_group_is_told_as_the_group_that_pays() -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -112,3 +113,21 @@ def test_a_study_is_told_with_its_models(fake):
     headline = " ".join(results.record["verdict"]["headline"].split())
     assert headline in " ".join(text.split())
     assert "magnitude-0.98-seed0" in text
+
+
+def test_what_was_read_is_told_with_the_networks_that_it_is_of(compared):
+    record = compared.record
+    models = [
+        one | {"notes": [*notes, "alike", "hessian could not be measured: it is a program"]}
+        for one, notes in zip(record["models"], ([], ["its own"], []), strict=False)
+    ]
+    data = record["data"] | {"notes": ["test samples stand in train"]}
+    told = replace(compared, record=record | {"models": models, "data": data})
+    text = " ".join(printed(told, 200).split())
+    assert f"• every network: alike • {models[1]['name']}: its own • test samples stand in" in text
+    assert "could not be measured" not in text
+    many = [one | {"notes": [f"note {place}" for place in range(14)]} for one in models]
+    text = printed(replace(told, record=told.record | {"models": many}), 200)
+    assert "note 9" in text
+    assert "note 10" not in text
+    assert "5 more notes: results.json" in text

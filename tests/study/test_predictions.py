@@ -192,3 +192,91 @@ def test_the_dense_networks_decisions_differ_from_themselves_nowhere() -> None:
     assert (dense[["ci_low", "ci_high"]] == 0).all(axis=None)
     assert (alike.ci_low < 0).all()
     assert (alike.ci_high > 0).all()
+
+
+PERSONS = 300
+
+
+def of_persons(copies: int, seed: int = 0) -> dict[str, pd.DataFrame]:
+    """Decisions of two networks on persons who stand `copies` times each."""
+    generator = np.random.default_rng(seed)
+    labels, sex = generator.integers(0, 2, PERSONS), generator.choice(["f", "m"], PERSONS)
+    dense = np.where(generator.random(PERSONS) < 0.9, labels, 1 - labels)
+    lost = (sex == "f") & (generator.random(PERSONS) < 0.2)
+    own = pd.DataFrame({"person": range(PERSONS), "label": labels, "sex": sex})
+    tables = {"dense": own.assign(prediction=dense)}
+    tables["int8"] = own.assign(prediction=np.where(lost, 1 - labels, dense))
+    rows = np.repeat(np.arange(PERSONS), copies)
+    return {name: one.iloc[rows].assign(sample=range(len(rows))) for name, one in tables.items()}
+
+
+@pytest.mark.parametrize("probable", [False, True])
+def test_every_interval_of_persons_is_that_of_the_persons(probable: bool) -> None:
+    def audited(copies: int, unit: str) -> Results:
+        tables = of_persons(copies)
+        if probable:
+            sure = np.repeat(np.random.default_rng(3).uniform(0.6, 0.99, PERSONS), copies)
+            tables = {
+                name: one.assign(score=np.where(one["prediction"] == 1, sure, 1 - sure))
+                for name, one in tables.items()
+            }
+        return audit.compare_predictions(tables, "sex", unit=unit)
+
+    alone, declared, undeclared = audited(1, ""), audited(4, "person"), audited(4, "")
+
+    def widths(found: Results) -> pd.Series:
+        rows = found.groups.assign(width=found.groups["ci_high"] - found.groups["ci_low"])
+        findings = [
+            f for f in found.record["findings"] if f["claim"] in ("pays", "changes", "loss")
+        ]
+        rows = pd.concat([rows, pd.DataFrame(findings).assign(
+            model=lambda t: t["claim"], width=lambda t: t["high"] - t["low"])])  # fmt: skip
+        wide = rows.set_index(["model", "group", "metric"])["width"].dropna()
+        return wide[wide > 0]
+
+    one, same, narrow = (widths(found) for found in (alone, declared, undeclared))
+    assert len(one) > 20
+    assert (same / one).between(0.75, 1.3).all()
+    assert 0.4 < (narrow / one).median() < 0.6
+    assert declared.samples["unit"].nunique() == PERSONS
+
+
+def notes_of(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
+    found = audit.compare_predictions(tables, "sex", SETTINGS).record["models"]
+    return {one["name"]: " ".join(one["notes"]) for one in found}
+
+
+def test_rows_out_of_order_are_asked_about() -> None:
+    """Within a label and a group nothing but the errors tells: those of other samples."""
+    tables = of_persons(2)
+    assert "dealt out by lot" not in notes_of(tables)["int8"]
+    shuffled = tables["int8"].copy()
+    places = shuffled.groupby(["label", "sex"])["sample"].sample(frac=1, random_state=0)
+    order = shuffled.sort_values(["label", "sex"], kind="stable")["sample"]
+    answers = shuffled.set_index("sample")["prediction"]
+    shuffled = shuffled.set_index("sample")
+    shuffled.loc[order.to_numpy(), "prediction"] = answers[places.to_numpy()].to_numpy()
+    found = notes_of(tables | {"int8": shuffled.reset_index()})
+    assert "errs on other samples than 'dense' does" in found["int8"]
+    # A network that says one thing of all errs where it must.
+    assert (
+        "dealt out" not in notes_of(tables | {"int8": tables["int8"].assign(prediction=0)})["int8"]
+    )
+
+
+def test_answers_that_are_the_labels_are_asked_about() -> None:
+    tables = of_persons(1)
+    labels = {name: one.assign(prediction=one["label"]) for name, one in tables.items()}
+    for name, text in notes_of(labels).items():
+        assert "right on every one of 300 samples: are these its answers?" in text, name
+    assert "right on every one" not in notes_of(tables)["int8"]
+
+
+def test_the_same_file_twice_is_refused(tmp_path: Path) -> None:
+    for name in ("dense", "int8"):
+        of_persons(1)["dense"].to_csv(tmp_path / f"{name}.csv", index=False)
+    files = [tmp_path / "dense.csv", tmp_path / "int8.csv"]
+    with pytest.raises(AuditError, match=r"int8.csv' holds the very bytes of '.*dense.csv'"):
+        compare_prediction_files(files, "sex", SETTINGS)
+    with pytest.raises(AuditError, match="very bytes"):
+        compare_prediction_files([files[1], files[1]], "sex", SETTINGS)
