@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +23,7 @@ from audit.commands.options import (
     Models,
     Outputs,
     Predictions,
+    States,
     Unit,
 )
 from audit.commands.own_metric import OwnMetric
@@ -49,6 +50,7 @@ def compare(
     measuring: Measuring,
     data: Data = None,
     model: Models = None,
+    state: States = None,
     outputs: Outputs = None,
     own: OwnMetric,
     thresholds: Thresholds,
@@ -62,12 +64,13 @@ def compare(
     paths = [baseline, *fair]
     check_readable(*paths, *([] if dense is None else [dense]))
     factories, given = _factories(model or ()), known_outputs(outputs)
+    states = _by_name("--state", [_named(text) for text in state or ()])
     measuring.check()
     _check_options(
         predictions,
         group,
         {"--classes": classes, "--unit": unit},
-        [data, model, outputs, forms.gallery or None],
+        [data, model, state, outputs, forms.gallery or None],
     )
     specs = dict.fromkeys(attributes_of(group or "")) if predictions else by_attribute(data, group)
     for spec in specs.values():
@@ -98,7 +101,16 @@ def compare(
                     )
                 else:
                     results = compare_files(
-                        baseline, fair, dense, spec, factories, settings, line, forms.gallery, given
+                        baseline,
+                        fair,
+                        dense,
+                        spec,
+                        factories,
+                        settings,
+                        line,
+                        forms.gallery,
+                        given,
+                        states,
                     )
                 results, unmeasured = own.added(results)
             if ranks.rank > 0:
@@ -115,15 +127,26 @@ def _factories(texts: Sequence[str]) -> dict[str, str] | None:
 
     Raises AuditError where one cannot be such a function, or a name has two.
     """
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, function = text.partition("=")
-        if not equals or ":" in name:
-            name, function = "", text
-        if name in found:
-            raise AuditError(f"found --model {text} beside {found[name]}; expected one a network")
+    # An '=' behind the colon is the function's own.
+    pairs = [_named(text) if ":" not in text.partition("=")[0] else ("", text) for text in texts]
+    for _, function in pairs:
         check_own_model(function)
-        found[name] = function
+    return _by_name("--model", pairs)
+
+
+def _named(text: str) -> tuple[str, str]:
+    """NAME and VALUE of NAME=VALUE; the name is empty where none is given."""
+    name, equals, value = text.partition("=")
+    return (name, value) if equals else ("", text)
+
+
+def _by_name(option: str, pairs: Iterable[tuple[str, str]]) -> dict[str, str] | None:
+    """What an option says of the network of each name; AuditError where one has two."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in found:
+            raise AuditError(f"found {option} {value} beside {found[name]}; expected one a network")
+        found[name] = value
     return found or None
 
 
@@ -141,8 +164,8 @@ def _check_options(
         )
     if predictions and any(one is not None for one in of_networks):
         raise AuditError(
-            "found --data, --model, --outputs or --gallery with --predictions; expected them with "
-            "networks alone: the tables hold labels, groups and what was predicted"
+            "found --data, --model, --state, --outputs or --gallery with --predictions; expected "
+            "them with networks alone: the tables hold labels, groups and what was predicted"
         )
     for option, value in of_predictions.items():
         if value is not None and not predictions:

@@ -141,6 +141,15 @@ Models = Annotated[
         "or hf:FOLDER; where they differ, one for the file of each NAME (dense.pth: dense).",
     ),
 ]
+States = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--state",
+        metavar="[NAME=]KEY",
+        help="Of other tools' files with several state dicts, as of an average: which one; where "
+        "files differ, one for the file of each NAME (dense.pth: dense).",
+    ),
+]
 Outputs = Annotated[
     str | None,
     typer.Option(help="Of other tools' weights: logits, log-probabilities or probabilities."),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from audit.errors import AuditError
 from audit.models.checkpoint import FORMAT, read_file
@@ -19,19 +20,28 @@ from audit.models.programs import program_kind
 PLACES = ("state_dict", "model_state_dict", "ema", "model")
 """Where tools put a state dict among what else they keep, such as the optimiser's state."""
 
+State = Mapping[str, Tensor]
+
 AVERAGED = "n_averaged"
 """What `torch.optim.swa_utils.AveragedModel` keeps beside the weights of its module."""
+
+TRAINING = ("optim", "sched", "scaler", "rng", "random")
+"""What is in the names under which the state of training itself stands."""
 
 MOST_NAMES = 5
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict, where in its file it was found, and what else there holds tensors."""
+    """A state dict, where in its file it was found, and what else there holds tensors.
+
+    masks   what stands under a name with 'mask' in it, by that name
+    """
 
     state: Mapping[str, Tensor]
     place: str = ""
     others: tuple[str, ...] = ()
+    masks: Mapping[str, Any] = field(default_factory=dict)
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -42,31 +52,91 @@ def is_checkpoint(path: Path) -> bool:
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: Path, place: str | None = None) -> Weights:
     """The state dict in a file of PyTorch or safetensors; no code from the file is run.
 
     It is bare, under one of PLACES, or the only one there is; or in several files, of which this is
-    the index. Raises AuditError where there is none, or the file could run code.
+    the index; or under `place`. Raises AuditError where there is none, where the file holds the
+    weights of several networks alike and nobody said which, or where it could run code.
     """
-    if _is_index(path):
-        return Weights(_shards(path))
-    if _is_safetensors(path):
-        return Weights(_safetensors(path))
+    if _is_index(path) or _is_safetensors(path):
+        _check_bare(path, place)
+        return Weights(_shards(path) if _is_index(path) else _safetensors(path))
     content = read_file(path)
     if _is_state(content):
+        _check_bare(path, place)
         return Weights(content)
-    states = {}
-    if isinstance(content, dict):
-        states = {str(name): one for name, one in content.items() if _is_state(one)}
-    known = [place for place in PLACES if place in states]
-    if known or len(states) == 1:
-        place = known[0] if known else next(iter(states))
-        return Weights(states[place], place, tuple(name for name in states if name != place))
-    found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-    raise AuditError(
-        f"'{path}' holds no state dict (found {found[:200]}); expected one, bare or under "
-        f"{', '.join(PLACES)}"
-    )
+    parts = {str(name): one for name, one in content.items()} if isinstance(content, dict) else {}
+    masks = {name: one for name, one in parts.items() if _is_mask(name, one)}
+    states = {name: one for name, one in parts.items() if _is_state(one) and name not in masks}
+    chosen = _place(path, states, place)
+    if chosen is None:
+        found = ", ".join(parts) or type(content).__name__
+        raise AuditError(
+            f"'{path}' holds no state dict (found {found[:200]}); expected one, bare or under "
+            f"{', '.join(PLACES)}"
+        )
+    unused = [name for name, one in parts.items() if _tells_weights(name, one)]
+    others = tuple(name for name in unused if name != chosen and name not in masks)
+    return Weights(states[chosen], chosen, others, masks)
+
+
+def _place(path: Path, states: Mapping[str, State], asked: str | None) -> str | None:
+    """Under which name the network's weights stand; None where there is none."""
+    if asked is not None:
+        if asked not in states:
+            found = ", ".join(states) or "none at all"
+            raise AuditError(f"'{path}' has no state dict under '{asked}'; it has {found}")
+        return asked
+    known = [name for name in PLACES if name in states]
+    if not known and len(states) != 1:
+        alike = list(states)
+    else:
+        first = known[0] if known else next(iter(states))
+        alike = [first, *(n for n in states if n != first and _rivals(states[n], states[first]))]
+    if len(alike) > 1:
+        raise AuditError(
+            f"'{path}' holds the weights of several networks, under {', '.join(alike)}; say which "
+            f"is to be measured: --state {alike[0]} (or --state {path.stem}={alike[0]})"
+        )
+    return alike[0] if alike else None
+
+
+def _rivals(one: State, other: State) -> bool:
+    """Whether two state dicts are of networks of one kind with other weights, as an average is."""
+    first, second = _bare(one), _bare(other)
+    shapes = [{name: value.shape for name, value in own.items()} for own in (first, second)]
+    return shapes[0] == shapes[1] and any(not torch.equal(first[n], second[n]) for n in first)
+
+
+def _bare(state: State) -> dict[str, Tensor]:
+    """The state without what stands before all of its names."""
+    found = {name: value for name, value in state.items() if name != AVERAGED}
+    while len({name.partition(".")[0] for name in found}) == 1 and all("." in n for n in found):
+        found = {name.partition(".")[2]: value for name, value in found.items()}
+    return found
+
+
+def _check_bare(path: Path, place: str | None) -> None:
+    if place is not None:
+        raise AuditError(
+            f"'{path}' holds one state dict and nothing under '{place}'; where files differ, name "
+            f"the one that has it: --state NAME={place}"
+        )
+
+
+def _is_mask(name: str, value: Any) -> bool:
+    return "mask" in name.casefold() and bool(_tensors(value))
+
+
+def _tells_weights(name: str, value: Any) -> bool:
+    """Whether something beside the weights holds tensors that are not the state of training."""
+    return not any(word in name.casefold() for word in TRAINING) and bool(_tensors(value))
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """The tensors with several numbers anywhere in a value."""
+    return [one for one in tree_leaves(value) if isinstance(one, Tensor) and one.numel() > 1]
 
 
 def load_weights(model: nn.Module, weights: Weights, path: Path) -> tuple[str, ...]:
@@ -90,6 +160,7 @@ def load_weights(model: nn.Module, weights: Weights, path: Path) -> tuple[str, .
     _check_fit(state, expected, path)
     for name, value in state.items():
         state[name] = _plain(name, value, expected[name], path)
+    notes += _unapplied(weights.masks, state, prefix, path)
     model.load_state_dict(state)
     return tuple(notes)
 
@@ -211,6 +282,64 @@ def _masked(state: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], in
             )
         found[name] = weight * mask
     return found, len(pruned)
+
+
+def _unapplied(
+    masks: Mapping[str, Any], state: Mapping[str, Tensor], prefix: str, path: Path
+) -> list[str]:
+    """A note on masks that stand apart from the weights and fit none of them.
+
+    Raises AuditError where one covers weights that are no zeros: the network that was pruned is
+    another than the one of these weights, and whether a mask keeps or removes is not written.
+    """
+    strange = []
+    for place, found in masks.items():
+        pairs = _covered(found, state, prefix)
+        if pairs is None:
+            strange.append(f"'{place}'")
+            continue
+        for name, mask in pairs.items():
+            kept = int((state[name][mask == 0] != 0).sum())
+            if kept and bool((state[name][mask != 0] != 0).any()):
+                raise AuditError(
+                    f"'{path}' holds masks under '{place}' that its weights do not have: of "
+                    f"'{name}' {kept:,} numbers are masked and no zeros; expected the weights that "
+                    "the network computes with: multiply the masks into them before saving"
+                )
+    if not strange:
+        return []
+    return [
+        f"its file holds masks under {', '.join(strange)} that fit none of its weights by name and "
+        "shape: whether they were applied is not known"
+    ]
+
+
+def _covered(found: Any, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor] | None:
+    """Masks by the weights that they are of: by name, or of a list by order and shape.
+
+    None where one of them is of none.
+    """
+    if isinstance(found, Mapping):
+        named = {str(name).removeprefix(prefix): mask for name, mask in found.items()}
+        pairs = {name: _weight_of(name, state) for name in named}
+        covered = {own: named[name] for name, own in pairs.items() if own is not None}
+    elif isinstance(found, list | tuple):
+        left, covered = iter(state.items()), {}
+        for mask in found:
+            shape = getattr(mask, "shape", None)
+            own = next((name for name, value in left if value.shape == shape), None)
+            covered |= {} if own is None else {own: mask}
+    else:
+        return None
+    whole = len(covered) == len(found)
+    fits = all(getattr(mask, "shape", None) == state[n].shape for n, mask in covered.items())
+    return covered if whole and fits else None
+
+
+def _weight_of(name: str, state: Mapping[str, Tensor]) -> str | None:
+    """The weight that a mask of this name is of."""
+    bare = name.removesuffix("_mask").removesuffix(".mask")
+    return next((own for own in (name, bare, f"{bare}.weight") if own in state), None)
 
 
 def _check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:

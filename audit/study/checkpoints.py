@@ -88,12 +88,14 @@ def compare_files(
     command: str = "",
     gallery: bool = False,
     outputs: str | None = None,
+    state: str | Mapping[str, str] | None = None,
 ) -> Results:
     """Compare the networks of checkpoint files with the first; a dense baseline is its own parent.
 
     With `gallery`, the results hold pictures of the samples that pruning broke. Where one is a file
     of weights that another tool left, the first, or `dense`, is the dense network of all others,
-    and `factory` and `data` are needed (`compare_weights`); `outputs` says what they give.
+    and `factory` and `data` are needed (`compare_weights`); `outputs` says what they give, and
+    `state` which of several state dicts in a file is measured.
     Raises AuditError where they are of different data, splits or dense parents.
     """
     settings = settings or MeasureSettings()
@@ -114,7 +116,11 @@ def compare_files(
         samples.columns_of(settings.discover)
         if gallery:
             check_images(samples)
-        return compare_weights(files, factory, samples, settings, first, outputs, command, gallery)
+        return compare_weights(
+            files, factory, samples, settings, first, outputs, command, gallery, state
+        )
+    if state is not None:
+        raise AuditError("found --state with checkpoints of audit, each of which is one network")
     if isinstance(factory, Mapping):
         if set(factory) - {""}:
             raise AuditError("checkpoints of one study share a --model; expected it without a name")

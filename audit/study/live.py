@@ -105,6 +105,7 @@ def compare_weights(
     outputs: str | None = None,
     command: str = "",
     gallery: bool = False,
+    state: str | Mapping[str, str] | None = None,
 ) -> Results:
     """`compare` for files of weights as other tools leave them, and checkpoints among them.
 
@@ -112,6 +113,7 @@ def compare_weights(
               or a checkpoint of this toolkit
     factory   `package.module:function`, which builds the network that the weights are put into;
               where networks differ, those by the files' names, and under '' that of all others
+    state     under what name in its file the state dict stands, where it holds several; as factory
 
     Raises AuditError as `compare` does, where no factory is given, or weights are not those of its
     network.
@@ -121,9 +123,10 @@ def compare_weights(
     name = names[0]
     subjects: dict[str, LiveNetwork] = {}
     for own in names:
-        builder = _factory_of(own, factory, files)
+        builder = _of_name(own, factory, files, "--model")
+        place = _of_name(own, state, files, "--state")
         parent = subjects[name].network if subjects else None
-        subjects[own] = _from_file(own, files[own], builder, data, outputs, parent)
+        subjects[own] = _from_file(own, files[own], builder, data, outputs, parent, place)
     measures = [
         found.with_file(files[own].name, sha256(files[own]))
         for own, found in zip(
@@ -142,6 +145,7 @@ def _from_file(
     data: GroupedData,
     outputs: str | None,
     dense: nn.Module | None,
+    state: str | None = None,
 ) -> LiveNetwork:
     """The network of a file, on this data; `dense` is what it came from, None of the dense one."""
     model: nn.Module
@@ -163,7 +167,7 @@ def _from_file(
         model = build_model(Architecture(factory, shape, classes)).eval()
         make_permanent(model)
         unread_outputs(model)
-        notes = load_weights(model, read_weights(path), path)
+        notes = load_weights(model, read_weights(path, state), path)
     if dense is not None:
         return _candidate(name, model, data, outputs, dense, notes)
     if math.isnan(measured_sparsity(model)):
@@ -171,18 +175,18 @@ def _from_file(
     return live(model, data, Provenance("dense", notes=notes), outputs)
 
 
-def _factory_of(
-    name: str, factory: str | Mapping[str, str] | None, files: Mapping[str, Any]
+def _of_name(
+    name: str, given: str | Mapping[str, str] | None, files: Mapping[str, Any], option: str
 ) -> str | None:
-    """What builds the network of that name; AuditError where one is named that is not there."""
-    if not isinstance(factory, Mapping):
-        return factory
-    unknown = [own for own in factory if own and own not in files]
+    """What is given of the network of that name; AuditError where a name is none of the files'."""
+    if not isinstance(given, Mapping):
+        return given
+    unknown = [own for own in given if own and own not in files]
     if unknown:
         raise AuditError(
-            f"found --model {unknown[0]}=…; expected the name of one of {', '.join(files)}"
+            f"found {option} {unknown[0]}=…; expected the name of one of {', '.join(files)}"
         )
-    return factory.get(name, factory.get(""))
+    return given.get(name, given.get(""))
 
 
 def dense_first(models: Mapping[str, Any], dense: str | None) -> list[str]:

@@ -53,12 +53,16 @@ def zeros(state: State) -> dict[str, Tensor]:
             ("the prefix 'module.'",),
         ),
         (
-            lambda state: {"model": state, "model_ema": zeros(state)},
+            lambda state: {"model": state, "model_ema": dict(state), "optimizer": {"lr": 1}},
             ("found under 'model'", "holds tensors under 'model_ema' too, which were not used"),
         ),
         (
-            lambda state: {"ema": state, "model": zeros(state), "optimizer": {"lr": 1}},
-            ("found under 'ema'", "tensors under 'model' too"),
+            lambda state: {"model": state, "ema": {"decay": 0.9, "shadow": list(state.values())}},
+            ("found under 'model'", "tensors under 'ema' too"),
+        ),
+        (
+            lambda state: {"model": state, "means": {"x": torch.ones(3)}, "optimizer": [state]},
+            ("found under 'model'", "tensors under 'means' too"),
         ),
         (lambda state: {n: v.to_sparse() if v.dim() > 1 else v for n, v in state.items()}, ()),
         (lambda state: {n: v.double() if v.dim() else v for n, v in state.items()}, ()),
@@ -203,3 +207,61 @@ def test_an_index_names_files_beside_it(content: str, said: str, tmp_path: Path)
     (tmp_path / "x.index.json").write_text(content)
     with pytest.raises(AuditError, match=said):
         read_weights(tmp_path / "x.index.json")
+
+
+@pytest.mark.parametrize(
+    "other", ["ema", "ema_state_dict", "model_ema", "state_dict_ema", "teacher", "best"]
+)
+def test_of_several_networks_weights_it_is_asked_which(other: str, tmp_path: Path) -> None:
+    """Raw weights and their average are two networks: one may be pruned and the other not."""
+    raw, path = dict(network(1).state_dict()), tmp_path / "a.pth"
+    average = prefixed("module.", network(2).state_dict()) | {"n_averaged": torch.tensor(9)}
+    torch.save({"model": raw, other: average, "epoch": 1}, path)
+    with pytest.raises(AuditError, match=r"holds the weights of several networks, under .*--state"):
+        read_weights(path)
+    for place, seed in (("model", 1), (other, 2)):
+        found = network()
+        first, *_ = load_weights(found, read_weights(path, place), path)
+        assert first == f"its weights were found under '{place}'"
+        assert torch.equal(found[0].weight, network(seed)[0].weight)
+    with pytest.raises(AuditError, match=f"no state dict under 'swa'; it has model, {other}"):
+        read_weights(path, "swa")
+    torch.save(raw, path)
+    with pytest.raises(AuditError, match="holds one state dict and nothing under 'ema'"):
+        read_weights(path, "ema")
+
+
+Masks = Callable[[Mapping[str, Tensor]], Any]
+APART: list[tuple[Masks, str]] = [
+    (lambda masks: masks, "masks"),
+    (lambda masks: list(masks.values()), "masks"),
+    (lambda masks: tuple(masks.values()), "pruning_mask"),
+    (lambda masks: {n.removesuffix(".weight"): m.bool() for n, m in masks.items()}, "Masks"),
+    (lambda masks: {f"{n}_mask": m for n, m in masks.items()}, "masks"),
+    (lambda masks: {f"module.{n}": m for n, m in masks.items()}, "masks"),
+]
+
+
+@pytest.mark.parametrize(("form", "place"), APART)
+def test_masks_that_the_weights_do_not_have_are_refused(
+    form: Masks, place: str, tmp_path: Path
+) -> None:
+    state, path = dict(network(1).state_dict()), tmp_path / "a.pth"
+    masks = {name: (state[name] > 0).float() for name in ("0.weight", "3.weight")}
+    torch.save({"model": prefixed("module.", state), place: form(masks)}, path)
+    with pytest.raises(AuditError, match=f"masks under '{place}' that its weights do not have"):
+        load_weights(network(), read_weights(path), path)
+    # Those that were multiplied in, whichever of 0 and 1 removes, are no matter.
+    pruned = state | {name: state[name] * mask for name, mask in masks.items()}
+    for kept in (masks, {name: 1 - mask for name, mask in masks.items()}):
+        torch.save({"model": prefixed("module.", pruned), place: form(kept)}, path)
+        notes = load_weights(network(), read_weights(path), path)
+        assert not [note for note in notes if "mask" in note]
+
+
+def test_masks_that_fit_no_weight_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    for apart in (torch.ones(9), [torch.ones(5, 5)], {"head": torch.ones(8)}, [[torch.ones(8, 4)]]):
+        torch.save({"model": dict(network(1).state_dict()), "masks": apart}, path)
+        *_, note = load_weights(network(), read_weights(path), path)
+        assert note.startswith("its file holds masks under 'masks' that fit none of its weights")
