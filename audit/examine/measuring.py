@@ -28,6 +28,7 @@ from audit.measure.cost import multiply_adds, surviving_multiply_adds
 from audit.measure.faithfulness import divergence
 from audit.measure.predictions import Outputs
 from audit.models.checkpoint import Checkpoint, called_pruned
+from audit.models.outputs_only import StoredPredictions
 from audit.prune.mask import PRUNED, other_sparsity, other_weights, zero_head
 
 MEASURES = {
@@ -263,6 +264,7 @@ def _remarks(subject: Subject) -> list[str]:
             f"{sparsity:.2%} of them are zeros; was it trained on without its mask?"
         )
     found += _beside_the_prunable(subject)
+    found += _equal_outputs(subject)
     head = zero_head(subject.network, subject.checkpoint.mask)
     if head is not None:
         found.append(
@@ -278,6 +280,18 @@ def _remarks(subject: Subject) -> list[str]:
             "not known"
         )
     return found
+
+
+def _equal_outputs(subject: Subject) -> list[str]:
+    """That two classes had the same largest output, which the order of classes then decided."""
+    equal = int((subject.outputs.margin == 0).sum())
+    # Stored predictions say themselves what was decided.
+    if not equal or isinstance(subject.network, StoredPredictions):
+        return []
+    return [
+        f"for {equal:,} of {len(subject.codes):,} samples two classes have the same largest "
+        "output: the first of these counts as its answer"
+    ]
 
 
 def _beside_the_prunable(subject: Subject) -> list[str]:

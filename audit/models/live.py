@@ -117,20 +117,25 @@ def _permanent(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
 
 
 def _masks_beside(model: nn.Module) -> tuple[str, ...]:
-    """What to say of masks, buffers of 0 and 1, that cover numbers of a weight of their layer."""
+    """What to say of masks, buffers of 0 and 1, that cover numbers of a weight.
+
+    It is that of their layer, or, where they stand elsewhere, the first one of their shape that is
+    not masked already.
+    """
     found, covered, size = [], 0, 0
-    for name, module in model.named_modules():
-        weight = module._parameters.get("weight")
-        if weight is None or weight.numel() == 0:
-            continue
-        for own, buffer in module._buffers.items():
-            if buffer is None or buffer.shape != weight.shape or own == "weight":
-                continue
+    weights = [one for one in model.parameters() if one.ndim > 1]
+    for name, buffer in model.named_buffers():
+        own = model.get_submodule(name.rpartition(".")[0])._parameters.get("weight")
+        near = [own] if own is not None and own.shape == buffer.shape else []
+        for weight in near or [one for one in weights if one.shape == buffer.shape]:
             kept = buffer != 0
             more = int((weight[~kept] != 0).sum())
-            if more and bool((buffer[kept] == 1).all()):
-                found.append(f"'{name}.{own}'" if name else f"'{own}'")
+            if more and bool(kept.any()) and bool((buffer[kept] == 1).all()):
+                found.append(f"'{name}'")
                 covered, size = covered + more, size + weight.numel()
+                break
+            if not more:
+                break
     if not found:
         return ()
     return (

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
 from torch.utils._pytree import tree_map_only
 
 from audit.errors import AuditError
@@ -264,17 +265,50 @@ WEIGHT_AT = {
 
 
 def _graph_weights(module: GraphModule) -> dict[str, Tensor]:
-    """The weights of an exported program's convolutions and linear layers, by name."""
-    held = dict(module.named_parameters(remove_duplicate=False))
-    found = {}
+    """The weights of an exported program's convolutions and linear layers, by name.
+
+    One that is computed in every pass, as by a live mask or a norm of weights, is the weight that
+    the program computes with.
+    """
+    known, found = _constants(module), {}
     for node in module.graph.nodes:
         at = WEIGHT_AT.get(_aten(node), len(node.args))
         source: Any = node.args[at] if at < len(node.args) else None
         while _aten(source) in ("t", "permute", "transpose"):
             source = source.args[0]
-        if getattr(source, "op", "") == "get_attr" and source.target in held:
-            found[source.target] = held[source.target].detach()
+        if isinstance(source, Node) and isinstance(known.get(source), Tensor):
+            found[_name_of(source)] = known[source].detach()
     return found
+
+
+@torch.no_grad()
+def _constants(module: GraphModule) -> dict[Node, Any]:
+    """What a graph computes of its own real numbers alone, whatever its inputs, by node."""
+    held = {**dict(module.named_buffers()), **dict(module.named_parameters(remove_duplicate=False))}
+    found: dict[Node, Any] = {}
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and node.target in held:
+            # Of integers, as a quantised weight's, no zero is told from a small number.
+            if held[node.target].is_floating_point():
+                found[node] = held[node.target]
+            continue
+        inputs = set(node.all_input_nodes)
+        if _aten(node) and inputs and inputs <= found.keys() and not _changes(node):
+            args, kwargs = map_arg((node.args, node.kwargs), found.__getitem__)
+            found[node] = node.target(*args, **kwargs)
+    return found
+
+
+def _changes(node: Any) -> bool:
+    """Whether an operator writes on what it is given."""
+    return bool(node.target._schema.is_mutable)
+
+
+def _name_of(node: Node) -> str:
+    """What a weight of a graph is called; a computed one as the first that it is made of."""
+    while node.op != "get_attr":
+        node = node.all_input_nodes[0]
+    return str(node.target).removesuffix("_orig").removesuffix("_mask")
 
 
 def _aten(node: Any) -> str:
@@ -309,16 +343,28 @@ def script_program(module: torch.jit.ScriptModule) -> Program:
         written.seek(0)
         own = torch.jit.load(written, map_location="cpu").eval()
     kinds = ("Linear", "Conv1d", "Conv2d", "Conv3d")
-    weights = {
-        f"{name}.weight": layer.weight.detach()
+    layers = {
+        name: _script_weight(layer)
         for name, layer in own.named_modules()
-        if getattr(layer, "original_name", "") in kinds and hasattr(layer, "weight")
+        if getattr(layer, "original_name", "").removeprefix("Parametrized") in kinds
     }
+    # Where one is computed in a way that is not known, a share of the others tells nothing.
+    known = all(weight is not None for weight in layers.values())
+    weights = {f"{name}.weight": own for name, own in layers.items() if known and own is not None}
 
     def run(inputs: Inputs) -> Any:
         return own(**inputs) if isinstance(inputs, Mapping) else own(inputs)
 
     return Program("TorchScript program", run, weights)
+
+
+def _script_weight(layer: torch.jit.ScriptModule) -> Tensor | None:
+    """The weight that a layer computes with, a live mask applied; None where it is not told."""
+    if hasattr(layer, "weight"):
+        return layer.weight.detach()
+    if hasattr(layer, "weight_orig") and hasattr(layer, "weight_mask"):
+        return (layer.weight_orig * layer.weight_mask).detach()
+    return None
 
 
 def _onnx(path: Path) -> Program:

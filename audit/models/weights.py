@@ -162,6 +162,7 @@ def load_weights(model: nn.Module, weights: Weights, path: Path) -> tuple[str, .
         state[name] = _plain(name, value, expected[name], path)
     notes += _unapplied(weights.masks, state, prefix, path)
     model.load_state_dict(state)
+    _check_shared(state, model.state_dict(), path)
     return tuple(notes)
 
 
@@ -358,6 +359,17 @@ def _check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path
                 f"{tuple(value.shape)}; the network that --model builds has "
                 f"{tuple(expected[name].shape)}; one of other shapes has a function of its own, "
                 f"--model {path.stem}=package.module:function"
+            )
+
+
+def _check_shared(state: Mapping[str, Tensor], loaded: Mapping[str, Tensor], path: Path) -> None:
+    """Raise AuditError where names of one weight came with other numbers: one would be lost."""
+    for name, value in state.items():
+        if not torch.equal(value.to(loaded[name].dtype), loaded[name]):
+            alike = [n for n, own in loaded.items() if own.data_ptr() == loaded[name].data_ptr()]
+            raise AuditError(
+                f"'{path}' holds different numbers for {_some(set(alike))}, which are one weight "
+                "in the network that --model builds; expected a network in which they are several"
             )
 
 

@@ -15,7 +15,7 @@ from audit.errors import AuditError
 from audit.examine.measured import ModelMeasures
 from audit.examine.measuring import measure_model
 from audit.examine.settings import MeasureSettings
-from audit.files import is_near, sha256
+from audit.files import check_no_copies, is_near, sha256
 from audit.findings.results import Results
 from audit.imports import is_imported
 from audit.models.checkpoint import Checkpoint, called_pruned, load_checkpoint, parent_path
@@ -108,6 +108,7 @@ def compare_files(
                 "such as --data 'table:FILE.csv?target=COLUMN&group=COLUMN', and what builds their "
                 "network by --model package.module:function"
             )
+        check_no_copies(paths)
         files = dict(zip(file_names(paths[0], paths[1:]), paths, strict=True))
         first = next(iter(files))
         samples = load_data(data)

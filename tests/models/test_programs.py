@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune as masks
+from torch.nn.utils.parametrizations import weight_norm
 
 import audit
 from audit.data.grouped import GroupedData
@@ -205,3 +206,28 @@ def test_an_exported_program_in_memory_is_measured_as_its_file_is(
         audit.compare({"dense": held["pruned"], "other": held["dense"]}, two_groups, SETTINGS)
     with pytest.raises(AuditError, match="cannot be pruned: it is a program"):
         audit.prune(held["dense"], two_groups, rate=0.5)
+
+
+@pytest.mark.parametrize("kind", ["pt2", "TorchScript"])
+def test_a_weight_that_is_computed_in_every_pass_is_the_one_that_counts(
+    kind: str, tmp_path: Path
+) -> None:
+    """A live mask is part of the program; of a norm of weights TorchScript tells no weight."""
+    path = tmp_path / ("a.pt2" if kind == "pt2" else "a.pt")
+    masked = network()
+    masks.l1_unstructured(masked[0], "weight", 0.75)
+    with warnings.catch_warnings():
+        # torch says that such a weight is no buffer.
+        warnings.simplefilter("ignore")
+        found = load_program(WRITTEN[kind](masked, path))
+    assert {name: int((one == 0).sum()) for name, one in found.weights.items()} == {
+        "0.weight": 24,
+        "2.weight": 0,
+    }
+    normed = network()
+    with torch.no_grad():
+        normed.get_parameter("0.weight")[:, 0] = 0
+    weight_norm(normed[0])
+    weights = load_program(WRITTEN[kind](normed, path)).weights
+    zeros = sorted(int((one == 0).sum()) for one in weights.values())
+    assert zeros == ([0, 8] if kind == "pt2" else [])

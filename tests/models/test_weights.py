@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune as masks
 
 from audit.errors import AuditError
-from audit.models.weights import is_checkpoint, load_weights, read_weights
+from audit.models.weights import Weights, is_checkpoint, load_weights, read_weights
 
 State = Mapping[str, Tensor]
 
@@ -265,3 +265,23 @@ def test_masks_that_fit_no_weight_are_told(tmp_path: Path) -> None:
         torch.save({"model": dict(network(1).state_dict()), "masks": apart}, path)
         *_, note = load_weights(network(), read_weights(path), path)
         assert note.startswith("its file holds masks under 'masks' that fit none of its weights")
+
+
+class Tied(nn.Module):
+    """Two layers of one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.other.weight = self.one.weight
+
+
+def test_one_weight_that_came_as_two_is_refused(tmp_path: Path) -> None:
+    state, path = dict(Tied().state_dict()), tmp_path / "a.pth"
+    load_weights(Tied(), Weights(state), path)
+    state["other.weight"] = state["other.weight"] * (state["other.weight"] > 0)
+    with pytest.raises(
+        AuditError,
+        match=r"different numbers for 'one.weight', 'other.weight', which are one weight",
+    ):
+        load_weights(Tied(), Weights(state), path)

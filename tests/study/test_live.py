@@ -590,3 +590,40 @@ def test_masks_that_a_network_keeps_beside_its_weights_are_told_of(dense, two_gr
     with torch.no_grad():
         layer.weight[0] = 0.0
     assert live(masked, two_groups).provenance.notes == ()
+
+
+class MaskedElsewhere(nn.Module):
+    """A network that applies masks of its own, which no layer holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 8), nn.Linear(8, 2)
+        self.register_buffer("kept", torch.ones(8, 4))
+
+    def forward(self, inputs):
+        weight = self.first.weight * self.kept
+        return self.last(nn.functional.linear(inputs, weight, self.first.bias).relu())
+
+
+def test_masks_that_a_network_keeps_away_from_its_weights_are_told_of(two_groups):
+    network = MaskedElsewhere()
+    assert live(network, two_groups).provenance.notes == ()
+    network.kept[:, :3] = 0
+    (note,) = live(network, two_groups).provenance.notes
+    assert note.startswith("holds masks beside its weights ('kept'), which cover 24 of 32 numbers")
+
+
+def test_equal_largest_outputs_are_told(dense, two_groups):
+    class Rounded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = dense
+
+        def forward(self, inputs):
+            return (self.inside(inputs) / 4).round()
+
+    quick = MeasureSettings(resamples=50, curvature="none")
+    results = audit.compare({"dense": dense, "rounded": Rounded()}, two_groups, quick)
+    notes = {one["name"]: " ".join(one["notes"]) for one in results.record["models"]}
+    assert "two classes have the same largest output: the first of these" in notes["rounded"]
+    assert "the same largest" not in notes["dense"]
