@@ -17,7 +17,7 @@ from audit.data.attributes import Attribute, Groups, choose, make_groups, strata
 from audit.data.columns import typed
 from audit.data.grouped import GroupedData
 from audit.data.images import image_rules
-from audit.data.notes import undeclared_units
+from audit.data.notes import undeclared_units, unused_split
 from audit.data.opening import open_images
 from audit.data.reading import Table, read_table
 from audit.data.splits import SplitSettings, firsts, given_splits, split_samples
@@ -87,6 +87,7 @@ def load_images(
             make_groups(attributes, asked.group),
             notes=(
                 *read.notes,
+                *unused_split(table, (asked.target, *asked.group)),
                 *undeclared_units(table, (asked.target, *asked.group, *asked.unit)),
                 f"Labels as '{labels}' has them.",
             ),

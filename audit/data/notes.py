@@ -12,10 +12,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from audit.data.attributes import MISSING, NUMBER, from_column
 from audit.data.columns import MARKS, Prepared, numbers_of
 from audit.data.grouped import GroupedData
+from audit.data.identity import content_digests
+from audit.data.inputs import as_bytes
+from audit.data.splits import SPLIT, split_column
 
 LEAST_IN_GROUP = 30
 """Fewer test samples than that and a group is shown, but kept out of verdicts (methods.md §2)."""
@@ -30,6 +34,8 @@ UNIT = re.compile(
 LEAST_UNITS = 10
 """Fewer values and such a column says what a sample is, as whether somebody is a student."""
 BINS, MOST_ROWS, LEAST_ROWS, SURELY = 32, 50_000, 50, 1000
+MOST_BYTES = 2**29
+"""Inputs in memory that take more are not compared with each other."""
 
 
 def noted(data: GroupedData) -> GroupedData:
@@ -40,6 +46,7 @@ def noted(data: GroupedData) -> GroupedData:
         *_missing_groups(data),
         *_small_groups(data),
         *_divided_units(data),
+        *_repeated_in_test(data),
     ]
     new = [note for note in found if note not in data.notes]
     return replace(data, notes=(*data.notes, *new))
@@ -117,6 +124,17 @@ def undeclared_units(
     ]
 
 
+def unused_split(table: pd.DataFrame, declared: Collection[str]) -> list[str]:
+    """A note on a column that divides the rows into train and others, and was not used so."""
+    found = None if SPLIT in table else split_column(table, declared)
+    if found is None:
+        return []
+    return [
+        f"The column {_shown(found)} tells of train rows and was not used so: of networks that "
+        f"were trained on these, test rows are among them; call it '{SPLIT}', or drop= it."
+    ]
+
+
 def leaking(inputs: pd.DataFrame, data: GroupedData) -> list[str]:
     """A note on columns that nearly decide the target alone: learnt on train, tried on the others.
 
@@ -150,19 +168,38 @@ def leaking(inputs: pd.DataFrame, data: GroupedData) -> list[str]:
     ]
 
 
-def repeated_in_test(data: GroupedData) -> list[str]:
-    """A note on test samples whose very inputs stand among the train samples too."""
-    if data.contents is None:
+def _repeated_in_test(data: GroupedData) -> list[str]:
+    """A note on test samples whose very inputs stand among the train samples too.
+
+    Inputs on demand, and large ones, are compared only where their digests are known.
+    """
+    train, test = data.splits["train"], data.splits["test"]
+    if not len(train) or (data.contents is None and not _in_reach(data)):
         return []
-    own = data.contents.view(np.dtype((np.void, data.contents.shape[1])))[:, 0]
-    test = own[data.splits["test"].numpy()]
-    seen = int(np.isin(test, own[data.splits["train"].numpy()]).sum())
+    seen = int(np.isin(_contents(data, test), _contents(data, train)).sum())
     if not seen:
         return []
     return [
-        f"{seen:,} of the {len(test):,} test samples have the same inputs as a train sample; if "
-        "they are of the same persons, keep these together with unit=."
+        f"{seen:,} of the {len(test):,} test samples have the same inputs as a train sample: of "
+        "what a network was trained on, pruning seems to cost less; take them out of one of both, "
+        "or, if they are of the same persons, keep these together with unit=."
     ]
+
+
+def _in_reach(data: GroupedData) -> bool:
+    inputs = data.inputs
+    return isinstance(inputs, Tensor) and inputs.numel() * inputs.element_size() <= MOST_BYTES
+
+
+def _contents(data: GroupedData, rows: Tensor) -> np.ndarray:
+    """What each of some samples holds, as one value."""
+    if data.contents is None:
+        found = content_digests(
+            own for part in data.inputs[rows].split(1024) for own in as_bytes(part)
+        )
+    else:
+        found = np.ascontiguousarray(data.contents[rows.numpy()])
+    return found.view(np.dtype((np.void, found.shape[1])))[:, 0]
 
 
 def _missing_groups(data: GroupedData) -> list[str]:

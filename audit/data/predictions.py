@@ -18,6 +18,7 @@ from audit.data.columns import numbers_of, typed
 from audit.data.grouped import GroupedData
 from audit.data.notes import undeclared_units
 from audit.data.reading import read_table
+from audit.data.splits import SPLIT, TRAINED_ON, split_column
 from audit.errors import AuditError
 
 SAMPLE, LABEL, PREDICTION, SCORE = "sample", "label", "prediction", "score"
@@ -31,16 +32,6 @@ GOES_WITH = 0.75
 """How often a sample that was predicted as a class has a larger probability of it than one that was
 not: 1 under one threshold, less under one a group, 1/2 where the two have nothing to do with each
 other, 0 where the probabilities are those of another class."""
-
-SPLIT, TRAINED_ON = "split", ("train", "training")
-"""The column that divides the samples, and the words for those that networks were trained on."""
-HELD_OUT = (
-    *("test", "testing", "val", "valid", "validation", "dev", "select", "eval", "evaluation"),
-    *("holdout", "held-out", "held out"),
-)
-"""What stands beside the words of TRAINED_ON where a column divides samples so."""
-MOST_SPLITS = 50
-"""Values of a column that are looked at for these words."""
 
 ALIKE = 0.9
 """The share of e that probabilities reach which softmax was taken of: of these none differ by more
@@ -166,17 +157,13 @@ def _measured(
 
 def _check_untrained(name: str, rows: pd.DataFrame, groups: Sequence[str]) -> None:
     """Raise AuditError where a column that is not called `split` tells of train samples."""
-    for place, column in enumerate(rows):
-        if column in groups or pd.api.types.is_numeric_dtype(rows.dtypes.iloc[place]):
-            continue
-        found = rows.iloc[:, place].dropna().unique()
-        values = {str(one).strip().casefold() for one in found[:MOST_SPLITS]}
-        if values & set(TRAINED_ON) and values <= {*TRAINED_ON, *HELD_OUT}:
-            raise AuditError(
-                f"'{name}' has a column '{column}' of {', '.join(sorted(values))}: what a network "
-                f"was trained on tells nothing of others; call it '{SPLIT}', so that only test "
-                "samples are measured, or leave it away"
-            )
+    found = split_column(rows, groups)
+    if found is not None:
+        raise AuditError(
+            f"'{name}' has a column '{found}' that tells of train samples: what a network was "
+            f"trained on tells nothing of others; call it '{SPLIT}', so that only test samples are "
+            "measured, or leave it away"
+        )
 
 
 def _frame(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 import numpy as np
@@ -13,6 +14,16 @@ from torch import Tensor
 from audit.checked import CountOrNone, Seed, Share, checked
 from audit.data.grouped import SPLITS
 from audit.errors import AuditError
+
+SPLIT, TRAINED_ON = "split", ("train", "training")
+"""The column that divides the samples, and the words for those that networks were trained on."""
+HELD_OUT = (
+    *("test", "testing", "val", "valid", "validation", "dev", "select", "eval", "evaluation"),
+    *("holdout", "held-out", "held out"),
+)
+"""What stands beside the words of TRAINED_ON where a column divides samples so."""
+MOST_SPLITS = 50
+"""Values of a column that are looked at for these words."""
 
 
 @checked
@@ -93,3 +104,21 @@ def given_splits(column: pd.Series) -> dict[str, Tensor]:
     if unknown:
         raise AuditError(f"found split '{min(unknown)}'; expected {', '.join(SPLITS)}")
     return {name: torch.from_numpy(np.flatnonzero(names == name)) for name in SPLITS}
+
+
+def split_column(table: pd.DataFrame, known: Collection[str]) -> str | None:
+    """A column that divides the rows into train and others under another name than `split`.
+
+    known   the columns whose meaning is known
+
+    >>> split_column(pd.DataFrame({"Set": ["Train", "Test"], "by": ["train", "bus"]}), ())
+    'Set'
+    """
+    for place, column in enumerate(table):
+        if column in (SPLIT, *known) or pd.api.types.is_numeric_dtype(table.dtypes.iloc[place]):
+            continue
+        found = table.iloc[:, place].dropna().unique()[:MOST_SPLITS]
+        values = {str(one).strip().casefold() for one in found}
+        if values & set(TRAINED_ON) and values <= {*TRAINED_ON, *HELD_OUT}:
+            return str(column)
+    return None

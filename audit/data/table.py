@@ -35,7 +35,7 @@ from audit.data.columns import (
 )
 from audit.data.grouped import GroupedData
 from audit.data.identity import content_digests
-from audit.data.notes import identifying, leaking, repeated_in_test, undeclared_units
+from audit.data.notes import identifying, leaking, undeclared_units, unused_split
 from audit.data.reading import read_table
 from audit.data.splits import SplitSettings, firsts, given_splits, split_samples
 from audit.errors import AuditError
@@ -149,7 +149,7 @@ def from_frame(
         preparation=tuple(prepared),
         further=table.reset_index(drop=True),
     )
-    return replace(data, notes=(*data.notes, *_notes(data, inputs, asked, marks)))
+    return replace(data, notes=(*data.notes, *_notes(data, table, inputs, asked, marks)))
 
 
 def _chosen(table: pd.DataFrame, most: int | None, seed: int) -> pd.DataFrame:
@@ -248,7 +248,11 @@ def _described(
 
 
 def _notes(
-    data: GroupedData, inputs: pd.DataFrame, asked: Asked, marks: Mapping[str, tuple[str, ...]]
+    data: GroupedData,
+    table: pd.DataFrame,
+    inputs: pd.DataFrame,
+    asked: Asked,
+    marks: Mapping[str, tuple[str, ...]],
 ) -> list[str]:
     """What became of the columns, and what is to be known of them before their network is."""
     one_hot = [one.name for one in data.preparation if one.kind == "category"]
@@ -260,9 +264,9 @@ def _notes(
     return [
         *read,
         *identifying(inputs, data.preparation),
+        *unused_split(table, (asked.target, *asked.group, *asked.drop)),
         *undeclared_units(inputs, (asked.target, *asked.group, *asked.id, *asked.unit)),
         *leaking(inputs, data),
-        *repeated_in_test(data),
         f"One-hot inputs: {', '.join(one_hot) or 'none'}; the other columns are numbers.",
         f"Among the inputs: {', '.join(seen)}, and whatever else stands for them."
         if seen

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from audit.data import from_arrays, load_data
 from audit.data.notes import looks
@@ -107,3 +108,35 @@ def test_units_that_stand_on_both_sides_are_counted():
         splits={"train": range(15), "test": range(15, 40)},
     )
     assert any("1 of the 13 units in the test split have samples in train" in n for n in data.notes)
+
+
+def test_rows_of_persons_and_of_train_that_were_not_declared_are_told(tmp_path):
+    rows, _ = table(300)
+    named = rows.assign(patient=np.arange(300) // 3, Part=["train"] * 200 + ["test"] * 100)
+    found = " ".join(notes(tmp_path, named))
+    assert "Several samples have the same 'patient'" in found
+    assert "declare it with unit=patient." in found
+    assert "The column 'Part' tells of train rows and was not used so" in found
+    found = " ".join(notes(tmp_path, named.rename(columns={"Part": "split"}), "&unit=patient"))
+    assert "not independent" not in found
+    assert "was not used so" not in found
+
+
+def test_test_samples_that_are_in_train_too_are_counted_of_any_data(tmp_path):
+    inputs = np.random.default_rng(0).normal(size=(60, 4))
+    splits = {"train": np.arange(30), "test": np.arange(30, 60)}
+    fresh = from_arrays(inputs, [0, 1] * 30, ["a"] * 60, splits=splits)
+    inputs[40:45] = inputs[:5]
+    seen = from_arrays(inputs, [0, 1] * 30, ["a"] * 60, splits=splits)
+    assert "same inputs" not in " ".join(fresh.notes)
+    assert "5 of the 30 test samples have the same inputs as a train sample" in " ".join(seen.notes)
+    assert "same inputs" not in " ".join(
+        from_arrays(inputs, [0, 1] * 30, ["a"] * 60, splits={"test": range(60)}).notes
+    )
+    for place in range(8):
+        for part, own in (("train", place), ("test", place + 2)):
+            file = tmp_path / part / "ab"[place % 2] / f"{place}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), 9 * own, np.uint8)).save(file)
+    folders = load_data(f"imagefolder:{tmp_path}?size=8")
+    assert "6 of the 8 test samples have the same inputs" in " ".join(folders.notes)

@@ -239,7 +239,9 @@ def test_softmax_taken_of_probabilities_is_remarked_on() -> None:
 
 def test_a_column_of_another_name_that_tells_of_train_samples_is_refused() -> None:
     parts = ["Train"] * 30 + ["Test"] * 10
-    with pytest.raises(AuditError, match=r"has a column 'Set' of test, train: .*; call it 'split'"):
+    with pytest.raises(
+        AuditError, match=r"has a column 'Set' that tells of train .*; call it 'split'"
+    ):
         from_predictions({"dense": many(SURE).assign(Set=parts)}, "sex")
     # Not where it is the group, says something else too, or a split is told.
     from_predictions({"dense": many(SURE).assign(Set=parts)}, "Set")
