@@ -65,6 +65,11 @@ class Asked:
                 raise AuditError(
                     f"found {role} '{text}'; expected one of the columns {', '.join(table.columns)}"
                 )
+        if set(found["unit"]) & {*found["target"], *found["group"]}:
+            raise AuditError(
+                f"found unit '{unit}', which is the target or a group; expected a column that says "
+                "whose each row is"
+            )
         if not found["group"]:
             raise AuditError(f"found no group; expected one of {', '.join(table.columns)}")
         return cls(

@@ -34,6 +34,8 @@ UNIT = re.compile(
 LEAST_UNITS = 10
 """Fewer values and such a column says what a sample is, as whether somebody is a student."""
 BINS, MOST_ROWS, LEAST_ROWS, SURELY = 32, 50_000, 50, 1000
+MANY = 20
+"""So many classes that are numbers may be amounts."""
 MOST_BYTES = 2**29
 """Inputs in memory that take more are not compared with each other."""
 
@@ -43,6 +45,7 @@ def noted(data: GroupedData) -> GroupedData:
     found = [
         *looks("group", data.group_names),
         *looks("class", data.classes),
+        *_amounts(data.classes),
         *_missing_groups(data),
         *_small_groups(data),
         *_divided_units(data),
@@ -200,6 +203,20 @@ def _contents(data: GroupedData, rows: Tensor) -> np.ndarray:
     else:
         found = np.ascontiguousarray(data.contents[rows.numpy()])
     return found.view(np.dtype((np.void, found.shape[1])))[:, 0]
+
+
+def _amounts(classes: Sequence[str]) -> list[str]:
+    """A note on many classes that are numbers: of amounts, how far off an answer is does not count.
+
+    >>> len(_amounts([str(age) for age in range(60)])), len(_amounts(["0", "1"]))
+    (1, 0)
+    """
+    if len(classes) < MANY or not all(NUMBER.fullmatch(name) for name in classes):
+        return []
+    return [
+        f"The {len(classes)} classes are numbers, and an answer that is off by a little is as "
+        "wrong as any other: if they are amounts, divide them into bands (bins:)."
+    ]
 
 
 def _missing_groups(data: GroupedData) -> list[str]:

@@ -87,7 +87,12 @@ def from_predictions(
     (('f', 'm'), [0, 1, 0, 0])
     """
     columns = [part.strip() for part in group.split(",")] if isinstance(group, str) else list(group)
-    known_of = [*dict.fromkeys([*columns, unit] if unit else columns)]
+    if unit in (LABEL, PREDICTION, SCORE, *columns):
+        raise AuditError(
+            f"found unit '{unit}', which is no person's; expected a column that says whose each "
+            "sample is"
+        )
+    known_of = [*columns, unit] if unit else columns
     read = {own: _measured(own, _rows(own, table), columns) for own, table in tables.items()}
     frames = {own: _frame(own, rows, known_of, missing) for own, (rows, _) in read.items()}
     first, *others = frames

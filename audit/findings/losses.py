@@ -238,10 +238,9 @@ def _class(evidence: Evidence, cell: Cell) -> dict[str, Any]:
     counts = np.bincount(outcomes.labels, minlength=len(outcomes.classes))
     large, small = np.flatnonzero(counts >= LEAST), np.flatnonzero((counts > 0) & (counts < LEAST))
     lost = np.zeros(len(counts), bool)
-    lost[large], lost[small] = (
-        _lost_classes(outcomes, cell, large),
-        _lost_small_classes(outcomes, cell, small),
-    )
+    lost[small] = _lost_small_classes(outcomes, cell, small)
+    if len(large):
+        lost[large] = _lost_classes(outcomes, cell, large)
     told = lost | (counts >= LEAST)
     if not told.any():
         return found | {"class_lost": False}
@@ -305,7 +304,7 @@ def _lost_classes(outcomes: Outcomes, cell: Cell, large: NDArray[np.intp]) -> ND
     Beyond doubt, as κ's half is (`_kept`): the upper bound of the share that is right below half
     of the dense network's lower one, at a level of SURE for all of these classes at once.
     """
-    number, level = len(outcomes.classes), 1 - (1 - SURE) / max(1, len(large))
+    number, level = len(outcomes.classes), 1 - (1 - SURE) / len(large)
     sizes = np.bincount(outcomes.labels, minlength=number)
     lost = np.ones(len(large), bool)
     for place in cell.networks:

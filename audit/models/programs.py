@@ -360,10 +360,12 @@ def script_program(module: torch.jit.ScriptModule) -> Program:
 
 def _script_weight(layer: torch.jit.ScriptModule) -> Tensor | None:
     """The weight that a layer computes with, a live mask applied; None where it is not told."""
-    if hasattr(layer, "weight"):
-        return layer.weight.detach()
-    if hasattr(layer, "weight_orig") and hasattr(layer, "weight_mask"):
-        return (layer.weight_orig * layer.weight_mask).detach()
+    names = ("weight", "weight_orig", "weight_mask")
+    weight, original, mask = (getattr(layer, name, None) for name in names)
+    if isinstance(weight, Tensor):
+        return weight.detach()
+    if isinstance(original, Tensor) and isinstance(mask, Tensor):
+        return original.detach() * mask
     return None
 
 

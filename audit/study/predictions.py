@@ -94,9 +94,9 @@ def _doubts(
     found = _perfect(own, labels)
     if name == dense:
         return found
-    right = [one.decisions == labels for one in (said[dense], said[name])]
+    first, second = (one.decisions == labels for one in (said[dense], said[name]))
     strata = labels * len(data.group_names) + data.groups.numpy()
-    return (*found, *_alike(said[name], said[dense], dense), *_by_lot(*right, strata, dense))
+    return (*found, *_alike(said[name], said[dense], dense), *_by_lot(first, second, strata, dense))
 
 
 def _perfect(decisions: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from audit.data import from_arrays, load_data
 from audit.data.notes import looks
+from audit.errors import AuditError
 
 
 @pytest.mark.parametrize(
@@ -140,3 +141,13 @@ def test_test_samples_that_are_in_train_too_are_counted_of_any_data(tmp_path):
             Image.fromarray(np.full((8, 8, 3), 9 * own, np.uint8)).save(file)
     folders = load_data(f"imagefolder:{tmp_path}?size=8")
     assert "6 of the 8 test samples have the same inputs" in " ".join(folders.notes)
+
+
+def test_a_unit_is_no_group_and_amounts_are_no_classes(tmp_path):
+    rows, _ = table(300)
+    with pytest.raises(AuditError, match=r"found unit '.*', which is the target or a group"):
+        notes(tmp_path, rows, "&unit=sex")
+    ages = rows.assign(y=np.arange(300) % 50)
+    assert "The 50 classes are numbers, and an answer that is off" in " ".join(
+        notes(tmp_path, ages)
+    )

@@ -189,6 +189,9 @@ def test_persons_with_several_samples_are_units() -> None:
     other = dense.assign(person=[9] + [0] * 39)
     with pytest.raises(AuditError, match="disagree about the person of"):
         from_predictions({"dense": dense, "int8": other}, "sex", unit="person")
+    for nobody in ("sex", "label", "score"):
+        with pytest.raises(AuditError, match=f"found unit '{nobody}', which is no person's"):
+            from_predictions({"dense": dense}, "sex", unit=nobody)
     with pytest.raises(AuditError, match="has no column 'patient'"):
         from_predictions({"dense": dense}, "sex", unit="patient")
 

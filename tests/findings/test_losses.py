@@ -407,6 +407,18 @@ def test_a_class_too_small_for_a_verdict_that_is_gone_is_no_part_of_an_all_clear
     assert not losses(of_classes(50, size=3), [])[0].details["classes_gone"]
 
 
+def test_where_every_class_is_small_what_is_lost_of_one_is_told() -> None:
+    blocks: list[Block] = [("A", 0, 12, (0, 0)), ("B", 0, 12, (0, 0)), ("A", 1, 9, (1, 0))]
+    (one,) = losses(answered(("dense", "pruned-0"), blocks), [])
+    assert (one.details["class"], one.details["class_n"], one.details["class_lost"]) == (
+        "1",
+        9,
+        True,
+    )
+    (one,) = losses(answered(("dense", "pruned-0"), blocks[:2]), [])
+    assert (one.details["class"], one.details["class_lost"]) == (None, False)
+
+
 def test_samples_of_one_person_do_not_show_that_a_small_class_is_lost() -> None:
     """Twelve samples of the class: of six persons no loss is beyond doubt, of twelve it is."""
     blocks: list[Block] = [(g, c, 200, (c, c)) for g in "AB" for c in (0, 1)]

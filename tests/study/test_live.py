@@ -601,14 +601,14 @@ class MaskedElsewhere(nn.Module):
         self.register_buffer("kept", torch.ones(8, 4))
 
     def forward(self, inputs):
-        weight = self.first.weight * self.kept
+        weight = self.first.weight * self.get_buffer("kept")
         return self.last(nn.functional.linear(inputs, weight, self.first.bias).relu())
 
 
 def test_masks_that_a_network_keeps_away_from_its_weights_are_told_of(two_groups):
     network = MaskedElsewhere()
     assert live(network, two_groups).provenance.notes == ()
-    network.kept[:, :3] = 0
+    network.get_buffer("kept")[:, :3] = 0
     (note,) = live(network, two_groups).provenance.notes
     assert note.startswith("holds masks beside its weights ('kept'), which cover 24 of 32 numbers")
 
