@@ -327,7 +327,7 @@ def _action(
     spoiled = [one for one in found if ruined(one) and one.networks == instead.names]
     if spoiled:
         details["class_alone"] = class_alone(spoiled[0].details)
-    if lost and (gone := lost[0].details["classes_gone"]):
+    if lost and (gone := lost[0].details.get("classes_gone")):
         details["classes_gone"] = gone
     if lost and lost[0].decision:
         details["loss"] = {key: getattr(lost[0], key) for key in ("estimate", "low", "high")}
