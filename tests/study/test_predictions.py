@@ -141,7 +141,7 @@ def test_of_decisions_alone_no_probability_is_made_up(
     audit.write_report(found, tmp_path)
     write_card(found, tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert "Its sparsity is not known: only its predictions were given" in page
+    assert "every network: its sparsity is not known: only its predictions were given" in page
     assert ">nan<" not in page
 
 
