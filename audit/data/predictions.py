@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from audit.data.arrays import from_arrays
 from audit.data.attributes import from_column, in_order, make_groups
@@ -209,9 +208,10 @@ def _matched(
     name: str, frame: pd.DataFrame, first: str, common: pd.DataFrame, groups: Sequence[str]
 ) -> pd.DataFrame:
     """The rows in the order of the first table's; AuditError where they are of other samples."""
-    places = pd.Index(frame[SAMPLE]).get_indexer(pd.Index(common[SAMPLE]))
+    own, other = pd.Index(frame[SAMPLE]), pd.Index(common[SAMPLE])
+    places = own.get_indexer(other)
     gone = common[SAMPLE][places < 0]
-    more = frame[SAMPLE][~frame[SAMPLE].isin(common[SAMPLE])]
+    more = frame[SAMPLE][other.get_indexer(own) < 0]
     parts = [
         f"{what} {len(samples):,} samples (for instance '{samples.iloc[0]}')"
         for what, samples in (("lacks", gone), (f"has, and '{first}' has not,", more))
@@ -224,11 +224,11 @@ def _matched(
         )
     frame = frame.iloc[places].reset_index(drop=True)
     for column in (LABEL, *groups):
-        other = (frame[column] != common[column]).to_numpy()
-        if other.any():
-            place = int(np.flatnonzero(other)[0])
+        differ = (frame[column] != common[column]).to_numpy()
+        if differ.any():
+            place = int(np.flatnonzero(differ)[0])
             raise AuditError(
-                f"'{name}' and '{first}' disagree about the {column} of {int(other.sum()):,} "
+                f"'{name}' and '{first}' disagree about the {column} of {int(differ.sum()):,} "
                 f"samples: of '{common[SAMPLE][place]}' it is '{frame[column][place]}' in one and "
                 f"'{common[column][place]}' in the other; expected one {column} for each sample"
             )
@@ -375,6 +375,8 @@ def _check_goes_with(
     For every class, how often a sample predicted as it has the larger probability of it than one
     that was not (Mann and Whitney's statistic), on average over the samples.
     """
+    from scipy.stats import rankdata  # takes as long to import as pandas
+
     share, n = 0.0, len(decisions)
     for one, size in enumerate(np.bincount(decisions, minlength=probabilities.shape[1])):
         if size == n:

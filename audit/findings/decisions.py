@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import hypergeom, norm, t
 
+from audit.measure.distributions import normal_quantile, normal_tail, t_quantile, t_tail
 from audit.measure.uncertainty import design_effects, gap_contrasts, holm
 
 Array = NDArray[np.float64]
@@ -111,7 +111,7 @@ def widening(codes: Codes, groups: int, units: Codes | None) -> Array | float:
     whose = np.unique(codes * (int(unit.max()) + 1) + unit) // (int(unit.max()) + 1)
     number, count = (np.bincount(of, minlength=groups) for of in (whose, codes))
     level = 1 - ALPHA / OF_TEN / 2
-    wider = t.ppf(level, np.maximum(number - 1, 1)) / norm.ppf(level)
+    wider = t_quantile(level, np.maximum(number - 1, 1)) / normal_quantile(level)
     return np.where(number == count, 1.0, wider)
 
 
@@ -143,16 +143,18 @@ def combined_claims(found: Sums, contrasts: Array, judged: Flags) -> Claims:
         return Claims(np.where(judged, estimate, np.nan), nothing, nothing, nothing)
     tail = ALPHA / family / 2
     if len(found.runs) == 1:
-        low, high = _skewed(found, contrasts, estimate, np.full(len(judged), norm.ppf(1 - tail)))
+        low, high = _skewed(
+            found, contrasts, estimate, np.full(len(judged), normal_quantile(1 - tail))
+        )
         single = _skewed_p_values(found, contrasts, estimate)
     else:
         error, freedom = run_errors(found, contrasts)
-        reach = t.ppf(1 - tail, freedom) * error
+        reach = t_quantile(1 - tail, freedom) * error
         # Two runs that differ reach far beyond what can be: each mean lies in [−1, 1].
         furthest = np.abs(contrasts).sum(1)
         low = np.maximum(estimate - reach, -furthest)
         high = np.minimum(estimate + reach, furthest)
-        single = 2 * t.sf(np.abs(estimate) / error, freedom)
+        single = 2 * t_tail(np.abs(estimate) / error, freedom)
     adjusted = np.minimum(1.0, single * family)
     return Claims(*(np.where(judged, v, np.nan) for v in (estimate, low, high, adjusted)))
 
@@ -221,7 +223,7 @@ def _skewed_p_values(found: Sums, contrasts: Array, estimate: Array) -> Array:
         low, high = _skewed(found, contrasts, estimate, middle)
         outside = (low > 0) | (high < 0)
         near, far = np.where(outside, middle, near), np.where(outside, far, middle)
-    return np.asarray(2 * norm.sf(near))
+    return np.asarray(2 * normal_tail(near))
 
 
 def needed_samples(found: Sums, group: int, family: int, tolerance: float) -> int:
@@ -233,7 +235,7 @@ def needed_samples(found: Sums, group: int, family: int, tolerance: float) -> in
     """
     few = np.broadcast_to(found.few, found.size.shape)[group]
     variance = (found.error[group] / few) ** 2 * (found.count[group] + 2) + tolerance
-    reach = float(norm.ppf(1 - ALPHA / family / 2) + norm.ppf(0.8))
+    reach = float(normal_quantile(1 - ALPHA / family / 2) + normal_quantile(0.8))
     effect = found.size[group] / found.count[group]
     return int(np.ceil((reach / tolerance) ** 2 * variance * effect))
 
@@ -247,10 +249,10 @@ def detectable(found: Sums, contrasts: Array, judged: Flags) -> Array:
     tail = ALPHA / max(1, int(judged.sum())) / 2
     if len(found.runs) > 1:
         error, freedom = run_errors(found, contrasts)
-        reach = t.ppf(1 - tail, freedom) + t.ppf(0.8, freedom)
+        reach = t_quantile(1 - tail, freedom) + t_quantile(0.8, freedom)
     else:
         error = np.sqrt(contrasts**2 @ np.where(found.count > 0, found.error, 0.0) ** 2)
-        reach = np.full(len(judged), norm.ppf(1 - tail) + norm.ppf(0.8))
+        reach = np.full(len(judged), normal_quantile(1 - tail) + normal_quantile(0.8))
     half = reach**2 / np.maximum(found.count, 1.0) / 2
     return np.where(judged, np.minimum(1.0, half + np.sqrt(half**2 + (reach * error) ** 2)), np.nan)
 
@@ -264,6 +266,8 @@ def rate_p_values(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> Array:
     parts of wholes [R, G] are counts. Fisher's exact test, twice the smaller side, which holds
     however few the samples are; not adjusted. NaN where the group or the others have none.
     """
+    from scipy.stats import hypergeom  # takes as long to import as pandas
+
     part, whole = parts.sum(1, keepdims=True), wholes.sum(1, keepdims=True)
     below = hypergeom.cdf(parts, whole, part, wholes)
     above = hypergeom.sf(parts - 1, whole, part, wholes)
@@ -295,7 +299,7 @@ def rate_run_p_values(
         error, freedom = run_errors(known, contrasts)
         estimate = contrasts @ np.nan_to_num(known.mean)
         with np.errstate(divide="ignore", invalid="ignore"):
-            single = 2 * t.sf(np.abs(estimate) / error, freedom)
+            single = 2 * t_tail(np.abs(estimate) / error, freedom)
         found[rate, present] = single[present]
     return found
 
@@ -362,7 +366,7 @@ def fairer_p_value(gap: Gap, one: NDArray[np.intp], other: NDArray[np.intp]) -> 
         error, freedom = _satterthwaite(np.maximum(variance, 1e-300), of_runs, pairs)
     else:
         error = np.sqrt(np.maximum(variance, 1e-300))
-    single = t.sf(difference / error, freedom)
+    single = t_tail(difference / error, freedom)
     return float(min(1.0, len(gap.contrasts) * single.max()))
 
 

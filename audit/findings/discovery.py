@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from audit.errors import AuditError
 from audit.findings.paired import beside_dense, units_of
 from audit.findings.words import MISSING
+from audit.measure.distributions import t_quantile, t_tail
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -270,7 +270,7 @@ def _tested(
         "centre": share * difference,
         "error": share * error,
         "freedom": freedom,
-        "p_value": float(student.sf(difference / error, freedom)),
+        "p_value": float(t_tail(difference / error, freedom)),
         "proposed_n": candidate.n,
         "proposed_gap": candidate.gap,
     }
@@ -304,7 +304,7 @@ def _adjusted(rows: list[dict[str, Any]]) -> pd.DataFrame:
         adjusted = min(1.0, max(adjusted, row["p_value"] * (len(rows) - step)))
         if failed is None and adjusted > FALSE_DISCOVERIES:
             failed = step
-        reach = student.isf(FALSE_DISCOVERIES / left, row["freedom"]) * row["error"]
+        reach = -t_quantile(FALSE_DISCOVERIES / left, row["freedom"]) * row["error"]
         found.append(
             row
             | {"p_adjusted": adjusted, "confirmed": failed is None,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import norm
 
 from audit.findings.decisions import ALPHA, Claims, Sums, detectable, gap_claims, sums
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding, known
 from audit.findings.outcomes import Cell, Outcomes
 from audit.findings.words import number
+from audit.measure.distributions import normal_quantile
 from audit.measure.sense import agreement, renamed
 from audit.measure.uncertainty import design_effects
 
@@ -223,7 +223,10 @@ def better(evidence: Evidence) -> list[Finding]:
             continue
         drops = outcomes.drops(cell.networks)
         whole = sums(drops, np.zeros_like(outcomes.codes), 1, outcomes.units)
-        middle, reach = -float(whole.centre[0]), float(norm.ppf(1 - ALPHA / 2) * whole.error[0])
+        middle, reach = (
+            -float(whole.centre[0]),
+            float(normal_quantile(1 - ALPHA / 2) * whole.error[0]),
+        )
         found.append(
             Finding(
                 "better",

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from audit.findings.decisions import (
     ALPHA,
@@ -22,6 +21,7 @@ from audit.findings.decisions import (
 from audit.findings.evidence import Evidence
 from audit.findings.finding import Finding, known
 from audit.findings.outcomes import Cell, Outcomes
+from audit.measure.distributions import t_tail
 from audit.measure.fairness import one_class_each
 from audit.measure.faithfulness import mcnemar_p_value
 from audit.measure.uncertainty import design_effects
@@ -312,7 +312,7 @@ def _fell(outcomes: Outcomes, cell: Cell, reference: Cell, kept: Flags) -> float
         return mcnemar_p_value(lost, won, float(effect), "greater")
     found = sums(one - other, everyone, 1, units)
     error, freedom = run_errors(found, np.eye(1))
-    return float(t.sf(found.mean[0] / error[0], freedom[0]))
+    return float(t_tail(found.mean[0] / error[0], freedom[0]))
 
 
 def collapses(evidence: Evidence) -> list[Finding]:

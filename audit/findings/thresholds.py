@@ -10,7 +10,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pandas as pd
-from scipy.stats import norm
 
 from audit.errors import AuditError
 from audit.escaping import visible, workflow_message
@@ -18,6 +17,7 @@ from audit.findings.actions import TOLERANCE
 from audit.findings.losses import class_alone
 from audit.findings.pays import CODED_OTHERWISE, KNOWS_NOTHING, NO_PARENT
 from audit.findings.results import Results
+from audit.measure.distributions import normal_quantile
 from audit.metrics import METRICS, is_known, shown
 from audit.metrics import metric as told
 from audit.names import hint
@@ -252,7 +252,7 @@ def _stretched(results: Results, model: str, rows: pd.DataFrame) -> list[dict[st
     """The groups' rows with intervals that hold for all of them at once."""
     metric = str(rows["metric"].iloc[0])
     judged = rows[(rows["flag"] == "") & rows["value"].notna()]
-    factor = norm.ppf(1 - 0.025 / max(1, len(judged))) / norm.ppf(0.975)
+    factor = normal_quantile(1 - 0.025 / max(1, len(judged))) / normal_quantile(0.975)
     claimed = {
         (one["group"]): one
         for one in results.record.get("findings", ())

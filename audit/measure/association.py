@@ -9,9 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata, spearmanr
 
 from audit.errors import AuditError
+from audit.measure.distributions import normal_quantile
 
 Array = NDArray[np.float64]
 EXACT_UP_TO = 8
@@ -45,6 +45,8 @@ def rank_correlation(one: Array, other: Array) -> RankCorrelation:
     nan = float("nan")
     if n < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return RankCorrelation(nan, nan, nan, nan, n)
+    from scipy.stats import rankdata, spearmanr  # takes as long to import as pandas
+
     if n <= EXACT_UP_TO:
         return _of_ranks(tuple(rankdata(one).tolist()), tuple(rankdata(other).tolist()))
     rho, p_value = (float(value) for value in spearmanr(one, other))
@@ -62,7 +64,7 @@ def _of_ranks(one: tuple[float, ...], other: tuple[float, ...]) -> RankCorrelati
 def _with_interval(rho: float, p_value: float, n: int) -> RankCorrelation:
     if n < 4 or abs(rho) > SURELY_ONE:
         return RankCorrelation(rho, float("nan"), float("nan"), p_value, n)
-    reach = norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / (n - 3))
+    reach = normal_quantile(0.975) * np.sqrt((1 + rho**2 / 2) / (n - 3))
     low, high = np.tanh(np.arctanh(rho) + np.array([-reach, reach]))
     return RankCorrelation(rho, float(low), float(high), p_value, n)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from audit.errors import AuditError
 from audit.measure.uncertainty import design_effects
@@ -89,6 +88,8 @@ def mcnemar_p_value(
     changed = int((broken + mended) / effect)
     if changed == 0:
         return 1.0
+    from scipy.stats import binomtest  # takes as long to import as pandas
+
     lost = round(broken * changed / (broken + mended))
     return float(binomtest(lost, changed, 0.5, alternative=alternative).pvalue)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from audit.errors import AuditError
+from audit.measure.distributions import normal_tail
 from audit.measure.uncertainty import UNKNOWN, Interval, wilson_interval
 
 Codes = NDArray[np.int64]
@@ -59,7 +59,7 @@ def agreement(labels: Codes, predictions: Codes, classes: int, effect: float = 1
     variance = (expected + expected**2 - float(a * b @ (a + b))) * effect / n
     if variance <= 0:
         return Agreement(observed, expected, 1.0)
-    return Agreement(observed, expected, float(norm.sf((observed - expected) / variance**0.5)))
+    return Agreement(observed, expected, float(normal_tail((observed - expected) / variance**0.5)))
 
 
 def kappa_interval(found: Agreement, n: int, effect: float = 1.0, level: float = SURE) -> Interval:

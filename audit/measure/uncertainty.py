@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+
+from audit.measure.distributions import normal_quantile
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -235,7 +236,7 @@ def wilson_interval(
     """
     if n < 1:
         return UNKNOWN
-    share, size, z = successes / n, n / effect, norm.ppf((1 + level) / 2)
+    share, size, z = successes / n, n / effect, normal_quantile((1 + level) / 2)
     centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     reach = np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)) * z / (1 + z**2 / size)
     # Exactly at an end where nothing else was seen, whatever the rounding.
@@ -256,7 +257,7 @@ def drop_interval(drops: Array, effect: float = 1.0) -> Interval:
     lost, gained = (np.sum(drops == sign) / effect + 1.0 for sign in (1, -1))
     value = (lost - gained) / count
     error = np.sqrt((lost + gained - (lost - gained) ** 2 / count) / count**2)
-    reach = norm.ppf(1 - TAIL) * error
+    reach = normal_quantile(1 - TAIL) * error
     return Interval(float(max(-1.0, value - reach)), float(min(1.0, value + reach)))
 
 
@@ -347,7 +348,7 @@ def _largest(blocks: Sequence[Block], shared_tail: float, seed: int) -> Interval
     tail = TAIL if near.sum() == 1 else shared_tail
     kept = np.split(near, np.cumsum([len(block[0]) for block in blocks])[:-1])
     roots = [_roots(block, own) for block, own in zip(blocks, kept, strict=True)]
-    factor = _simultaneous(roots, tail, seed) / norm.ppf(1 - TAIL)
+    factor = _simultaneous(roots, tail, seed) / normal_quantile(1 - TAIL)
     return Interval(float((values - factor * low)[near].max()), float((values + high).max()))
 
 
