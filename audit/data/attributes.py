@@ -67,7 +67,7 @@ def from_column(values: Any, missing: Collection[str] = ()) -> Attribute:
     found = np.full(len(column), MISSING, dtype=object)
     found[~empty] = _texts(known)
     found[_blank(found, missing)] = MISSING
-    names, codes = np.unique(found.astype(str), return_inverse=True)
+    codes, names = pd.factorize(found)
     return _ordered(Attribute(tuple(names.tolist()), codes), in_order(names.tolist()))
 
 
