@@ -17,7 +17,6 @@ from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
-import seaborn as sns
 import torch
 from choosing import dense_model, outcome
 from common import RESULTS, hardware, store, versions
@@ -31,6 +30,7 @@ from audit.data.grouped import GroupedData
 from audit.files import replacing
 from audit.mitigate.line import LossLine, loss_on_line
 from audit.models.checkpoint import Checkpoint
+from audit.report.svg import STYLE
 from audit.study.making import prune_model
 
 RATE, SEEDS = 0.98, (0, 1, 2, 3, 4)
@@ -75,7 +75,7 @@ def line(found: LossLine) -> dict[str, Any]:
 def draw(record: dict[str, Any], path: Path) -> None:
     """Loss over all samples and of the worst group, from the solver's network to each ablation."""
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-    with mpl.rc_context(sns.axes_style("whitegrid") | {"svg.fonttype": "path", "font.size": 9.5}):
+    with mpl.rc_context(STYLE | {"svg.fonttype": "path", "font.size": 9.5}):
         figure = Figure(figsize=(9.6, 3.4), layout="constrained")
         panels = (("loss", "all samples"), ("largest_group_loss", "the group with the most loss"))
         for axis, (key, title) in zip(figure.subplots(1, 2), panels, strict=True):
@@ -86,7 +86,6 @@ def draw(record: dict[str, Any], path: Path) -> None:
                 )  # fmt: skip
             axis.set(title=f"test loss of {title}", ylabel="nats")
             axis.set_xticks([0, 1], ["the solver's", "the other"])
-            sns.despine(ax=axis)
         figure.legend(*axis.get_legend_handles_labels(), loc="outside upper left", ncols=2,
                       frameon=False)  # fmt: skip
         with replacing(path) as temporary:

@@ -84,7 +84,7 @@ def main() -> None:
         "runs": {"html": html, "html_and_pdf": both},
         "load_average": os.getloadavg()[0],
         "settings": settings,
-        "versions": versions("matplotlib", "seaborn", "jinja2", "weasyprint"),
+        "versions": versions("matplotlib", "jinja2", "weasyprint"),
         "hardware": hardware(),
     }
     print({key: record[key] for key in ("html_mib", "pdf_mib", "html", "html_and_pdf")})

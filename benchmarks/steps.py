@@ -24,7 +24,6 @@ from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
-import seaborn as sns
 from choosing import dense_model, outcome, shortened
 from common import RESULTS, hardware, store, versions
 from joblib import Parallel, delayed
@@ -36,6 +35,7 @@ from audit.data import load_data
 from audit.data.grouped import GroupedData
 from audit.files import replacing
 from audit.models.checkpoint import Checkpoint
+from audit.report.svg import STYLE
 from audit.study.making import prune_model
 from audit.study.settings import load_settings
 
@@ -135,7 +135,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     table = pd.DataFrame(record["rows"])
     constraint = record["constraint"]
     colours = ("#D55E00", "#0072B2", "#009E73", "#56B4E9", "#CC79A7")
-    with mpl.rc_context(sns.axes_style("whitegrid") | {"svg.fonttype": "path", "font.size": 9.5}):
+    with mpl.rc_context(STYLE | {"svg.fonttype": "path", "font.size": 9.5}):
         figure = Figure(figsize=(9.6, 3.6), layout="constrained")
         axes = figure.subplots(1, 2)
         panels = (GAPS[constraint], ("accuracy", "overall accuracy"))
@@ -154,7 +154,6 @@ def draw(record: dict[str, Any], path: Path) -> None:
             axis.xaxis.set_minor_formatter(NullFormatter())
             axis.yaxis.set_major_formatter(PercentFormatter(1.0))
             axis.set(title=title, xlabel="optimisation steps after the dense training")
-            sns.despine(ax=axis)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=5,
                       frameon=False)  # fmt: skip
         with replacing(path) as temporary:

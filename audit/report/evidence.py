@@ -92,12 +92,14 @@ def further_table(groups: pd.DataFrame, own: Mapping[str, Metric]) -> Table:
     order = list(METRICS)
     chosen.sort(key=lambda one: order.index(one.name) if one.name in METRICS else len(order))
     known = groups[groups["metric"].isin([one.name for one in chosen])]
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in known.to_dict("records"):
+        found.setdefault((row["model"], row["group"]), {})[row["metric"]] = row
     rows = []
-    for (model, group), part in known.groupby(["model", "group"], sort=False, observed=True):
-        found: dict[str, Any] = {row["metric"]: row for row in part.to_dict("records")}
-        cells = [_further_cell(found.get(one.name), one.unit) for one in chosen]
-        flag = str(part["flag"].iloc[0])
-        rows.append(TableRow(str(model), [Cell(named(group), style="text"), *cells], flag))
+    for (model, group), own in found.items():
+        cells = [_further_cell(own.get(one.name), one.unit) for one in chosen]
+        flag = str(next(iter(own.values()))["flag"])
+        rows.append(TableRow(model, [Cell(named(group), style="text"), *cells], flag))
     columns = ["model", "group", *(one.head for one in chosen)]
     note = (
         "The bound of theorem 1 holds for pruning in one shot without fine-tuning; those of the "

@@ -10,12 +10,11 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import ListedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from scipy.stats import spearmanr
 
 from audit.findings.words import interval, number, percent, points
 from audit.measure.spectrum import SpectralDensity
@@ -27,6 +26,7 @@ COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#6b4c00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MUTED = "#b4bbc5"
+INK_ON_LIGHT = "#262626"
 MOST_ACROSS = 3
 MOST_METHODS = 6
 MOST_LABELLED = 14
@@ -287,28 +287,45 @@ def heat_map(
     slanted = LETTER * max(map(len, columns)) > _room(table, metric)
 
     def draw(axes: Any, _tips: Tips) -> None:
-        sns.heatmap(
-            table.set_axis(columns, axis=1)
-            .set_axis(rows),
-            ax=axes[0, 0],
+        axis = axes[0, 0]
+        fields = axis.pcolormesh(
+            np.ma.masked_invalid(values),
             cmap=_colours(negative),
             vmin=-extent if negative else 0.0,
             vmax=extent or 1.0,
-            annot=_annotations(table, metric) if has_numbers(table, metric) else False,
-            fmt="",
-            annot_kws={"fontsize": SMALLEST},
+            edgecolors="white",
             linewidths=0.6,
-            cbar_kws={"label": "\n".join(wrap(label, 16))},
-        )  # fmt: skip
-        axes[0, 0].set(xlabel=axes_are[0], ylabel=axes_are[1])
-        axes[0, 0].tick_params(axis="y", labelrotation=0)
-        axes[0, 0].tick_params(axis="x", labelrotation=45 if slanted else 0)
-        for tick in axes[0, 0].get_xticklabels():
-            tick.set_ha("right" if slanted else "center")
+        )
+        axis.set(xlabel=axes_are[0], ylabel=axes_are[1])
+        axis.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=45 if slanted else 0,
+                        ha="right" if slanted else "center")  # fmt: skip
+        axis.set_yticks(np.arange(len(rows)) + 0.5, rows)
+        axis.invert_yaxis()
+        bar = axis.figure.colorbar(fields, ax=axis, label="\n".join(wrap(label, 16)))
+        bar.outline.set_linewidth(0)
+        if has_numbers(table, metric):
+            _write_numbers(axis, fields, _annotations(table, metric))
 
     names = LETTER * max(map(len, columns)) * SLANT if slanted else 0.2
     height = max(names + 1.9, names + 0.7 + ROW * len(rows))
     return svg(draw, 1, 1, name, height=height, least=_width(table, metric))
+
+
+def _write_numbers(axis: Axes, fields: QuadMesh, texts: Any) -> None:
+    """The number of every field in its middle, light on dark and dark on light."""
+    fields.update_scalarmappable()
+    colours = np.asarray(fields.get_facecolor())[:, :3]
+    for place, (text, colour) in enumerate(zip(texts.flat, colours, strict=True)):
+        row, column = divmod(place, texts.shape[1])
+        ink = INK_ON_LIGHT if _luminance(colour) > 0.408 else "w"
+        axis.text(column + 0.5, row + 0.5, text, color=ink, ha="center", va="center",
+                  fontsize=SMALLEST)  # fmt: skip
+
+
+def _luminance(colour: Any) -> float:
+    """How bright a colour [3] is: relative luminance, as WCAG defines it."""
+    linear = np.where(colour <= 0.03928, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def has_numbers(table: pd.DataFrame, metric: str) -> bool:
@@ -626,10 +643,14 @@ def _lines(
     metric: str,
     name: str,
 ) -> None:
-    for key, own in table.groupby("group", observed=True, sort=False):
-        group = str(key)
-        own = own.sort_values("rate")
-        places = [rates.index(float(rate)) for rate in own["rate"]]
+    by_group: dict[str, list[dict[Any, Any]]] = {}
+    for row in table.to_dict("records"):
+        by_group.setdefault(str(row["group"]), []).append(row)
+    for group, rows in by_group.items():
+        rows.sort(key=lambda row: float(row["rate"]))
+        places = [rates.index(float(row["rate"])) for row in rows]
+        value, low, high = (np.array([row[key] for row in rows], float)
+                            for key in ("value", "low", "high"))  # fmt: skip
         identity = f"{name}-{group_class(group)}-line"
         shift = 0.0
         if group in emphasised:
@@ -637,8 +658,8 @@ def _lines(
             shift = 0.05 * (place - (len(emphasised) - 1) / 2)
             drawn = axis.errorbar(
                 [p + shift for p in places],
-                own["value"],
-                yerr=_error_bars(own["value"], own["low"], own["high"]),
+                value,
+                yerr=_error_bars(value, low, high),
                 color=COLOURS[place],
                 marker=MARKERS[place],
                 linestyle=DASHES[place],
@@ -648,9 +669,9 @@ def _lines(
             )
             drawn.lines[0].set_gid(identity)
         else:
-            (line,) = axis.plot(places, own["value"], color=MUTED, linewidth=1.0, zorder=1)
+            (line,) = axis.plot(places, value, color=MUTED, linewidth=1.0, zorder=1)
             line.set_gid(identity)
-        for where, row in zip(places, own.to_dict("records"), strict=True):
+        for where, row in zip(places, rows, strict=True):
             rate = "dense" if row["rate"] == 0 else percent(float(row["rate"]))
             text = f"{short(group, 60)}, {rate}: {_told(row, metric)}"
             tips.add(axis, where + shift, row["value"], text)
@@ -719,9 +740,9 @@ def _unit(values: Any) -> Any:
     return (values - values.min()) / span if span > 0 else np.zeros(len(values))
 
 
-def _error_bars(value: pd.Series, low: pd.Series, high: pd.Series) -> Any:
+def _error_bars(value: Any, low: Any, high: Any) -> Any:
     """Lengths below and above; none where the interval is unknown."""
-    bars = np.stack([(value - low).to_numpy(float), (high - value).to_numpy(float)])
+    bars = np.stack([value - low, high - value]).astype(float)
     return np.clip(np.nan_to_num(bars), 0.0, None)
 
 
@@ -777,4 +798,4 @@ def _legend(axis: Axes, emphasised: Sequence[str]) -> None:
 def _correlation(one: pd.Series, other: pd.Series) -> str:
     if len(one) < 3 or one.nunique() < 2 or other.nunique() < 2:
         return "too few groups"
-    return f"ρ = {spearmanr(one, other).statistic:+.2f}".replace("-", "−")
+    return f"ρ = {one.rank().corr(other.rank()):+.2f}".replace("-", "−")

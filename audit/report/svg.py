@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.backends.backend_svg import FigureCanvasSVG, RendererSVG
 from matplotlib.figure import Figure
+from matplotlib.path import Path
+from matplotlib.transforms import IdentityTransform
 
 from audit.findings.words import named
 
@@ -30,8 +31,13 @@ PRINTED = 0.9
 TALLEST = 12.4  # inches: with its caption, a page of the PDF
 DOTS = 200
 """Dots an inch of a PNG."""
+ALIKE = re.compile(
+    r'<path d="[^"]*"((?: clip-path="[^"]*")? style="fill: none; (?![^"]*opacity)[^"]*")/>\n'
+    r'(?:<path d="[^"]*"\1/>\n)+'
+)
+"""Opaque lines of one look, one after the other: the small bars of all points of a line."""
 _DRAWN: ContextVar[dict[str, tuple[str, bytes]] | None] = ContextVar("drawn", default=None)
-STYLE = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
     "font.size": 9.8,
@@ -40,7 +46,18 @@ STYLE = {
     "axes.titlelocation": "left",
     "axes.labelcolor": INK,
     "axes.edgecolor": "#8c95a3",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
     "grid.color": "#e8ebef",
+    "xtick.bottom": False,
+    "ytick.left": False,
+    "xtick.color": "#262626",
+    "ytick.color": "#262626",
+    "lines.solid_capstyle": "round",
+    "patch.edgecolor": "w",
+    "patch.force_edgecolor": True,
     "text.color": INK,
     "text.parse_math": False,
     "figure.facecolor": "none",
@@ -123,8 +140,7 @@ def svg(
     least: float = 6.4,
 ) -> str:
     """Draw on a grid of axes and return the SVG; its ids carry the name, so that none clash."""
-    style = sns.axes_style("whitegrid") | STYLE | {"svg.hashsalt": name}
-    with mpl.rc_context(style), warnings.catch_warnings():
+    with mpl.rc_context(STYLE | {"svg.hashsalt": name}), warnings.catch_warnings():
         # A name in a script that the font lacks shows as boxes here; the tables have it whole.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure = Figure(
@@ -134,14 +150,9 @@ def svg(
         axes = figure.subplots(rows, columns, squeeze=False, sharey=share, sharex=False)
         tips = Tips()
         draw(axes, tips)
-        for axis in axes.flat:
-            sns.despine(ax=axis)
         _fit_ticks(axes, figure.get_figwidth() / columns)
-        buffer = StringIO()
-        # `savefig` would draw a figure that has a layout twice.
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
+        text = _written(figure)
         raster = _raster(figure)
-    text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = _named_apart(text, name)
     text = tips.into(_slim(text), figure)
@@ -149,6 +160,42 @@ def svg(
     if drawn is not None:
         drawn[name] = (text, raster)
     return text
+
+
+def _written(figure: Figure) -> str:
+    """The figure as matplotlib writes it; `savefig` would draw one that has a layout twice."""
+    FigureCanvasSVG(figure)  # by whose letters the layout is made
+    figure.dpi = 72
+    buffer = StringIO()
+    width, height = 72 * figure.get_size_inches()
+    renderer = _Renderer(  # type: ignore[no-untyped-call]
+        width, height, buffer, image_dpi=72, metadata={"Date": None}
+    )
+    figure.draw(renderer)
+    renderer.finalize()  # type: ignore[no-untyped-call]
+    return buffer.getvalue()
+
+
+class _Renderer(RendererSVG):
+    """Writes the marks of a line as one path: every element of a figure costs a PDF time."""
+
+    def draw_markers(
+        self,
+        gc: Any,
+        marker_path: Any,
+        marker_trans: Any,
+        path: Any,
+        trans: Any,
+        rgbFace: Any = None,
+    ) -> None:
+        mark = marker_path.transformed(marker_trans)
+        places = trans.transform(path.vertices)
+        marks = [
+            Path(mark.vertices + place, mark.codes) for place in places if np.isfinite(place).all()
+        ]
+        if marks:
+            together = Path.make_compound_path(*marks)
+            self.draw_path(gc, together, IdentityTransform(), rgbFace)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -189,11 +236,19 @@ def _slim(svg: str) -> str:
     svg = re.sub(r"(?<=[ML ])-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", svg)
     svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
     svg = re.sub(r"\s*\n\s*", "\n", svg)
+    svg = re.sub(r'<g/>\n|<path d="[^"]*" style="fill: none"/>\n', "", svg)
+    svg = ALIKE.sub(_as_one, svg)
     # Groups that say nothing, from the innermost outwards.
     bare = re.compile(r"<g>((?:(?!</?g[ >]).)*)</g>\n", re.DOTALL)
     while bare.search(svg):
         svg = bare.sub(r"\1", svg)
     return svg
+
+
+def _as_one(found: re.Match[str]) -> str:
+    """Strokes that look the same, one after the other, as one path."""
+    lines = re.findall(r' d="([^"]*)"', found[0])
+    return f'<path d="{"".join(lines)}"{found[1]}/>\n'
 
 
 def _fit_ticks(axes: Any, width: float) -> None:

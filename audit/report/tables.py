@@ -163,23 +163,27 @@ def group_table(groups: pd.DataFrame, title: str, note: str = "", pays: Claimed 
     metrics = [name for name in shown("every group") if (groups["metric"] == name).any()]
     rows = []
     for group, own in groups.groupby("group", observed=True):
+        found: dict[str, list[dict[Any, Any]]] = {name: [] for name in metrics}
+        for row in own[own["metric"].isin(metrics)].to_dict("records"):
+            found[row["metric"]].append(row)
         cells = [Cell(f"{int(own['n'].max()):,}")]
-        cells += [_group_cell(own[own["metric"] == name], name, pays) for name in metrics]
+        cells += [_group_cell(found[name], name, pays) for name in metrics]
         rows.append(TableRow(named(group), cells, str(own["flag"].iloc[0])))
     return Table(title, ["group", "n", *(METRICS[name].head for name in metrics)], rows, note)
 
 
-def _group_cell(rows: pd.DataFrame, metric: str, pays: Claimed) -> Cell:
-    values, claim = rows["value"], None
+def _group_cell(rows: Sequence[Mapping[Any, Any]], metric: str, pays: Claimed) -> Cell:
+    claim = None
     if metric == "excess_accuracy_gap":
-        claim = pays.get((str(rows["model"].iloc[0]), str(rows["group"].iloc[0])))
+        claim = pays.get((str(rows[0]["model"]), str(rows[0]["group"])))
     style = "worse" if claim is not None and claim.decision else ""
     if len(rows) > 1:
+        values = pd.Series([row["value"] for row in rows])
         # An infinite distance (a flat network) has no spread.
         finite = bool(np.isfinite(values).all())
         spread = f"± {bare(values.std(), metric)}" if finite else ""
         return Cell(number(values.mean(), metric), spread, style)
-    row = rows.iloc[0]
+    row = rows[0]
     low, high = _claimed(claim, row["ci_low"], row["ci_high"])
     return Cell(number(row["value"], metric), interval(low, high, metric), style)
 

@@ -7,7 +7,7 @@ import pytest
 
 from audit.findings.finding import claimed
 from audit.findings.words import percent
-from audit.report import figures, sections
+from audit.report import figures, sections, svg
 from audit.report.sections import SIDE_BY_SIDE
 from audit.report.shaping import MOST_EMPHASISED, emphasised, marked, parts_of_gaps, told_small
 from audit.report.svg import short
@@ -251,3 +251,37 @@ def test_the_rows_of_a_heat_map_are_as_high_as_their_names(rows):
     assert (gaps >= figures.SMALLEST * 1.2).all()
     # The label of the bar of colours stands in lines, whole.
     assert {"slope +", "curvature (nats)"} <= set(_texts(svg))
+
+
+def test_the_marks_of_a_line_and_its_bars_are_one_path_each():
+    table = _by_rate(groups=("a",), rates=(0.0, 0.5, 0.9))
+    drawn = figures.groups_by_rate(table, ["accuracy"], ["a"], "figure")
+    assert "<use" not in drawn
+    strokes = re.findall(r'<path d="([^"]*)"[^>]*stroke: #d55e00; stroke-width: 0.9"', drawn)
+    assert len(strokes) == 1
+    assert strokes[0].count("M") == 3
+    marks = re.findall(r'<path d="([^"]*)"[^>]*style="fill: #d55e00; stroke: #d55e00"', drawn)
+    assert [path.count("M") for path in marks[:1]] == [3]
+
+
+@pytest.mark.parametrize(
+    ("style", "paths"),
+    [("fill: none; stroke: #000", 1), ("fill: none; opacity: 0.5; stroke: #000", 2),
+     ("fill: #000; stroke: #000", 2)],
+)  # fmt: skip
+def test_only_opaque_strokes_of_one_look_become_one_path(style, paths):
+    one = f'<path d="M 0 0\nL 1 1\n" style="{style}"/>\n'
+    found = svg._slim(one + one.replace("M 0 0", "M 2 2"))
+    assert found.count("<path") == paths
+    assert "M 0 0" in found
+    assert "M 2 2" in found
+
+
+def test_the_numbers_of_a_heat_map_stand_in_their_fields_and_can_be_read():
+    table = pd.DataFrame({"left": [1.0, np.nan], "right": [0.0, 0.5]}, index=["first", "second"])
+    drawn = figures.heat_map(table, "share", "share", ("layer", "network"), "heat")
+    texts = re.findall(r'<text style="[^"]*fill: (#\w+)"[^>]*>([\d.]+ %)</text>', drawn)
+    assert [text for _, text in texts] == ["100.0 %", "0.0 %", "50.0 %"]
+    assert texts[0][0] == "#ffffff"
+    assert texts[1][0] == "#262626"
+    assert drawn.index(">first<") < drawn.index(">second<")
