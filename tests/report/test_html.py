@@ -1,6 +1,8 @@
+import gc
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
@@ -197,3 +199,23 @@ def test_the_same_results_give_the_same_page(study):
 def test_a_report_is_drawn_without_torch():
     code = "import audit.report, audit.findings.results, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_report_is_drawn_without_what_is_slow_to_load():
+    code = (
+        "import audit.report, audit.findings.results, sys; "
+        "sys.exit(' '.join({'scipy.stats', 'matplotlib.pyplot', 'seaborn'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_search_for_cycles_goes_on_after_a_page_even_one_that_failed(study, tmp_path):
+    with pytest.raises(KeyError):
+        write_report(replace(study[0], record={}), tmp_path)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        write_report(study[0], tmp_path)
+        assert not gc.isenabled()  # as it was found
+    finally:
+        gc.enable()
