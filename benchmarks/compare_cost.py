@@ -5,13 +5,21 @@ off, and so are gradients, input distances and the Taylor terms, which take pass
 forward passes are a bare PyTorch loop over the same batches. Processor seconds, so that a busy
 machine changes little; the two take turns.
 Run: python benchmarks/compare_cost.py [--images 3000] [--size 64] [--repeats 2]
+
+With --small: `audit compare` of two small perceptrons on the digits instead, from the command to
+its files, a process of its own each time. Target: under 4 processor seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import os
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -46,12 +54,42 @@ def compared(dense: nn.Module, pruned: nn.Module, data: audit.GroupedData) -> fl
     return time.process_time() - start
 
 
+def small(repeats: int) -> None:
+    """Processor seconds of `audit compare` of two perceptrons, with and without curvature."""
+    compare = [sys.executable, "-m", "audit", "compare", "dense.pt", "pruned.pt", "--out", "out"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = audit.load_data("digits")
+        training = audit.TrainingSettings(epochs=5)
+        dense = audit.train_model(data, "mlp", training)
+        audit.save_checkpoint(dense, folder / "dense.pt")
+        parent = audit.parent_of(folder / "dense.pt", folder / "pruned.pt")
+        pruned = audit.prune_model(dense, data, "magnitude", 0.9, training, parent)
+        audit.save_checkpoint(pruned, folder / "pruned.pt")
+        record: dict[str, object] = {}
+        for what, options in (("defaults", ()), ("without curvature", ("--curvature", "none"))):
+            spent = []
+            for _ in range(repeats):
+                before = os.times()
+                subprocess.run([*compare, *options], cwd=folder, check=True, capture_output=True)
+                after = os.times()
+                used = after.children_user + after.children_system
+                spent.append(used - before.children_user - before.children_system)
+            record[what] = {"median": median(spent), "processor_seconds": spent}
+    print(record)
+    store("compare_cost-small", {"hardware": hardware(), "versions": versions(), **record})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--small", action="store_true", help="two small networks, by the command")
     chosen = parser.parse_args()
+    if chosen.small:
+        small(chosen.repeats)
+        return
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(chosen.images, 3, chosen.size, chosen.size, generator=generator)
