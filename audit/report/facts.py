@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from audit.findings.advice import is_spoiled
 from audit.findings.changes import VIOLATION, less_accurate
 from audit.findings.finding import Finding, findings_of
 from audit.findings.losses import class_alone, fell, first_loss, hidden
 from audit.findings.pays import NO_PARENT, TOO_FEW
 from audit.findings.results import Results
-from audit.findings.sentences import is_spoiled
 from audit.findings.words import MOST_LOST, interval, listed, named, number, percent, points
 
 GAP = "excess_accuracy_gap"

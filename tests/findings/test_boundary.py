@@ -9,7 +9,7 @@ import pytest
 from audit.findings.boundary import boundary_table
 from audit.findings.faithfulness import faithfulness_table
 from audit.findings.paired import beside_dense
-from audit.findings.sentences import _own, _shared
+from audit.findings.why import _own, _shared
 from audit.measure.decomposition import decompose
 from audit.measure.uncertainty import holm, wilson_interval
 

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from audit.findings.advice import ACTIONS
 from audit.findings.finding import Finding, findings_of
 from audit.findings.pays import NO_PARENT, TOO_FEW
-from audit.findings.sentences import ACTIONS
 from audit.findings.words import interval, percent, points
 from audit.report.facts import DO, facts
 
