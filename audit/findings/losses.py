@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from audit.findings.decisions import Sums, combined_claims, sums
 from audit.findings.evidence import Evidence
@@ -346,13 +346,14 @@ def _lost_small_classes(
             np.bincount(outcomes.labels[one], minlength=number)[small]
             for one in (was, stays, was & ~stays)
         )
-        before, after = np.floor(right / effects), np.ceil(left / effects)
+        before = np.floor(right / effects).astype(int)
+        after = np.minimum(np.ceil(left / effects).astype(int), before)
         mended = left - (right - broken)
         gone = [
             mcnemar_p_value(*one, alternative="greater")
             for one in zip(broken, mended, effects, strict=True)
         ]
-        lost &= np.maximum(binom.cdf(after, before, HALF), gone) < _level(HALF**before)
+        lost &= np.maximum(bdtr(after, before, HALF), gone) < _level(HALF**before)
     return lost
 
 

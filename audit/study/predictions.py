@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from audit.data.grouped import GroupedData
 from audit.data.predictions import Predicted, from_predictions
@@ -19,6 +18,7 @@ from audit.examine.settings import MeasureSettings
 from audit.files import check_no_copies, sha256
 from audit.findings.decisions import ALPHA
 from audit.findings.results import Results
+from audit.measure.distributions import normal_quantile
 from audit.models.checkpoint import Provenance
 from audit.models.live import live
 from audit.models.outputs_only import StoredPredictions
@@ -127,7 +127,7 @@ def _by_lot(
     error = float(np.sqrt(variance.sum()))
     if not (np.minimum(first, second) - expected).sum() > PLAIN * error > 0:
         return ()
-    if (both - expected).sum() > norm.ppf(1 - ALPHA) * error:
+    if (both - expected).sum() > normal_quantile(1 - ALPHA) * error:
         return ()
     return (
         f"errs on other samples than '{dense}' does, as if its rows were dealt out by lot: are "
