@@ -25,6 +25,8 @@ class Network:
     trained  samples that it is trained on; None for all
     tested   test samples of a group that predictions are measured on; None for all
     samples  of a group, for what needs derivatives
+    method   that prunes it; after few steps the deep layers of a large network still hold the
+             smallest weights, and magnitude over all layers would leave none of them
     """
 
     title: str
@@ -34,24 +36,26 @@ class Network:
     trained: int | None = None
     tested: int | None = None
     samples: int = 200
+    method: str = "magnitude"
 
     @property
     def folder(self) -> str:
         """Which folder of data it needs."""
         return self.data.partition("{")[2].partition("}")[0]
 
-    def made(self, **folders: str) -> tuple[Checkpoint, Checkpoint, GroupedData]:
-        """The dense network, 10 % of it by magnitude, and the data that it is measured on."""
+    def dense(self, **folders: str) -> tuple[Checkpoint, GroupedData]:
+        """The dense network, and the data that it is measured on."""
         data = load_data(self.data.format(**folders))
         data = data.take(self._rows(data))
         training = TrainingSettings(epochs=2, batch_size=128)
-        dense = train_model(data, self.model, training, dict(self.arguments))
+        return train_model(data, self.model, training, dict(self.arguments)), data
+
+    def made(self, **folders: str) -> tuple[Checkpoint, Checkpoint, GroupedData]:
+        """The dense network, 10 % of it, and the data that both are measured on."""
+        dense, data = self.dense(**folders)
         tuning = TrainingSettings(epochs=1, batch_size=128)
-        return (
-            dense,
-            prune_model(dense, data, Method("magnitude"), 0.9, tuning, factory=self.model),
-            data,
-        )
+        method = Method(self.method)
+        return dense, prune_model(dense, data, method, 0.9, tuning, factory=self.model), data
 
     def _rows(self, data: GroupedData) -> Tensor:
         """The first rows of each part, as many as are taken."""
@@ -69,7 +73,16 @@ NETWORKS = {
     "wide": Network(
         "ResNet-10 of width 64", f"{FACES}32", "resnet10", {"width": 64}, 2560, 100, 40
     ),
-    "resnet18": Network("ResNet-18 at 64×64", f"{FACES}64", "resnet18", {}, 640, 30, 10),
+    "resnet18": Network(
+        "ResNet-18 at 64×64",
+        f"{FACES}64",
+        "resnet18",
+        {},
+        1280,
+        30,
+        10,
+        method="magnitude-layerwise",
+    ),
     "transformer": Network(
         "small ViT", f"{FACES}32", "networks:small_transformer", {}, 5120, 200, 100
     ),
