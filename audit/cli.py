@@ -116,7 +116,7 @@ def _on_stderr() -> logging.Handler:
 
 def main() -> None:
     """Run the command line and end the process: 0, 1, 2, 3 or 130 (see audit.commands.exits)."""
-    # Fewer searches for cycles: by default they take a tenth of the time of loading and drawing.
+    # Fewer searches for cycles, which free little while libraries load and pages are drawn.
     gc.set_threshold(10_000)
     prepare_streams()
     stop_in_order()

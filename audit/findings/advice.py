@@ -7,10 +7,11 @@ from typing import Any
 
 from audit.findings.finding import Finding
 from audit.findings.pays import NO_PARENT, TOO_FEW
-from audit.findings.told import FLAGGED, LARGEST, Said, Told, all_gone, first_few, first_upper
+from audit.findings.told import FLAGGED, LARGEST, Said, Told, all_gone, first_few
 from audit.findings.words import (
     MISSING,
     count,
+    first_upper,
     group,
     interval,
     listed,

@@ -18,13 +18,21 @@ from audit.findings.told import (
     crossed_payers,
     fell_behind,
     first_few,
-    first_upper,
     not_known,
     over_runs,
     paid_by,
     worst_suspected,
 )
-from audit.findings.words import counted, group, interval, listed, percent, points, were
+from audit.findings.words import (
+    counted,
+    first_upper,
+    group,
+    interval,
+    listed,
+    percent,
+    points,
+    were,
+)
 
 
 def headline_of(told: Told) -> Said:

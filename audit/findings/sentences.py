@@ -10,7 +10,7 @@ from audit.findings.advice import advice
 from audit.findings.decisions import ALPHA
 from audit.findings.finding import Finding
 from audit.findings.headline import headline_of
-from audit.findings.told import MOST_TOLD, Said, Told, first_upper, spoken_of
+from audit.findings.told import MOST_TOLD, Said, Told, spoken_of
 from audit.findings.who import (
     changes,
     classes_gone,
@@ -23,7 +23,7 @@ from audit.findings.who import (
     wrong_way_round,
 )
 from audit.findings.why import boundary, causes, faithful, layers, power
-from audit.findings.words import MOST_LOST, group, listed, number, percent, points
+from audit.findings.words import MOST_LOST, first_upper, group, listed, number, percent, points
 
 
 @dataclass(frozen=True)

@@ -143,8 +143,3 @@ def _judged_rate(told: Told) -> float:
     if harmed:
         return max(harmed, key=lambda one: one.estimate or 0.0).rate
     return max((one.rate for one in own), default=0.0)
-
-
-def first_upper(text: str) -> str:
-    """A sentence's first letter; names keep theirs."""
-    return text[:1].upper() + text[1:]

@@ -15,12 +15,20 @@ from audit.findings.told import (
     amount,
     fell_behind,
     first_few,
-    first_upper,
     not_known,
     paid_by,
     worst_suspected,
 )
-from audit.findings.words import count, counted, group, interval, listed, percent, points
+from audit.findings.words import (
+    count,
+    counted,
+    first_upper,
+    group,
+    interval,
+    listed,
+    percent,
+    points,
+)
 
 
 def suspected(told: Told) -> Iterator[Said]:

@@ -135,13 +135,22 @@ def number(value: Any, metric: str = "number", signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def first_upper(text: str) -> str:
+    """A text whose first letter is a capital; names within keep theirs.
+
+    >>> first_upper("group A pays")
+    'Group A pays'
+    """
+    return text[:1].upper() + text[1:]
+
+
 def sentence(text: str) -> str:
     """A note as a page has it, where it stands alone.
 
     >>> sentence("collapse: a layer is empty")
     'Collapse: a layer is empty.'
     """
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", ":")) else ".")
+    return first_upper(text) + ("" if text.endswith((".", "!", "?", ":")) else ".")
 
 
 def unparted(text: str) -> str:

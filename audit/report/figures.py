@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.collections import QuadMesh
 from matplotlib.colors import ListedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -26,7 +25,6 @@ COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#6b4c00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MUTED = "#b4bbc5"
-INK_ON_LIGHT = "#262626"
 MOST_ACROSS = 3
 MOST_METHODS = 6
 MOST_LABELLED = 14
@@ -287,45 +285,28 @@ def heat_map(
     slanted = LETTER * max(map(len, columns)) > _room(table, metric)
 
     def draw(axes: Any, _tips: Tips) -> None:
-        axis = axes[0, 0]
-        fields = axis.pcolormesh(
-            np.ma.masked_invalid(values),
+        import seaborn as sns  # takes long to import, and not every page has such a map
+
+        axis = sns.heatmap(
+            table,
+            ax=axes[0, 0],
             cmap=_colours(negative),
             vmin=-extent if negative else 0.0,
             vmax=extent or 1.0,
-            edgecolors="white",
+            annot=_annotations(table, metric) if has_numbers(table, metric) else False,
+            fmt="",
+            annot_kws={"fontsize": SMALLEST},
             linewidths=0.6,
+            cbar_kws={"label": "\n".join(wrap(label, 16))},
         )
         axis.set(xlabel=axes_are[0], ylabel=axes_are[1])
         axis.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=45 if slanted else 0,
                         ha="right" if slanted else "center")  # fmt: skip
-        axis.set_yticks(np.arange(len(rows)) + 0.5, rows)
-        axis.invert_yaxis()
-        bar = axis.figure.colorbar(fields, ax=axis, label="\n".join(wrap(label, 16)))
-        bar.outline.set_linewidth(0)
-        if has_numbers(table, metric):
-            _write_numbers(axis, fields, _annotations(table, metric))
+        axis.set_yticks(np.arange(len(rows)) + 0.5, rows, rotation=0)
 
     names = LETTER * max(map(len, columns)) * SLANT if slanted else 0.2
     height = max(names + 1.9, names + 0.7 + ROW * len(rows))
     return svg(draw, 1, 1, name, height=height, least=_width(table, metric))
-
-
-def _write_numbers(axis: Axes, fields: QuadMesh, texts: Any) -> None:
-    """The number of every field in its middle, light on dark and dark on light."""
-    fields.update_scalarmappable()
-    colours = np.asarray(fields.get_facecolor())[:, :3]
-    for place, (text, colour) in enumerate(zip(texts.flat, colours, strict=True)):
-        row, column = divmod(place, texts.shape[1])
-        ink = INK_ON_LIGHT if _luminance(colour) > 0.408 else "w"
-        axis.text(column + 0.5, row + 0.5, text, color=ink, ha="center", va="center",
-                  fontsize=SMALLEST)  # fmt: skip
-
-
-def _luminance(colour: Any) -> float:
-    """How bright a colour [3] is: relative luminance, as WCAG defines it."""
-    linear = np.where(colour <= 0.03928, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def has_numbers(table: pd.DataFrame, metric: str) -> bool:

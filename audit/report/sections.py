@@ -15,7 +15,7 @@ from audit.findings.finding import claimed, findings_of
 from audit.findings.networks import overall_table
 from audit.findings.outcomes import is_dense
 from audit.findings.results import Results
-from audit.findings.words import label, labels, layer_named, percent
+from audit.findings.words import first_upper, label, labels, layer_named, percent
 from audit.measure.spectrum import SpectralDensity
 from audit.metrics import METRICS, shown
 from audit.report import figures
@@ -443,7 +443,7 @@ def _side_by_side(
             Drawing(
                 figures.dumbbells(table, metrics, pair, f"dumbbells-{name}-{place}"),
                 f"{what} of every group under {pair[0]} and {pair[1]}.",
-                f"{what[0].upper()}{what[1:]} of every group under both networks, with "
+                f"{first_upper(what)} of every group under both networks, with "
                 f"each group's own 95 % interval.{told_small(small)}",
             )
         )

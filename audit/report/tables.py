@@ -12,7 +12,17 @@ import numpy as np
 import pandas as pd
 
 from audit.findings.finding import Claimed, Finding
-from audit.findings.words import DASH, bare, count, interval, layer_named, named, number, percent
+from audit.findings.words import (
+    DASH,
+    bare,
+    count,
+    first_upper,
+    interval,
+    layer_named,
+    named,
+    number,
+    percent,
+)
 from audit.metrics import METRICS, metric, shown
 
 MOST_CHARACTERS, ROOMY = 32, 44
@@ -334,7 +344,7 @@ def comparison_tables(
         title = METRICS[name].head
         columns = ["group", "n", names[0], *sides]
         on_paper = name in shown("compared on paper")
-        tables.append(Table(title[0].upper() + title[1:], columns, rows, on_paper=on_paper))
+        tables.append(Table(first_upper(title), columns, rows, on_paper=on_paper))
     return tables
 
 
