@@ -202,6 +202,19 @@ def test_of_a_comparison_the_worst_is_named_and_the_best_taken() -> None:
     assert (one.details["do"], one.label) == ("mitigate", "best")
 
 
+def test_beside_the_dense_network_advice_is_on_the_best_that_is_sound_and_not_on_the_last() -> None:
+    """near answers 20 samples more right than far, which stands last."""
+    blocks = [("A", 1, 200, (1, 1, 1)), ("B", 0, 180, (0, 0, 0)), ("B", 0, 20, (0, 0, 1))]
+    evidence = answered(["dense", "near", "far"], blocks, compared=True)
+    found = [replace(paid(name, 0.9), networks=(name,)) for name in ("near", "far")]
+    (one,) = actions(evidence, found)
+    assert (one.details["do"], one.label) == ("keep", "near")
+    loss = replace(claim("loss", "near", 0.9), networks=("near",), estimate=0.03, low=0.02,
+                   high=0.04, details={"ruined": False, "kept": 0.9, "balanced": None})  # fmt: skip
+    (one,) = actions(evidence, [*found, loss])
+    assert one.label == "far"
+
+
 def test_who_is_not_known_to_pay_is_not_kept() -> None:
     unknown = replace(paid("magnitude", 0.9), decision=None, details={"why": "so"})
     (one,) = actions(study(), changed(every(), "magnitude", 0.9, unknown))
