@@ -21,7 +21,10 @@ def normal_tail(value: Any) -> Any:
 
 
 def t_quantile(share: Any, freedom: Any) -> Any:
-    """The number below which Student's t of so many degrees of freedom lies with `share`."""
+    """The number below which Student's t lies with `share`, above 0 and below 1.
+
+    Older versions of scipy.special have no infinity at the ends.
+    """
     return stdtrit(freedom, share)
 
 

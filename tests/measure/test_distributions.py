@@ -6,7 +6,7 @@ from scipy.stats import norm, t
 
 from audit.measure.distributions import normal_quantile, normal_tail, t_quantile, t_tail
 
-SHARES = np.array([1e-12, 0.001, 0.3, 0.5, 0.9, 0.975, 1 - 1e-9, 1.0])
+SHARES = np.array([1e-12, 0.001, 0.3, 0.5, 0.9, 0.975, 1 - 1e-9])
 VALUES = np.array([-40.0, -3.0, 0.0, 0.5, 8.0, np.inf, np.nan])
 
 
