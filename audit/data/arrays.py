@@ -14,6 +14,7 @@ from torch import Tensor
 from audit.data.attributes import (
     MISSING,
     Attribute,
+    as_texts,
     declared,
     from_column,
     strata,
@@ -39,7 +40,7 @@ def from_arrays(
     attribute: str = "group",
     classes: Sequence[str] | None = None,
     group_names: Sequence[str] | None = None,
-    samples: Sequence[str] | None = None,
+    samples: Sequence[str] | pd.Series | None = None,
     units: Any = None,
     missing: Sequence[str] = (),
     scaling: Scaling | str | None = None,
@@ -239,13 +240,14 @@ def _columns(further: Any) -> pd.DataFrame | None:
         raise AuditError(f"found further columns that are no table: {error}") from error
 
 
-def _ids(samples: Sequence[str] | None, number: int) -> np.ndarray:
+def _ids(samples: Sequence[str] | pd.Series | None, number: int) -> np.ndarray:
     if samples is None:
         return np.array([f"{row:06d}" for row in range(number)])
-    found = from_column(samples)
-    if found.missing:
-        raise AuditError(f"{found.missing:,} samples have no id; expected one of its own for each")
-    return np.asarray(np.array(found.names)[found.codes])
+    found = as_texts(samples)
+    missing = int((found == MISSING).sum())
+    if missing:
+        raise AuditError(f"{missing:,} samples have no id; expected one of its own for each")
+    return found.astype(str)
 
 
 def _positions(rows: Any, number: int) -> Tensor:

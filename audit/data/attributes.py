@@ -60,15 +60,18 @@ def from_column(values: Any, missing: Collection[str] = ()) -> Attribute:
     ('(missing)', '9', '10')
     """
     column = _series(values)
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return _from_categories(column, missing)
-    empty = column.isna().to_numpy(dtype=bool)
-    known = column[~empty]
-    found = np.full(len(column), MISSING, dtype=object)
-    found[~empty] = _texts(known)
-    found[_blank(found, missing)] = MISSING
-    codes, names = pd.factorize(found)
-    return _ordered(Attribute(tuple(names.tolist()), codes), in_order(names.tolist()))
+    found = _unordered(column, missing)
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
+        names = [MISSING, *_texts(pd.Series(dtype.categories))[0]]
+        return _ordered(found, [name for name in dict.fromkeys(names) if name in found.names])
+    return _ordered(found, in_order(found.names))
+
+
+def as_texts(values: Any, missing: Collection[str] = ()) -> np.ndarray:
+    """Every value as `from_column` names it, object [n], without the time that an order takes."""
+    found = _unordered(_series(values), missing)
+    return np.asarray(np.array(found.names, dtype=object)[found.codes])
 
 
 def unit_codes(values: Any, missing: Collection[str] = ()) -> np.ndarray:
@@ -204,35 +207,36 @@ def _series(values: Any) -> pd.Series:
     return column.infer_objects() if column.dtype == object else column
 
 
-def _texts(known: pd.Series) -> np.ndarray:
-    """Every value as text, object [n]."""
+def _unordered(column: pd.Series, missing: Collection[str]) -> Attribute:
+    """The values of a column in the order in which they come."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    empty = column.isna().to_numpy(dtype=bool)
+    texts, places = _texts(column[~empty])
+    words = {"", *missing}
+    names = [MISSING if text.strip() in words else text for text in texts]
+    found = np.full(len(column), len(names), dtype=np.int64)
+    found[~empty] = places
+    # Several values may have one name.
+    codes, distinct = pd.factorize(np.array([*names, MISSING], dtype=object)[found])
+    return Attribute(tuple(distinct.tolist()), codes)
+
+
+def _texts(known: pd.Series) -> tuple[list[str], np.ndarray]:
+    """The texts of the distinct values, of which some may be alike; each value's place there."""
     if pd.api.types.is_float_dtype(known) and len(known):
         numbers = known.to_numpy(dtype=float)
         if np.isfinite(numbers).all() and ((numbers % 1 == 0) & (np.abs(numbers) < WHOLE)).all():
             known = pd.Series(numbers.astype(np.int64))
     if known.dtype == object and pd.api.types.infer_dtype(known, skipna=False) != "string":
         # Equal values of several types, such as 1 and True, have several texts.
-        return np.array([_text(value) for value in known.tolist()], dtype=object)
+        return [_text(value) for value in known.tolist()], np.arange(len(known))
     codes, values = pd.factorize(known)
-    return np.array([_text(value) for value in values.tolist()], dtype=object)[codes]
+    return [_text(value) for value in values.tolist()], codes
 
 
 def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _blank(texts: np.ndarray, missing: Collection[str]) -> np.ndarray:
-    values = {text for text in set(texts.tolist()) if not text.strip() or text.strip() in missing}
-    return np.isin(texts.astype(str), sorted(values)) if values else np.zeros(len(texts), bool)
-
-
-def _from_categories(column: pd.Series, missing: Collection[str]) -> Attribute:
-    dtype = column.dtype
-    found = from_column(column.astype(object), missing)
-    if not (isinstance(dtype, pd.CategoricalDtype) and dtype.ordered):
-        return found
-    order = [str(name) for name in _texts(pd.Series(dtype.categories)) if name in found.names]
-    return _ordered(found, [MISSING, *order] if MISSING in found.names else order)
 
 
 def _ordered(attribute: Attribute, names: Sequence[str]) -> Attribute:

@@ -282,8 +282,9 @@ def _check_lengths(data: GroupedData) -> None:
         raise AuditError(f"{data.name}: found {found}; expected one of each per sample")
     if len(data.labels) == 0:
         raise AuditError(f"{data.name}: found no samples")
-    if len(np.unique(data.samples)) != len(data.samples):
-        twice = pd.Series(data.samples).loc[lambda ids: ids.duplicated()].iloc[0]
+    ids = pd.Series(data.samples, dtype=object)
+    if not ids.is_unique:
+        twice = ids[ids.duplicated()].iloc[0]
         raise AuditError(
             f"{data.name}: found repeated sample ids (for instance '{twice}'); each needs its own"
         )

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from audit.data.arrays import from_arrays
-from audit.data.attributes import from_column, in_order, make_groups
+from audit.data.attributes import MISSING, as_texts, from_column, in_order, make_groups
 from audit.data.columns import numbers_of, typed
 from audit.data.grouped import GroupedData
 from audit.data.notes import undeclared_units
@@ -102,13 +102,13 @@ def from_predictions(
     made = make_groups({name: from_column(common[name]) for name in columns}, columns)
     data = from_arrays(
         torch.arange(len(common)),
-        common[LABEL].tolist(),
-        [made.names[code] for code in made.codes.tolist()],
+        common[LABEL],
+        np.array(made.names, dtype=object)[made.codes.numpy()],
         name=name,
         attribute=made.attribute,
         classes=known,
         group_names=made.names,
-        samples=common[SAMPLE].tolist(),
+        samples=common[SAMPLE],
         units=common[unit] if unit else None,
         splits={"test": np.arange(len(common))},
         further=_further(common),
@@ -190,12 +190,11 @@ def _frame(
     rows = typed(rows.reset_index(drop=True), missing)
     texts = [column for column in (*wanted, PREDICTION) if column in rows]
     for column in texts:
-        found = from_column(rows[column], missing)
-        if found.missing and column not in groups:
-            raise AuditError(
-                f"'{name}' has no {column} in {found.missing:,} rows; expected one in each"
-            )
-        rows[column] = np.array(found.names, dtype=object)[found.codes]
+        found = as_texts(rows[column], missing)
+        empty = int((found == MISSING).sum())
+        if empty and column not in groups:
+            raise AuditError(f"'{name}' has no {column} in {empty:,} rows; expected one in each")
+        rows[column] = found
     twice = rows[SAMPLE][rows[SAMPLE].duplicated()]
     if len(twice):
         raise AuditError(
@@ -258,7 +257,7 @@ def _classes(frames: Mapping[str, pd.DataFrame], declared: Sequence[str] | None)
     probable = {own: set(_probability_columns(frame)) for own, frame in frames.items()}
     probable = {own: found for own, found in probable.items() if found}
     labels = next(iter(frames.values()))[LABEL]
-    known = tuple(declared or in_order(next(iter(probable.values()), set(labels))))
+    known = tuple(declared or in_order(next(iter(probable.values()), labels.unique())))
     for own, found in probable.items():
         if found != set(known):
             raise AuditError(
@@ -267,7 +266,7 @@ def _classes(frames: Mapping[str, pd.DataFrame], declared: Sequence[str] | None)
             )
     for own, frame in frames.items():
         for column in (LABEL, PREDICTION):
-            strange = set(frame[column]) - set(known) if column in frame else ()
+            strange = set(frame[column].unique()) - set(known) if column in frame else ()
             if strange:
                 raise AuditError(
                     f"'{own}' has the {column} '{min(strange)}', which is none of the classes "

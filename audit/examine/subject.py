@@ -243,12 +243,16 @@ def _passed(
     return found, data
 
 
+LOOKED_UP = 2**15
+"""Stored predictions a batch: no layer needs memory for them."""
+
+
 def outputs_of(network: nn.Module, batches: SampleBatches) -> Outputs:
     """What the network says of the samples, or what was stored of that."""
-    found = predict(network, batches)
-    if isinstance(network, StoredPredictions):
-        return network.told(found, batches.data.batch(batches.rows).inputs)
-    return found
+    if not isinstance(network, StoredPredictions):
+        return predict(network, batches)
+    found = predict(network, replace(batches, size=LOOKED_UP))
+    return network.told(found, batches.data.batch(batches.rows).inputs)
 
 
 def sample_columns(outputs: Outputs, parent: Outputs | None) -> dict[str, Array]:

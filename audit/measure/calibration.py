@@ -21,6 +21,8 @@ Codes = NDArray[np.int64]
 BINS = 15
 FLOOR_DRAWS = 500
 NUMBERS_AT_ONCE = 2**22
+MANY = 100.0
+"""From this variance on, a count of right answers is drawn as a normal variable."""
 UNCERTAIN = 0.9
 
 
@@ -63,29 +65,34 @@ def calibration_floor(confidence: Array, bins: int = BINS, seed: int = 0) -> Noi
     """What the calibration error would be if every confidence were right (M13).
 
     It is an average of absolute gaps, so that a small group looks badly calibrated by chance: right
-    answers are drawn with the stated confidences, 500 times.
+    answers are drawn with the stated confidences, 500 times. In bins of many samples their number
+    is drawn, as the normal variable that it is nearly.
     """
     if len(confidence) == 0:
         return NoiseFloor(float("nan"), float("nan"))
     generator = np.random.default_rng(seed)
-    member = np.eye(bins)[_places(confidence, bins)]
+    place = _places(confidence, bins)
+    variance = np.bincount(place, weights=confidence * (1 - confidence), minlength=bins)
+    many = variance >= MANY
+    few = ~many[place]
+    own, member = confidence[few], np.eye(bins)[place[few]]
     # Some draws at a time: all at once would be 500 numbers a sample, twice.
-    some = max(1, NUMBERS_AT_ONCE // len(confidence))
-    gaps = np.concatenate(
-        [
-            _floor_gaps(generator, min(some, FLOOR_DRAWS - start), confidence, member)
-            for start in range(0, FLOOR_DRAWS, some)
-        ]
-    )
-    return NoiseFloor(float(np.median(gaps)), float(np.quantile(gaps, 0.95)))
+    some = max(1, NUMBERS_AT_ONCE // max(1, len(own)))
+    gaps = [
+        _floor_gaps(generator, min(some, FLOOR_DRAWS - start), own, member)
+        for start in range(0, FLOOR_DRAWS, some)
+    ]
+    drawn = generator.normal(size=(FLOOR_DRAWS, int(many.sum()))) * np.sqrt(variance[many])
+    errors = (np.concatenate(gaps) + abs(drawn).sum(1)) / len(confidence)
+    return NoiseFloor(float(np.median(errors)), float(np.quantile(errors, 0.95)))
 
 
 def _floor_gaps(
     generator: np.random.Generator, number: int, confidence: Array, member: Array
 ) -> Array:
-    """The calibration error of so many draws of right answers, [number]."""
+    """Σ over bins of |right answers − confidences| of so many draws, [number]."""
     draws = generator.random((number, len(confidence))) < confidence
-    return np.asarray(abs((draws - confidence) @ member).sum(1) / len(confidence))
+    return np.asarray(abs((draws - confidence) @ member).sum(1))
 
 
 def calibration_interval(
