@@ -199,6 +199,8 @@ def _fairest(told: Told) -> Iterator[Said]:
         size = number(one.estimate, unit)
         size += " nats" if unit == "fairness_violation" else " points"
         at = "" if told.compared else f" at {percent(one.rate)}"
+        # Beside it stand means of every run's own largest, which is larger.
+        at += f", of every group's mean over {one.runs} runs" if one.runs > 1 else ""
         price = f"{_price(told, one)}{_not_proposed(one)}"
         fallen = found["collapsed"]
         collapsed = f" Left out: {listed(fallen)}, collapsed or ruined." if fallen else ""
