@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from audit.errors import AuditError
 from audit.findings.paired import beside_dense, units_of
-from audit.findings.words import MISSING
+from audit.findings.words import CROSSED, MISSING
 from audit.measure.distributions import t_quantile, t_tail
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 DEPTH = 3
-CROSSED = " × "
 BINS = 4
 MOST_PROPOSED = 20
 FALSE_DISCOVERIES = 0.05

@@ -18,6 +18,8 @@ MOST_LOST = 0.015
 """A network that loses more accuracy, plain or balanced, than this is not proposed (J4)."""
 MISSING = "(missing)"
 """The group of the samples whose attribute has no value."""
+CROSSED = " × "
+"""Between the parts of a group that is crossed from several attributes."""
 EMPTY = "(empty)"
 """In place of a name that is no text at all."""
 BEFORE_UNIT = re.compile(r"(?<=[\d∞]) (?=%|nats\b)")

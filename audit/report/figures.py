@@ -13,12 +13,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from audit.findings.words import interval, number, percent, points
 from audit.measure.spectrum import SpectralDensity
 from audit.metrics import metric as told
-from audit.report.svg import INK, RATE, WIDEST, Tips, short, svg
+from audit.report.svg import INK, RATE, WIDEST, Tips, distinct, short, svg
 
 # Six of each, so that no two of six methods look alike even without colour.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#6b4c00")
@@ -28,6 +29,8 @@ MUTED = "#b4bbc5"
 MOST_ACROSS = 3
 MOST_METHODS = 6
 MOST_LABELLED = 14
+BESIDE_A_POINT = 12
+"""Letters of a name that stand beside a point and leave its neighbours room."""
 MOST_WRITTEN = 160
 MOST_DRAWN = 60
 """Groups that a figure of a page's height can name, one below the other."""
@@ -177,8 +180,15 @@ def scatters(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], name: str) -
 
     `table` has one row a group: group, and the measures. The rank correlation is the title.
     """
+    labels, key = _point_labels(list(table["group"]))
+    columns = max(1, int(WIDEST / (0.4 + LETTER * max(map(len, key), default=1))))
 
     def draw(axes: Any, tips: Tips) -> None:
+        if key:
+            axes[0, 0].figure.legend(
+                [Line2D([], [], linestyle="none")] * len(key), key, loc="outside lower left",
+                ncols=columns, frameon=False, handlelength=0, handletextpad=0,
+            )  # fmt: skip
         for place, (axis, (across, up)) in enumerate(zip(axes[0], pairs, strict=True)):
             known = table[[across, up, "group"]].dropna()
             axis.scatter(known[across], known[up], color=COLOURS[1], s=26, zorder=3)
@@ -188,17 +198,33 @@ def scatters(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], name: str) -
                 axis.axhline(0.0, color="#8c95a3", linewidth=0.8)
             axis.margins(0.18)
             points = known[[across, up]].to_numpy(float)
-            if len(known) <= MOST_LABELLED:
-                _label_points(axis, points, list(known["group"]), len(pairs))
+            if labels:
+                _label_points(axis, points, [labels[group] for group in known["group"]], len(pairs))
             for group, (x, y) in zip(known["group"], points, strict=True):
                 text = f"{short(group, 60)}: {number(x, across)}, {number(y, up)}"
                 tips.add(axis, x, y, text)
+            if axis.get_xscale() == "linear" and known[across].min() >= 0 > axis.get_xlim()[0]:
+                axis.set_xlim(-0.03 * known[across].max())
             axis.set_xlabel(_brief(across))
             axis.set_title(_correlation(known[across], known[up]), fontweight="normal")
             if place == 0 or pairs[place - 1][1] != up:
                 axis.set_ylabel(told(up).axis)
 
-    return svg(draw, 1, len(pairs), name, height=3.0)
+    return svg(draw, 1, len(pairs), name, height=3.0 + 0.2 * -(-len(key) // columns))
+
+
+def _point_labels(groups: Sequence[object]) -> tuple[dict[object, str], list[str]]:
+    """What stands beside each group's point: its name, or a number where names are too long.
+
+    And the key to the numbers. Nothing of so many groups that no label would be read.
+    """
+    if len(groups) > MOST_LABELLED:
+        return {}, []
+    if all(len(short(group, 99)) <= BESIDE_A_POINT for group in groups):
+        return {group: short(group, BESIDE_A_POINT) for group in groups}, []
+    numbers = {group: str(place) for place, group in enumerate(groups, 1)}
+    names = zip(numbers.values(), distinct(groups, 44), strict=True)
+    return numbers, [f"{number_of}  {name}" for number_of, name in names]
 
 
 def _scale(axis: Axes, own: Axis, metric: str, values: pd.Series) -> None:
@@ -316,7 +342,7 @@ def has_numbers(table: pd.DataFrame, metric: str) -> bool:
 
 def _shortened(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     columns, rows = table.columns, table.index
-    return [short(one, 26) for one in columns], [short(one, 34) for one in rows]
+    return distinct(columns, 26), distinct(rows, 34)
 
 
 def _written(table: pd.DataFrame, metric: str) -> float:
@@ -490,7 +516,7 @@ def dumbbells(
             if told(metric).logarithmic and (own[["baseline", "candidate"]].min().min() > 0):
                 axis.set_xscale("log")
                 _plain_ticks(axis.xaxis)
-            axis.set_yticks(places, [short(group, 22) for group in groups])
+            axis.set_yticks(places, distinct(groups, 22))
             axis.set_ylim(-0.6, len(groups) - 0.4)
             if axis.get_xscale() == "linear":
                 axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -548,10 +574,10 @@ def parts_of_gaps(table: pd.DataFrame, names: Sequence[str], name: str) -> str:
             axis.plot(own["gap"], places, linestyle="none", marker="D", markersize=4.5, color=INK,
                       label="the gap: both together")  # fmt: skip
             axis.axvline(0.0, color="#8c95a3", linewidth=0.8)
-            axis.set_yticks(places, [short(group, 22) for group in groups])
+            axis.set_yticks(places, distinct(groups, 22))
             axis.set_title(short(title, 40))
             axis.xaxis.set_major_formatter(POINTS)
-            axis.set_xlabel("accuracy lost beyond the average (points)")
+        axes[0, 0].figure.supxlabel("accuracy lost beyond the average (points)", fontsize="medium")
         lows, highs = zip(*(axis.get_xlim() for axis in axes[0]), strict=True)
         for axis in axes[0]:
             axis.set_xlim(min(lows), max(highs))
@@ -692,7 +718,7 @@ def _errors(
     )
 
 
-def _label_points(axis: Axes, points: Any, names: Sequence[object], panels: int) -> None:
+def _label_points(axis: Axes, points: Any, names: Sequence[str], panels: int) -> None:
     """Name each point, on whichever side of it lies farthest from the others and their names."""
     # A panel in typographic points, nearly: the layout is settled only when the figure is drawn.
     width, height = 72 * WIDEST / panels, 72 * 3.0
@@ -708,7 +734,7 @@ def _label_points(axis: Axes, points: Any, names: Sequence[object], panels: int)
         best = int(np.argmax(nearest > min(nearest.max() - 1, 14)))
         taken.append(centres[best])
         axis.annotate(
-            short(name, 12),
+            name,
             tuple(point),
             xytext=tuple(sides[best]),
             textcoords="offset points",

@@ -14,7 +14,7 @@ from audit.findings.results import Results
 from audit.findings.scores import RATES, calibration_by_group, rates_by_threshold
 from audit.findings.words import DASH, interval, named, number
 from audit.report.figures import COLOURS, DASHES, MARKERS, MUTED, PERCENT
-from audit.report.svg import Drawing, Tips, short, svg
+from audit.report.svg import Drawing, Tips, distinct, short, svg
 from audit.report.tables import Cell, Table, TableRow
 
 MOST_NETWORKS = 2
@@ -181,7 +181,7 @@ def _own_metric(table: pd.DataFrame, strata: Sequence[str], name: str) -> str:
                 own = table[(table["model"] == model) & (table["control"] == stratum)]
                 shift = 0.5 * ((place + 0.5) / len(models) - 0.5)
                 _points(axis, own, groups, place, shift, tips)
-            axis.set_yticks(range(len(groups)), [short(named(group), 22) for group in groups])
+            axis.set_yticks(range(len(groups)), distinct([named(group) for group in groups], 22))
             axis.set_title(short(str(stratum), 28))
             axis.set_xlabel(short(name, 40))
         for axis in axes[0, 1:]:

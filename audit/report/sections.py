@@ -224,7 +224,7 @@ class _Study:
         networks = {
             method: [str(m["name"]) for m in self.record["models"]
                      if label(m) == method and m["rate"] == self.rate]
-            for method in self.at_rate[: figures.MOST_ACROSS]
+            for method in self.at_rate
         }  # fmt: skip
         drawn = _parts(self.record, networks, self.marked, f" at {percent(self.rate)}")
         dense = [str(model["name"]) for model in self.record["models"] if is_dense(model)]
@@ -378,7 +378,7 @@ def comparison_sections(results: Results) -> list[Section]:
     pays, changes = (claimed(record, claim) for claim in ("pays", "changes"))
     small = marked(results.groups)
     sections = [Section("The networks", tables=[model_table(record["models"], record["overall"])])]
-    parts = _parts(record, {name: [name] for name in names[: 1 + figures.MOST_ACROSS]}, small)
+    parts = _parts(record, {name: [name] for name in names}, small)
     if parts:
         sections.append(Section("Why: how much is closeness to the boundary", figures=parts))
     for place, candidate in enumerate(names[1:]):
@@ -414,6 +414,8 @@ def _parts(
         return []
     known = [name for name in networks if (table["label"] == name).any()][: figures.MOST_ACROSS]
     table["group"] = table["group"].astype(str).map(small)
+    rest = len(table["label"].unique()) - len(known)
+    more = f" Shown are {len(known)} networks; {rest} more stand there." if rest else ""
     return [
         Drawing(
             figures.parts_of_gaps(table, known, "parts"),
@@ -421,7 +423,7 @@ def _parts(
             f"What every group lost beyond the average{where}, in two parts: what any group's "
             "samples so near the dense network's decision boundary lose, and what this group loses "
             "beyond others at the same margin. Their intervals stand in the evidence: “Who pays "
-            f"for being near the boundary”.{told_small(small)}",
+            f"for being near the boundary”.{more}{told_small(small)}",
         )
     ]
 

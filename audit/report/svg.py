@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path
 from matplotlib.transforms import IdentityTransform
 
-from audit.findings.words import named
+from audit.findings.words import CROSSED, named
 
 INK = "#1d2430"
 RATE = "weights removed"
@@ -29,6 +30,8 @@ WIDEST = 9.6  # inches
 PRINTED = 0.9
 """The share of a sheet's width that the widest takes: no letter in it is under 6.5 points."""
 TALLEST = 12.4  # inches: with its caption, a page of the PDF
+LEAST_OF_A_PART = 4
+"""Letters of each part of a crossed name that are left, or else its end is cut as a whole."""
 DOTS = 200
 """Dots an inch of a PNG."""
 ALIKE = re.compile(
@@ -260,6 +263,39 @@ def _fit_ticks(axes: Any, width: float) -> None:
 
 
 def short(name: object, most: int) -> str:
-    """A name cut to a length that a figure can hold, on one line."""
-    text = named(" ".join(str(name).split()))
+    """A name cut to a length that a figure can hold, on one line; a crossed one part by part.
+
+    >>> short("Amer-Indian-Eskimo × Female", 22)
+    'Amer-Indian-… × Female'
+    """
+    text = _on_one_line(name)
+    parts = text.split(CROSSED)
+    for longest in range(max(map(len, parts)), LEAST_OF_A_PART, -1):
+        found = CROSSED.join(_cut(part, longest) for part in parts)
+        if len(found) <= most:
+            return found
+    return _cut(text, most)
+
+
+def distinct(names: Iterable[object], most: int) -> list[str]:
+    """Names cut as `short` does; those that would look alike lose their middle, or nothing."""
+    whole = [_on_one_line(name) for name in names]
+    found = [short(name, most) for name in whole]
+    for cut in (_cut_inside, lambda text, _: text):
+        alike = {text for text, number in Counter(found).items() if number > 1}
+        pairs = zip(whole, found, strict=True)
+        found = [cut(text, most) if own in alike else own for text, own in pairs]
+    return found
+
+
+def _on_one_line(name: object) -> str:
+    return named(" ".join(str(name).split()))
+
+
+def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _cut_inside(text: str, most: int) -> str:
+    half = most // 2
+    return text if len(text) <= most else f"{text[: most - half - 1]}…{text[-half:]}"

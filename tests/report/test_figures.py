@@ -10,7 +10,7 @@ from audit.findings.words import percent
 from audit.report import figures, sections, svg
 from audit.report.sections import SIDE_BY_SIDE
 from audit.report.shaping import MOST_EMPHASISED, emphasised, marked, parts_of_gaps, told_small
-from audit.report.svg import short
+from audit.report.svg import distinct, short
 
 
 def _by_rate(methods=("magnitude",), groups=("a", "b"), rates=(0.0, 0.9)) -> pd.DataFrame:
@@ -38,6 +38,28 @@ def test_a_long_name_is_cut_and_an_empty_one_said():
     assert short("x" * 300, 12) == "x" * 11 + "…"
     assert short("", 12) == "(empty)"
     assert short("two\nlines", 12) == "two lines"
+
+
+def test_names_stay_apart_when_they_are_cut():
+    """Crossed groups begin alike, and what tells them apart stands at the end."""
+    crossed = ["Amer-Indian-Eskimo × Female", "Amer-Indian-Eskimo × Male", "a × " + "b" * 40]
+    cut = distinct(crossed, 22)
+    assert cut == ["Amer-Indian-… × Female", "Amer-Indian-Es… × Male", "a × " + "b" * 17 + "…"]
+    assert distinct(["p" * 30 + " one", "p" * 30 + " two"], 12) == ["ppppp…pp one", "ppppp…pp two"]
+    same = ["p" * 30 + "1" + "q" * 30, "p" * 30 + "2" + "q" * 30]
+    assert distinct(same, 12) == same
+    assert distinct(["x", "y" * 30], 12) == ["x", "y" * 11 + "…"]
+
+
+def test_points_of_long_names_have_numbers_and_a_key():
+    groups = ["Amer-Indian-Eskimo × Female", "Amer-Indian-Eskimo × Male"]
+    table = pd.DataFrame({"group": groups, "closeness": [0.1, 0.2], "excess_risk": [0.1, 0.2]})
+    table = table.rename(columns={"closeness": "boundary_closeness"})
+    pairs = [("boundary_closeness", "excess_risk")]
+    texts = _texts(figures.scatters(table, pairs, "s"))
+    assert {"1", "2", *(f"{place}  {group}" for place, group in enumerate(groups, 1))} <= set(texts)
+    texts = _texts(figures.scatters(table.assign(group=["left", "right"]), pairs, "s"))
+    assert {"left", "right"} <= set(texts)
 
 
 @pytest.mark.parametrize("name", [r"$\frac{", "漢字", "a_{b}^c", "<b>"])
