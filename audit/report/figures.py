@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from audit.findings.words import interval, number, percent, points
 from audit.measure.spectrum import SpectralDensity
 from audit.metrics import metric as told
-from audit.report.svg import INK, RATE, WIDEST, Tips, distinct, short, svg
+from audit.report.svg import INK, RATE, WIDEST, Tips, distinct, heading, short, svg
 
 # Six of each, so that no two of six methods look alike even without colour.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#6b4c00")
@@ -92,7 +92,7 @@ def groups_by_rate(
                 axis.tick_params(axis="x", labelbottom=False)
             head, side = (method, told(metric).axis) if across else (_brief(metric), method)
             if row == 0:
-                axis.set_title(short(head, 32))
+                axis.set_title(heading(head, axes.shape[1]))
             if column == 0:
                 axis.set_ylabel("\n".join(_label_lines(side)))
         _legend(axes[0, 0], emphasised)
@@ -417,7 +417,7 @@ def distributions(
                 text = f"{short(group, 60)}, {names[side]}: median {q[2]:.2f}, middle half "
                 tips.add(axis, q[2], at, text + f"{q[1]:.2f} to {q[3]:.2f}")
         axis.axvline(0.0, color="#8c95a3", linewidth=0.8)
-        axis.set_yticks(range(len(groups)), [short(group, 22) for group in groups])
+        axis.set_yticks(range(len(groups)), distinct(groups, 22))
         axis.set_xlabel("margin: negative where the prediction is wrong")
         axis.figure.legend(loc="outside upper left", ncols=2, frameon=False)
 
@@ -455,7 +455,7 @@ def spectral_densities(
             axis.set_yscale("log")
             axis.set_ylim(1e-5 / width, 3 * highest)
             _plain_ticks(axis.yaxis)
-            axis.set_title(short(title, 34))
+            axis.set_title(heading(title, len(axes[0])))
             axis.set_xlabel("eigenvalue")
         axes[0, 0].set_ylabel("density")
         handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -575,7 +575,7 @@ def parts_of_gaps(table: pd.DataFrame, names: Sequence[str], name: str) -> str:
                       label="the gap: both together")  # fmt: skip
             axis.axvline(0.0, color="#8c95a3", linewidth=0.8)
             axis.set_yticks(places, distinct(groups, 22))
-            axis.set_title(short(title, 40))
+            axis.set_title(heading(title, len(names)))
             axis.xaxis.set_major_formatter(POINTS)
         axes[0, 0].figure.supxlabel("accuracy lost beyond the average (points)", fontsize="medium")
         lows, highs = zip(*(axis.get_xlim() for axis in axes[0]), strict=True)
@@ -606,7 +606,7 @@ def reliability(
             for place, group in enumerate([None, *emphasised]):
                 bins = own[own["group"].isna() if group is None else own["group"] == group]
                 _reliability_line(axis, tips, bins, group, place - 1)
-            axis.set_title(short(names[side], 34))
+            axis.set_title(heading(names[side], len(names)))
             axis.set_xlabel("confidence of the prediction")
             axis.xaxis.set_major_formatter(PERCENT)
             axis.yaxis.set_major_formatter(PERCENT)

@@ -14,7 +14,7 @@ from audit.findings.results import Results
 from audit.findings.scores import RATES, calibration_by_group, rates_by_threshold
 from audit.findings.words import DASH, interval, named, number
 from audit.report.figures import COLOURS, DASHES, MARKERS, MUTED, PERCENT
-from audit.report.svg import Drawing, Tips, distinct, short, svg
+from audit.report.svg import Drawing, Tips, distinct, heading, short, svg
 from audit.report.tables import Cell, Table, TableRow
 
 MOST_NETWORKS = 2
@@ -91,7 +91,7 @@ def _calibrated(tables: Mapping[str, pd.DataFrame], groups: Mapping[str, str]) -
         for axis, (model, table) in zip(axes[0], tables.items(), strict=True):
             axis.plot([0, 1], [0, 1], color="#8c95a3", linewidth=0.8, linestyle="--", zorder=1)
             _curves(axis, table, "score", groups, tips)
-            axis.set_title(short(model, 34))
+            axis.set_title(heading(model, len(tables)))
             axis.set_xlabel("mean score")
         axes[0, 0].set_ylabel("share of the class")
         _legend(axes)
@@ -182,7 +182,7 @@ def _own_metric(table: pd.DataFrame, strata: Sequence[str], name: str) -> str:
                 shift = 0.5 * ((place + 0.5) / len(models) - 0.5)
                 _points(axis, own, groups, place, shift, tips)
             axis.set_yticks(range(len(groups)), distinct([named(group) for group in groups], 22))
-            axis.set_title(short(str(stratum), 28))
+            axis.set_title(heading(stratum, len(axes[0])))
             axis.set_xlabel(short(name, 40))
         for axis in axes[0, 1:]:
             axis.set_yticklabels([])

@@ -389,7 +389,9 @@ def comparison_sections(results: Results) -> list[Section]:
         )
     drawn = _margins(results.answers.together(names[:2]), (names[0], names[1]), small)
     if drawn:
-        sections.append(Section("How sure each network is", figures=drawn))
+        rest = f"The first two of {len(names)} networks; samples.parquet has the margins of all."
+        lead = rest if len(names) > 2 else ""
+        sections.append(Section("How sure each network is", lead, figures=drawn))
     note = (
         f"Each network and its difference from {names[0]}. Differences are paired on the same "
         "samples; a coloured one is worse for the group with its whole interval."

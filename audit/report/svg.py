@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO, StringIO
+from textwrap import wrap
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -286,6 +287,12 @@ def distinct(names: Iterable[object], most: int) -> list[str]:
         pairs = zip(whole, found, strict=True)
         found = [cut(text, most) if own in alike else own for text, own in pairs]
     return found
+
+
+def heading(name: object, panels: int) -> str:
+    """A name over one of so many panels side by side, on two lines where it needs them."""
+    letters = round(70 / panels)
+    return "\n".join(wrap(short(name, 2 * letters), letters))
 
 
 def _on_one_line(name: object) -> str:

@@ -10,7 +10,7 @@ from audit.findings.words import percent
 from audit.report import figures, sections, svg
 from audit.report.sections import SIDE_BY_SIDE
 from audit.report.shaping import MOST_EMPHASISED, emphasised, marked, parts_of_gaps, told_small
-from audit.report.svg import distinct, short
+from audit.report.svg import distinct, heading, short
 
 
 def _by_rate(methods=("magnitude",), groups=("a", "b"), rates=(0.0, 0.9)) -> pd.DataFrame:
@@ -49,6 +49,12 @@ def test_names_stay_apart_when_they_are_cut():
     same = ["p" * 30 + "1" + "q" * 30, "p" * 30 + "2" + "q" * 30]
     assert distinct(same, 12) == same
     assert distinct(["x", "y" * 30], 12) == ["x", "y" * 11 + "…"]
+
+
+def test_a_long_name_over_a_narrow_panel_takes_two_lines():
+    assert heading("bilevel-equalised-odds-0.98-seed0", 3) == "bilevel-equalised-\nodds-0.98-seed0"
+    assert heading("x" * 99, 3) == "x" * 23 + "\n" + "x" * 22 + "…"
+    assert heading("bilevel-equalised-odds-0.98-seed0", 2) == "bilevel-equalised-odds-0.98-seed0"
 
 
 def test_points_of_long_names_have_numbers_and_a_key():

@@ -219,3 +219,12 @@ def test_the_search_for_cycles_goes_on_after_a_page_even_one_that_failed(study, 
         assert not gc.isenabled()  # as it was found
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("rivals", [1, 2])
+def test_a_figure_of_two_networks_says_how_many_there_are(fake, rivals):
+    methods = (("magnitude", "none"), ("random", "none"))[:rivals]
+    names = ["dense-seed0", *(f"{method}-0.98-seed0" for method, _ in methods)]
+    results = fake(methods=methods, rates=(0.98,), compared=names)
+    told = "The first two of 3 networks; samples.parquet has the margins of all."
+    assert (told in render(results)) == (rivals == 2)
