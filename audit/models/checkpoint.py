@@ -390,10 +390,12 @@ def called_pruned(checkpoint: Checkpoint) -> bool:
 def check_same_data(checkpoint: Checkpoint, data: GroupedData) -> None:
     """Raise AuditError unless the network was made for inputs, classes and groups like these.
 
-    Nor may it have been trained on the test samples.
+    Groups of another attribute may be any: a network is not asked for them. Nor may it have been
+    trained on the test samples.
     """
     expected = (checkpoint.architecture.input_shape, checkpoint.classes, checkpoint.group_names)
-    found = (data.input_shape, data.classes, data.group_names)
+    alike = data.group_names if data.attribute == checkpoint.attribute else checkpoint.group_names
+    found = (data.input_shape, data.classes, alike)
     for what, one, other in zip(("inputs", "classes", "groups"), expected, found, strict=True):
         if one != other:
             raise AuditError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ def compare_files(
     parent = dense
     for candidate in others:
         other = load_checkpoint(candidate)
-        _check_pair(one, other, baseline, candidate)
+        _check_pair(one, other, baseline, candidate, grouped=data is not None)
         parent = dense or _shared_parent(one, other, baseline, candidate, factory)
     samples = data_of(one, baseline, data)
     samples.columns_of(settings.discover)
@@ -169,8 +169,9 @@ def data_of(
 ) -> GroupedData:
     """The data that a checkpoint was made with, on the very same splits.
 
-    `spec` says where the data lies now. Raises AuditError where the checkpoint names no data, or
-    samples of its splits are gone, have changed, or have another label or group.
+    `spec` says where the data lies now, and may divide it into groups of another attribute. Raises
+    AuditError where the checkpoint names no data, or samples of its splits are gone, have changed,
+    or have another label or group.
     """
     if spec is None and not checkpoint.data:
         raise AuditError(f"'{path}' does not say what data it was made with; give it by --data")
@@ -189,7 +190,11 @@ def data_of(
     except AuditError as error:
         hint = "" if spec is not None else f" ('{path}' was made with it; --data says where it is)"
         raise AuditError(f"{error}{hint}") from error
-    return recognise(data, checkpoint.splits, known)
+    found = recognise(data, checkpoint.splits, known)
+    if found.attribute == checkpoint.attribute:
+        return found
+    note = f"'{path.name}' was made with groups by {checkpoint.attribute}, and not by these."
+    return replace(found, notes=(*found.notes, note))
 
 
 def _beside_parent(compared: Mapping[str, Path], parent: Path | None) -> dict[str, Path]:
@@ -235,16 +240,19 @@ def _measure_all(
     return found
 
 
-def _check_pair(one: Checkpoint, other: Checkpoint, first: Path, second: Path) -> None:
+def _check_pair(
+    one: Checkpoint, other: Checkpoint, first: Path, second: Path, grouped: bool
+) -> None:
+    """Raise AuditError where two are not of one study; `grouped`: by groups that are given anew."""
     if one.architecture != other.architecture:
         raise AuditError(
             f"'{first}' is a {_architecture(one)}, '{second}' a {_architecture(other)}; "
             "two models are compared on one architecture and one dense parent"
         )
-    if one.group_names != other.group_names or one.attribute != other.attribute:
+    if (one.group_names, one.attribute) != (other.group_names, other.attribute) and not grouped:
         raise AuditError(
             f"'{first}' has the groups of {one.attribute}, '{second}' those of {other.attribute}; "
-            "expected two models of the same data and groups"
+            "expected two models of the same data and groups: say by --data SPEC which to measure"
         )
     if dict(one.splits) != dict(other.splits):
         raise AuditError(

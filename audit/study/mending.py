@@ -164,11 +164,16 @@ def mend(
     made = prune_model(
         load_checkpoint(parent), samples, own, rate, steps, parent_of(parent, out), factory
     )
+    notes = made.provenance.notes
+    if constraint is None:
+        notes += (
+            f"the constraint was chosen by what the same test samples show of '{pruned.name}', "
+            "whose own harm there is likelier over- than understated",
+        )
     said = "; ".join(f"{name} {value}" for name, value in (training or {}).items())
     if said:
-        note = f"training was not that of '{pruned.name}': {said}; the two differ by that too"
-        notes = (*made.provenance.notes, note)
-        made = replace(made, provenance=replace(made.provenance, notes=notes))
+        notes += (f"training was not that of '{pruned.name}': {said}; the two differ by that too",)
+    made = replace(made, provenance=replace(made.provenance, notes=notes))
     save_checkpoint(made, out)
     compared = compare_files(pruned, out, dense, data, factory, settings, command)
     return Mended(chosen, made, compared)

@@ -98,6 +98,20 @@ def test_a_network_is_mended_in_its_own_steps_and_compared(files: Path) -> None:
     assert mended.results is not None
     names = {row["name"] for row in mended.results.record["models"]}
     assert {"pruned", "fair"} <= names
+    assert "chosen by" not in " ".join(other.provenance.notes)
+
+
+def test_what_was_chosen_on_the_test_samples_is_said_so(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from audit.study import mending
+
+    somebody = found([True, False], False)
+    monkeypatch.setattr(mending, "measure_files", lambda *_: somebody)
+    mended = mend(files / "pruned.pt", files / "chosen.pt", settings=QUICK)
+    assert mended.results is not None
+    (row,) = (row for row in mended.results.record["models"] if row["name"] == "chosen")
+    assert any("chosen by what the same test samples show" in note for note in row["notes"])
 
 
 def test_where_nothing_is_wrong_nothing_is_written(
