@@ -24,6 +24,9 @@ OPTIONAL_MEASURES = (
 )
 """What `without` can name; accuracy, loss, excess risk and their gaps are always measured."""
 
+OF_DERIVATIVES = ("gradient_norm", "input_distance", "taylor", "logit_slopes")
+"""Those, curvature aside, that take more than a network's outputs, unless they are asked for."""
+
 
 @checked
 class MeasureSettings:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from audit.checked import checked_table
+from audit.data.grouped import GroupedData
 from audit.errors import AuditError
-from audit.examine.settings import MeasureSettings
+from audit.examine.settings import OF_DERIVATIVES, MeasureSettings
 from audit.findings.changes import ODDS
 from audit.findings.finding import findings_of
 from audit.findings.losses import fell
@@ -49,10 +51,14 @@ NEAR = 0.02
 
 @dataclass(frozen=True)
 class Plan:
-    """The constraint that a pruned network needs, and the sentence that says why; or 'none'."""
+    """The constraint that a pruned network needs, and the sentence that says why; or 'none'.
+
+    split   that of the samples which showed it; empty where none were asked
+    """
 
     constraint: str
     reason: str
+    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,8 +161,8 @@ def mend(
     check_temperature({**settled, **(training or {})}, steps.distillation)
     chosen = Plan(asked.constraint, "asked for by name")
     if constraint is None:
-        results = measure_files(pruned, parent, data, factory, settings, command)
-        chosen = plan(results, pruned.stem if pruned.stem != "dense" else "model")
+        look = partial(measure_files, pruned, parent, data, factory)
+        chosen = _planned(look, samples, pruned, settings or MeasureSettings())
         if chosen.constraint == "none":
             return Mended(chosen)
     own = replace(asked, constraint=chosen.constraint)
@@ -165,7 +171,7 @@ def mend(
         load_checkpoint(parent), samples, own, rate, steps, parent_of(parent, out), factory
     )
     notes = made.provenance.notes
-    if constraint is None:
+    if chosen.split == "test":
         notes += (
             f"the constraint was chosen by what the same test samples show of '{pruned.name}', "
             "whose own harm there is likelier over- than understated",
@@ -177,6 +183,36 @@ def mend(
     save_checkpoint(made, out)
     compared = compare_files(pruned, out, dense, data, factory, settings, command)
     return Mended(chosen, made, compared)
+
+
+def _planned(
+    look: Callable[[MeasureSettings], Results],
+    samples: GroupedData,
+    pruned: Path,
+    settings: MeasureSettings,
+) -> Plan:
+    """The plan by the select samples; only where they show nothing by those of the test.
+
+    What a comparison measures is not to be what it was chosen by. Outputs are all that it needs.
+    """
+    quick = MeasureSettings(
+        curvature="none",
+        without=OF_DERIVATIVES,
+        minimum_group_size=settings.minimum_group_size,
+        batch_size=settings.batch_size,
+        device=settings.device,
+    )
+    found = Plan("none", "there are no samples to look at")
+    for split in ("select", "test"):
+        if not len(samples.indices(split)):
+            continue
+        results = look(replace(quick, split=split))
+        found = plan(results, pruned.stem if pruned.stem != "dense" else "model")
+        if found.constraint != "none":
+            number = len(samples.indices(split))
+            reason = f"{found.reason}, as {number:,} {split} samples show"
+            return replace(found, reason=reason, split=split)
+    return found
 
 
 def training_of(

@@ -101,17 +101,28 @@ def test_a_network_is_mended_in_its_own_steps_and_compared(files: Path) -> None:
     assert "chosen by" not in " ".join(other.provenance.notes)
 
 
-def test_what_was_chosen_on_the_test_samples_is_said_so(
-    files: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("showing", [("select", "test"), ("test",)])
+def test_the_constraint_is_chosen_on_samples_that_are_not_measured_after(
+    files: Path, monkeypatch: pytest.MonkeyPatch, showing: tuple[str, ...]
 ) -> None:
+    """Where select shows nothing and test does, it follows the test, and says so."""
     from audit.study import mending
 
-    somebody = found([True, False], False)
-    monkeypatch.setattr(mending, "measure_files", lambda *_: somebody)
+    asked = []
+
+    def look(*given: Any) -> Results:
+        asked.append(given[4].split)
+        return found([given[4].split in showing, False], False)
+
+    monkeypatch.setattr(mending, "measure_files", look)
     mended = mend(files / "pruned.pt", files / "chosen.pt", settings=QUICK)
+    assert mended.plan.split == showing[0]
+    assert asked == ["select", "test"][: asked.index(showing[0]) + 1]
+    assert f"{showing[0]} samples show" in mended.plan.reason
     assert mended.results is not None
     (row,) = (row for row in mended.results.record["models"] if row["name"] == "chosen")
-    assert any("chosen by what the same test samples show" in note for note in row["notes"])
+    told = [note for note in row["notes"] if "chosen by what the same test samples show" in note]
+    assert len(told) == (showing == ("test",))
 
 
 def test_where_nothing_is_wrong_nothing_is_written(
@@ -120,7 +131,7 @@ def test_where_nothing_is_wrong_nothing_is_written(
     from audit.study import mending
 
     nobody = found([False, False], False)
-    monkeypatch.setattr(mending, "measure_files", lambda *_: nobody)
+    monkeypatch.setattr(mending, "measure_files", lambda *_, **__: nobody)
     mended = mend(files / "pruned.pt", files / "not.pt", settings=QUICK)
     assert mended.plan.constraint == "none"
     assert mended.checkpoint is None
