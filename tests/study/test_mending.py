@@ -101,28 +101,38 @@ def test_a_network_is_mended_in_its_own_steps_and_compared(files: Path) -> None:
     assert "chosen by" not in " ".join(other.provenance.notes)
 
 
-@pytest.mark.parametrize("showing", [("select", "test"), ("test",)])
+@pytest.mark.parametrize(
+    ("paying", "odds", "constraint", "split"),
+    [
+        (("select", "test"), (), "excess-accuracy", "select"),
+        (("test",), (), "excess-accuracy", "test"),
+        (("test",), ("select",), "excess-accuracy", "test"),
+        ((), ("select", "test"), "equalised-odds", "select"),
+        ((), ("test",), "equalised-odds", "test"),
+    ],
+)
 def test_the_constraint_is_chosen_on_samples_that_are_not_measured_after(
-    files: Path, monkeypatch: pytest.MonkeyPatch, showing: tuple[str, ...]
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    paying: tuple[str, ...],
+    odds: tuple[str, ...],
+    constraint: str,
+    split: str,
 ) -> None:
-    """Where select shows nothing and test does, it follows the test, and says so."""
+    """Where the test alone shows it, or shows more, it follows the test, and says so."""
     from audit.study import mending
 
-    asked = []
-
     def look(*given: Any) -> Results:
-        asked.append(given[4].split)
-        return found([given[4].split in showing, False], False)
+        return found([given[4].split in paying, False], given[4].split in odds)
 
     monkeypatch.setattr(mending, "measure_files", look)
     mended = mend(files / "pruned.pt", files / "chosen.pt", settings=QUICK)
-    assert mended.plan.split == showing[0]
-    assert asked == ["select", "test"][: asked.index(showing[0]) + 1]
-    assert f"{showing[0]} samples show" in mended.plan.reason
+    assert (mended.plan.constraint, mended.plan.split) == (constraint, split)
+    assert f"{split} samples show" in mended.plan.reason
     assert mended.results is not None
     (row,) = (row for row in mended.results.record["models"] if row["name"] == "chosen")
     told = [note for note in row["notes"] if "chosen by what the same test samples show" in note]
-    assert len(told) == (showing == ("test",))
+    assert len(told) == (split == "test")
 
 
 def test_where_nothing_is_wrong_nothing_is_written(
