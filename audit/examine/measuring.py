@@ -29,7 +29,7 @@ from audit.measure.faithfulness import divergence
 from audit.measure.predictions import Outputs
 from audit.models.checkpoint import Checkpoint, called_pruned
 from audit.models.outputs_only import StoredPredictions
-from audit.prune.mask import PRUNED, other_sparsity, other_weights, zero_head
+from audit.prune.mask import beside_the_prunable, zero_head
 
 MEASURES = {
     "harm": harm,
@@ -213,7 +213,7 @@ def _record(subject: Subject, found: Found) -> dict[str, Any]:
         "input_shape": list(subject.data.input_shape),
         "steps": provenance.steps,
         "settings": dict(provenance.settings),
-        "notes": [*_remarks(subject), *provenance.notes, *found.notes],
+        "notes": list(dict.fromkeys([*_remarks(subject), *provenance.notes, *found.notes])),
         "dense": is_its_own(subject),
         "one_shot": subject.dense is not None
         and subject.abilities.coordinates is None
@@ -263,7 +263,8 @@ def _remarks(subject: Subject) -> list[str]:
             f"called pruned by '{made.method}' at rate {made.rate:.6g}, but its weights are dense: "
             f"{sparsity:.2%} of them are zeros; was it trained on without its mask?"
         )
-    found += _beside_the_prunable(subject)
+    if subject.pruned:
+        found += beside_the_prunable(subject.network, subject.mask)
     found += _equal_outputs(subject)
     head = zero_head(subject.network, subject.checkpoint.mask)
     if head is not None:
@@ -291,23 +292,4 @@ def _equal_outputs(subject: Subject) -> list[str]:
     return [
         f"for {equal:,} of {len(subject.codes):,} samples two classes have the same largest "
         "output: the first of these counts as its answer"
-    ]
-
-
-def _beside_the_prunable(subject: Subject) -> list[str]:
-    """What a sparsity of convolution and linear layers says nothing of, where that is much."""
-    network, mask = subject.network, subject.mask
-    if not subject.pruned or not mask.size:
-        return []
-    others = other_weights(network)
-    number = sum(one.numel() for one in others.values())
-    zeros = other_sparsity(network)
-    if zeros < PRUNED and number < mask.size:
-        return []
-    largest = max(others, key=lambda name: others[name].numel())
-    share = (mask.size - mask.survivors + zeros * number) / (mask.size + number)
-    return [
-        f"its sparsity of {mask.sparsity:.1%} is of the {mask.size:,} weights of convolution and "
-        f"linear layers; of {number:,} others ('{largest}' has the most) {zeros:.1%} are zeros: "
-        f"{share:.1%} of all weights"
     ]

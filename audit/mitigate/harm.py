@@ -17,7 +17,7 @@ from audit.mitigate.statistics import (
     group_statistics,
 )
 from audit.prune.distillation import evaluated_logits
-from audit.prune.mask import Mask
+from audit.prune.mask import Mask, beside_the_prunable
 
 ALL = 0.99
 """A class predicted for so many samples, or more, is predicted for all."""
@@ -103,8 +103,8 @@ def harm_notes(
     found = group_statistics(
         logits, data.labels[rows], data.groups[rows], before, len(data.group_names), soft=False
     )
-    notes = (*emptied_layers(mask), *levelled(found, data.group_names, "the select split").values())
-    return said(notes)
+    seen = levelled(found, data.group_names, "the select split").values()
+    return said((*mask_notes(model, mask), *seen))
 
 
 def said(notes: Sequence[str]) -> tuple[str, ...]:
@@ -114,10 +114,14 @@ def said(notes: Sequence[str]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def emptied_layers(mask: Mask) -> tuple[str, ...]:
-    """A sentence about layers that have lost every weight."""
+def mask_notes(model: nn.Module, mask: Mask) -> tuple[str, ...]:
+    """Sentences about layers that have lost every weight, and weights that pruning does not reach.
+
+    mask   of the model's prunable weights
+    """
     empty = [name for name, share in mask.layer_sparsity().items() if share == 1.0]
-    return (f"collapse: layers without any weight left: {', '.join(empty)}",) if empty else ()
+    gone = (f"collapse: layers without any weight left: {', '.join(empty)}",) * bool(empty)
+    return (*gone, *beside_the_prunable(model, mask))
 
 
 def _standard_errors(statistics: GroupStatistics) -> Tensor:

@@ -22,7 +22,7 @@ from audit.mitigate.bilevel import (
     multiplier_share,
 )
 from audit.mitigate.constraints import Constraint
-from audit.mitigate.harm import HarmWatch, emptied_layers, levelled, said
+from audit.mitigate.harm import HarmWatch, levelled, mask_notes, said
 from audit.mitigate.lagrangian import Lagrangian
 from audit.mitigate.readings import Readings
 from audit.mitigate.samples import (
@@ -172,7 +172,7 @@ class FairPruner:
 
         Of a stream they are those of the network at its rate; where there is none, that is said.
         """
-        found = emptied_layers(self.weights.mask)
+        found = mask_notes(self.model, self.weights.mask)
         if self.lagrangian is not None and self.known:
             seen = levelled(self.lagrangian.readings.statistics(), self.names)
             return (*found, *seen.values())

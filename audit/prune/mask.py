@@ -243,6 +243,30 @@ def other_sparsity(model: nn.Module) -> float:
     return 1.0 - sum(int(one.count_nonzero()) for one in weights) / size if size else 0.0
 
 
+BESIDE = 0.1
+"""The share of weights that are not prunable from which on it is told beside a sparsity."""
+
+
+def beside_the_prunable(model: nn.Module, mask: Mask) -> tuple[str, ...]:
+    """What the sparsity of a pruned network says nothing of, where that is much: its other weights.
+
+    mask   the prunable weights that survive
+    """
+    others = other_weights(model)
+    number = sum(one.numel() for one in others.values())
+    zeros = other_sparsity(model)
+    if not mask.size or (zeros < PRUNED and number < BESIDE * (mask.size + number)):
+        return ()
+    largest = max(others, key=lambda name: others[name].numel())
+    share = (mask.size - mask.survivors + zeros * number) / (mask.size + number)
+    return (
+        f"the sparsity of {mask.sparsity:.1%} is of the {mask.size:,} weights of convolution and "
+        f"linear layers, the only ones that are pruned here; of the {number:,} others, "
+        f"{number / (mask.size + number):.1%} of all ('{largest}' has the most), {zeros:.1%} are "
+        f"zeros, and {share:.1%} of all weights together",
+    )
+
+
 def tells_weights(model: nn.Module) -> bool:
     """Whether any weight can be looked at: integers with scales, and stored answers, tell none."""
     return bool(_known_weights(model)) or bool(other_weights(model))

@@ -27,7 +27,7 @@ from audit.prune.fairprune import fairprune_mask
 from audit.prune.filters import fpgm_mask, norm_mask
 from audit.prune.fine_tune import fine_tune
 from audit.prune.magnitude import gradual_magnitude, lottery_ticket, magnitude_mask
-from audit.prune.mask import Mask, check_rate
+from audit.prune.mask import Mask, beside_the_prunable, check_rate
 from audit.prune.projection import ChannelGroup, check_pattern_rate, pattern_of
 from audit.prune.random import random_mask
 from audit.prune.saliency import SYNFLOW_ROUNDS, grasp_mask, snip_mask, synflow_mask
@@ -81,7 +81,8 @@ def prune(
     run = pruning_method(method)
     settings = settings or TrainingSettings(epochs=20)
     found = run(model, data, rate, settings)
-    return replace(found, notes=(*settings.notes, *found.notes))
+    beside = beside_the_prunable(model, found.mask)
+    return replace(found, notes=(*settings.notes, *found.notes, *beside))
 
 
 def pruning_method(name: str) -> Method:

@@ -102,7 +102,8 @@ def prune_model(
         settings = replace(settings, **method.options)
         pruned = prune(network, taken, method.name, rate, settings)
         mask, steps = pruned.mask, pruned.steps
-        notes = (*pruned.notes, *harm_notes(network, mask, taken, upper_samples(taken)[0]))
+        harm = harm_notes(network, mask, taken, upper_samples(taken)[0])
+        notes = tuple(dict.fromkeys((*pruned.notes, *harm)))
         stored = _stored(settings) | {"passes": pruned.passes}
     provenance = Provenance(
         method.name, method.constraint, rate, settings.seed, steps, stored, parent, notes

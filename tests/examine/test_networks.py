@@ -452,9 +452,9 @@ def test_zeros_beside_linear_layers_are_counted_and_told(two_groups: GroupedData
         pruned.get_parameter("0.cell.weight_ih_l0")[:8] = 0
     found = audit.compare({"dense": dense, "pruned": pruned}, two_groups, SETTINGS)
     (note,) = [one for one in found.record["models"][1]["notes"] if "all weights" in one]
-    assert note.startswith("its sparsity of 0.0% is of the 8 weights of convolution and linear")
-    assert "of 80 others ('0.cell.weight_hh_l0' has the most) 10.0% are zeros" in note
-    assert note.endswith(": 9.1% of all weights")
+    assert note.startswith("the sparsity of 0.0% is of the 8 weights of convolution and linear")
+    assert "of the 80 others, 90.9% of all ('0.cell.weight_hh_l0' has the most), 10.0% are" in note
+    assert note.endswith("zeros, and 9.1% of all weights together")
     norms = found.groups[(found.groups["metric"] == "gradient_norm") & (found.groups["model"] == "pruned")]  # fmt: skip
     slope = torch.autograd.grad(group_loss(pruned, two_groups, 1), list(pruned.parameters()))
     kept = [s * (p != 0) for s, p in zip(slope, pruned.parameters(), strict=True)]

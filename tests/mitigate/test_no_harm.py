@@ -11,7 +11,7 @@ from audit import from_arrays
 from audit.data.grouped import GroupedData
 from audit.mitigate import make_constraints, mitigate
 from audit.mitigate.constraints import NoHarm
-from audit.mitigate.harm import emptied_layers, levelled
+from audit.mitigate.harm import levelled, mask_notes
 from audit.mitigate.statistics import group_statistics
 from audit.models import Architecture, TrainingSettings, build_model, train
 from audit.prune import Mask, prune
@@ -151,8 +151,10 @@ def test_levelling_and_collapse_are_told_apart_from_noise() -> None:
 
 def test_a_layer_without_weights_is_said() -> None:
     full = {"one": torch.ones(2, 2, dtype=torch.bool), "two": torch.zeros(2, 2, dtype=torch.bool)}
-    assert "without any weight left: two" in emptied_layers(Mask(full))[0]
-    assert emptied_layers(Mask({"one": full["one"]})) == ()
+    assert (
+        "without any weight left: two" in mask_notes(nn.Sequential(nn.Linear(2, 2)), Mask(full))[0]
+    )
+    assert mask_notes(nn.Linear(2, 2), Mask({"one": full["one"]})) == ()
 
 
 def test_the_notes_are_of_the_network_as_it_ends(
