@@ -5,18 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
-from torch.utils._pytree import tree_map_only
 
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
 from audit.measure.layout import in_layout
-from audit.measure.network import Inputs, rows_of, takes_names
+from audit.measure.network import Inputs, fed, rows_of
 from audit.models.checkpoint import Checkpoint, Provenance
 from audit.models.outputs import read_outputs
 from audit.models.outputs_only import OutputsOnly
@@ -26,8 +24,6 @@ from audit.models.zoo import Architecture
 
 Network = nn.Module | ExportedProgram
 """What a user holds in memory."""
-
-HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -65,18 +61,14 @@ def live(
     model = inside(model)
     provenance = provenance or Provenance("dense")
     plain, said = _permanent(model)
-    notes = [*provenance.notes, *said, *_masks_beside(plain)]
+    notes = [*provenance.notes, *said, *masks_beside(plain)]
     plain = _ordinary(plain.cpu())
-    example = data.batch(data.indices("test")[:1]).inputs
-    if takes_names(plain, example):
-        plain = _ByName(plain)
     if _quantised_by_batch(plain):
         plain = _OneByOne(plain)
         notes.append(
             "its activations are quantised by all that is in a batch: it was measured one sample "
             "at a time"
         )
-    plain.register_forward_pre_hook(_cast)
     read_outputs(plain, len(data.classes), outputs)
     architecture = Architecture(
         model.kind if isinstance(model, OutputsOnly) else type(model).__name__,
@@ -116,7 +108,7 @@ def _permanent(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     return plain, permanence_note(made)
 
 
-def _masks_beside(model: nn.Module) -> tuple[str, ...]:
+def masks_beside(model: nn.Module) -> tuple[str, ...]:
     """What to say of masks, buffers of 0 and 1, that cover numbers of a weight.
 
     It is that of their layer, or, where they stand elsewhere, the first one of their shape that is
@@ -173,50 +165,26 @@ def _ordinary(model: nn.Module) -> nn.Module:
     return model
 
 
-def _cast(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Real inputs in the type of the network's numbers, where these are all of one real type."""
-    types = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    if len(types) != 1 or not types <= {*HALF, torch.float32, torch.float64}:
-        return inputs
-    (kind,) = types
-    cast: tuple[Any, ...] = tree_map_only(
-        Tensor, lambda one: one.to(kind) if one.is_floating_point() else one, inputs
-    )
-    return cast
-
-
 def _quantised_by_batch(model: nn.Module) -> bool:
     """Whether layers choose the scale of their activations from the batch at hand."""
     return any("quantized.dynamic" in type(module).__module__ for module in model.modules())
 
 
-class _Fed(nn.Module):
-    """A network that is given a batch in another way than whole and in one piece."""
+def as_named_within(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a network in memory by the names that the module it was made of has for them."""
+    before = "network." if isinstance(model, _OneByOne) else ""
+    return {name.removeprefix(before): tensor for name, tensor in tensors.items()}
+
+
+class _OneByOne(nn.Module):
+    """A network that reads a batch sample by sample."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-
-def as_named_within(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of a network in memory by the names that the module it was made of has for them."""
-    before = "network." if isinstance(model, _Fed) else ""
-    return {name.removeprefix(before): tensor for name, tensor in tensors.items()}
-
-
-class _ByName(_Fed):
-    """A network that takes the parts of its inputs by their names, as transformers do."""
-
-    def forward(self, inputs: Mapping[str, Tensor], /) -> Any:
-        """What the network itself gives."""
-        return self.network(**inputs)
-
-
-class _OneByOne(_Fed):
-    """A network that reads a batch sample by sample."""
-
     def forward(self, inputs: Inputs, /) -> Tensor:
         """The outputs of all samples, one after another."""
         number = len(next(iter(inputs.values())) if isinstance(inputs, Mapping) else inputs)
         rows = torch.arange(number).split(1)
-        return torch.cat([self.network(rows_of(inputs, row)) for row in rows])
+        return torch.cat([fed(self.network, rows_of(inputs, row)) for row in rows])

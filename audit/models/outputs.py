@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from audit.errors import AuditError
-from audit.measure.network import class_logits
+from audit.measure.network import class_logits, takes_names
 
 OUTPUTS = ("logits", "log-probabilities", "probabilities")
 """What the outputs of a network may be declared to be."""
+
+REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
 def read_outputs(model: nn.Module, classes: int, declared: str | None = None) -> nn.Module:
@@ -23,7 +25,8 @@ def read_outputs(model: nn.Module, classes: int, declared: str | None = None) ->
 
     One logit becomes two (M §1), probabilities their logarithms, and of several outputs, such as
     those of auxiliary heads, the logits are taken. What cannot be read is an AuditError when the
-    network is called. It is given a copy of its inputs, since a first layer may work in place.
+    network is called. It is given a copy of its inputs, since a first layer may work in place, real
+    ones in its own precision, and several parts by their names where it takes them so.
 
     >>> model = read_outputs(nn.Sequential(nn.Linear(3, 1), nn.Sigmoid()), 2, "probabilities")
     >>> model(torch.zeros(5, 3)).exp().sum(1)
@@ -31,8 +34,8 @@ def read_outputs(model: nn.Module, classes: int, declared: str | None = None) ->
     """
     check_declared(declared)
     unread_outputs(model)
-    model.register_forward_pre_hook(_copied)
-    model.register_forward_hook(_Reading(classes, declared))
+    model.register_forward_pre_hook(_fed, with_kwargs=True)
+    model.register_forward_hook(_Reading(classes, declared), with_kwargs=True)
     return model
 
 
@@ -40,7 +43,7 @@ def unread_outputs(model: nn.Module) -> None:
     """Let the model give again what its own code gives."""
     for hooks in (model._forward_pre_hooks, model._forward_hooks):
         for key, hook in list(hooks.items()):
-            if hook is _copied or isinstance(hook, _Reading):
+            if hook is _fed or isinstance(hook, _Reading):
                 del hooks[key]
 
 
@@ -56,8 +59,22 @@ def check_declared(declared: str | None) -> None:
         raise AuditError(f"found outputs '{declared}'; expected one of {', '.join(OUTPUTS)}")
 
 
-def _copied(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    copies: tuple[Any, ...] = tree_map_only(Tensor, Tensor.clone, inputs)
+def _fed(
+    model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Inputs as the network takes them; its own precision is that of its numbers, if it has one."""
+    types = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    kind = types.pop() if len(types) == 1 and types <= REAL else None
+
+    def own(one: Tensor) -> Tensor:
+        return (
+            one.clone() if kind is None or not one.is_floating_point() else one.to(kind, copy=True)
+        )
+
+    copies: tuple[tuple[Any, ...], dict[str, Any]] = tree_map_only(Tensor, own, (inputs, named))
+    positional, by_name = copies
+    if len(positional) == 1 and not by_name and takes_names(model, positional[0]):
+        return (), positional[0]
     return copies
 
 
@@ -67,8 +84,11 @@ class _Reading:
     def __init__(self, classes: int, declared: str | None) -> None:
         self.classes, self.declared = classes, declared
 
-    def __call__(self, _: nn.Module, inputs: tuple[Any, ...], outputs: Any) -> Tensor:
-        number = next(len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor))
+    def __call__(
+        self, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], outputs: Any
+    ) -> Tensor:
+        leaves = tree_leaves((inputs, named))
+        number = next(len(leaf) for leaf in leaves if isinstance(leaf, Tensor))
         found = _real(by_class(outputs, number, self.classes))
         if self.declared == "probabilities":
             return log_probabilities(found)
