@@ -20,6 +20,7 @@ from audit.commands.data import data
 from audit.commands.demo import demo
 from audit.commands.doctor import doctor
 from audit.commands.exits import exit_code, stop_in_order
+from audit.commands.importing import import_
 from audit.commands.init import init
 from audit.commands.measure import measure
 from audit.commands.mitigate import mitigate
@@ -44,6 +45,7 @@ COMMANDS = (
     init,
     notebook,
     train,
+    import_,
     prune,
     mitigate,
     shrink,
@@ -61,7 +63,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in COMMANDS:
-    app.command()(command)
+    app.command(command.__name__.rstrip("_"))(command)
 
 
 @app.callback(invoke_without_command=True)

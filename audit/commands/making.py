@@ -1,4 +1,4 @@
-"""What `audit prune` and `audit mitigate` share: a dense file in, a pruned file out."""
+"""What commands that write a checkpoint share, and what they say of it."""
 
 from __future__ import annotations
 
@@ -65,12 +65,21 @@ def make_pruned(
     sparsity = pruned.sparsity or 0.0
     print(f"wrote {out}: {method.label}, {sparsity:.2%} of the prunable weights removed")
     say_accuracy(pruned, samples, model)
-    print(f"next: audit measure {shlex.quote(str(out))}{naming(model)}")
+    print(f"next: audit measure {shlex.quote(str(out))}{naming(out, model, samples, data)}")
 
 
-def naming(model: str | None) -> str:
-    """What a next command must name again, as a checkpoint runs no code that nobody named."""
-    return f" --model {shlex.quote(model)}" if model is not None and is_imported(model) else ""
+def naming(out: Path, model: str | None, samples: GroupedData, data: str | None) -> str:
+    """What a next command must name again, as a checkpoint runs and opens nothing unasked.
+
+    That is a function of one's own that builds the network, and data that are loaded by one, or
+    lie neither under the current folder nor under the file's own.
+    """
+    from audit.study.checkpoints import is_found_unasked
+
+    model = model if model is not None and is_imported(model) else None
+    data = None if is_found_unasked(samples.spec, out) else data
+    given = {"--model": model, "--data": data}
+    return "".join(f" {name} {shlex.quote(one)}" for name, one in given.items() if one is not None)
 
 
 def say_accuracy(checkpoint: Checkpoint, data: GroupedData, factory: str | None) -> None:

@@ -96,6 +96,10 @@ class Curvature(StrEnum):
     none = "none"
 
 
+DATA_HELP = (
+    "digits | utkface:FOLDER?target=ethnicity&group=ethnicity&size=32 | adult:FOLDER?group=sex,race"
+    " | table:FILE.csv?target=income&group=sex"
+)
 Checkpoint = Annotated[Path, typer.Argument(help="A checkpoint file.")]
 MeasuredModel = Annotated[Path, typer.Argument(metavar="MODEL", help="A checkpoint file.")]
 OutCheckpoint = Annotated[Path, typer.Option("--out", help="Checkpoint to write.")]

@@ -18,6 +18,7 @@ from audit.commands.early import (
 from audit.commands.exits import keeping
 from audit.commands.making import naming, say_accuracy, training_settings
 from audit.commands.options import (
+    DATA_HELP,
     Augmentation,
     BatchSize,
     Device,
@@ -27,11 +28,6 @@ from audit.commands.options import (
     Seed,
 )
 from audit.files import check_file
-
-DATA_HELP = (
-    "digits | utkface:FOLDER?target=ethnicity&group=ethnicity&size=32 | adult:FOLDER?group=sex,race"
-    " | table:FILE.csv?target=income&group=sex"
-)
 
 
 def train(
@@ -81,5 +77,5 @@ def train(
     count = checkpoint.count_parameters(name)
     print(f"wrote {out}: {name}, {count:,} parameters, dense")
     say_accuracy(checkpoint, samples, name)
-    path = shlex.quote(str(out))
-    print(f"next: audit prune {path} --rate 0.9 --out pruned.pt{naming(name)}")
+    path, again = shlex.quote(str(out)), naming(out, name, samples, data)
+    print(f"next: audit prune {path} --rate 0.9 --out pruned.pt{again}")

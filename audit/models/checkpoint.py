@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -45,8 +46,8 @@ class Parent:
 class Provenance:
     """How a network was made; `rate` is what was asked for, `steps` counts forward-backward passes.
 
-    `settings` are those of its training or pruning, plain values; `notes` are sentences that a
-    report must repeat.
+    A dense network without a step was trained elsewhere. `settings` are those of its training or
+    pruning, plain values; `notes` are sentences that a report must repeat.
     """
 
     method: str
@@ -185,14 +186,14 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     Raises AuditError where the file is missing, truncated, a pickled module, of another format or
     a newer version, or holds weights that are not finite.
     """
-    content = read_file(Path(path))
+    content = "safetensors" if _is_safetensors(path) else read_file(Path(path))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise AuditError(
-            f"'{path}' is not a checkpoint of this toolkit (found {_describe(content)}); "
-            "expected a file that 'audit train', 'audit prune' or save_checkpoint wrote: weights "
-            "of other tools are measured by 'audit compare DENSE PRUNED --model FUNCTION --data "
-            "SPEC', and pruned in Python by audit.prune and audit.mitigate, or once "
-            "audit.save_checkpoint has written them (docs/your-own-model.md)"
+            f"'{path}' is not a checkpoint of this toolkit (found {_describe(content)}); expected "
+            "a file that 'audit train', 'audit prune' or 'audit import' wrote: weights of other "
+            f"tools become one by 'audit import {shlex.quote(str(path))} --model FUNCTION --data "
+            "SPEC --out dense.pt', and are measured as they are by 'audit compare' "
+            "(docs/your-own-model.md)"
         )
     if content.get("schema_version") != SCHEMA_VERSION:
         raise AuditError(
@@ -290,7 +291,14 @@ def _is_table(path: Path) -> bool:
     return path.suffix.lower() in (".csv", ".tsv", ".parquet", ".pq", ".feather", ".arrow")
 
 
+def _is_safetensors(path: Path | str) -> bool:
+    """Whether a file that is there is one of safetensors by its name, or an index of several."""
+    return str(path).endswith((".safetensors", ".index.json")) and Path(path).is_file()
+
+
 def _describe(content: Any) -> str:
+    if isinstance(content, str):
+        return content
     if isinstance(content, dict) and any(isinstance(value, Tensor) for value in content.values()):
         return "a bare state dict"
     return f"a {type(content).__name__}"

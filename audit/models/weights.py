@@ -15,7 +15,9 @@ from torch.utils._pytree import tree_leaves
 
 from audit.errors import AuditError
 from audit.models.checkpoint import FORMAT, read_file
+from audit.models.permanent import make_permanent
 from audit.models.programs import program_kind
+from audit.models.zoo import Architecture, build_model
 
 PLACES = ("state_dict", "model_state_dict", "ema", "model")
 """Where tools put a state dict among what else they keep, such as the optimiser's state."""
@@ -97,7 +99,7 @@ def _place(path: Path, states: Mapping[str, State], asked: str | None) -> str | 
     if len(alike) > 1:
         raise AuditError(
             f"'{path}' holds the weights of several networks, under {', '.join(alike)}; say which "
-            f"is to be measured: --state {alike[0]} (or --state {path.stem}={alike[0]})"
+            f"is meant: --state {alike[0]} (of several files, --state {path.stem}={alike[0]})"
         )
     return alike[0] if alike else None
 
@@ -120,8 +122,8 @@ def _bare(state: State) -> dict[str, Tensor]:
 def _check_bare(path: Path, place: str | None) -> None:
     if place is not None:
         raise AuditError(
-            f"'{path}' holds one state dict and nothing under '{place}'; where files differ, name "
-            f"the one that has it: --state NAME={place}"
+            f"'{path}' holds one state dict and nothing under '{place}'; leave --state out, or, of "
+            f"several files, name the one that has it: --state NAME={place}"
         )
 
 
@@ -137,6 +139,18 @@ def _tells_weights(name: str, value: Any) -> bool:
 def _tensors(value: Any) -> list[Tensor]:
     """The tensors with several numbers anywhere in a value."""
     return [one for one in tree_leaves(value) if isinstance(one, Tensor) and one.numel() > 1]
+
+
+def network_of(
+    path: Path, architecture: Architecture, place: str | None = None
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network that the weights in a file belong to, in evaluation mode, and what to say of it.
+
+    Raises AuditError as `read_weights` and `load_weights` do.
+    """
+    model = build_model(architecture).eval()
+    make_permanent(model)
+    return model, load_weights(model, read_weights(path, place), path)
 
 
 def load_weights(model: nn.Module, weights: Weights, path: Path) -> tuple[str, ...]:
@@ -357,8 +371,8 @@ def _check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path
             raise AuditError(
                 f"the weights in '{path}' are not those of the network: '{name}' has shape "
                 f"{tuple(value.shape)}; the network that --model builds has "
-                f"{tuple(expected[name].shape)}; one of other shapes has a function of its own, "
-                f"--model {path.stem}=package.module:function"
+                f"{tuple(expected[name].shape)}; one of other shapes has a function of its own (of "
+                f"several files, --model {path.stem}=package.module:function)"
             )
 
 

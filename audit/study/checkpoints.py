@@ -181,8 +181,11 @@ def data_of(
             f"'{path}' was made with data of the loader '{dataset}'; a checkpoint runs no code "
             "that you did not name: give the data by --data"
         )
-    if spec is None:
-        _check_near(checkpoint, path)
+    if spec is None and not _is_near(checkpoint.data, path):
+        raise AuditError(
+            f"'{path}' names data outside of the current folder and its own; if you trust it, say "
+            "where the data is with --data SPEC"
+        )
     try:
         known = checkpoint.samples
         asked = {key: value for key, value in checkpoint.data.items() if key != "digest"}
@@ -213,15 +216,15 @@ def _free(name: str, taken: Collection[str]) -> str:
     return found
 
 
-def _check_near(checkpoint: Checkpoint, path: Path) -> None:
+def is_found_unasked(spec: Mapping[str, Any], path: Path) -> bool:
+    """Whether the data that the file at `path` names are loaded where nobody names them again."""
+    return not is_imported(str(spec.get("dataset", ""))) and _is_near(spec, path)
+
+
+def _is_near(spec: Mapping[str, Any], path: Path) -> bool:
     """A file of others may name any place; only those near it or the person are read unasked."""
-    for key in ("folder", "file", "labels", "cache"):
-        place = checkpoint.data.get(key)
-        if place is not None and not is_near(str(place), path):
-            raise AuditError(
-                f"'{path}' names data outside of the current folder and its own; if you trust it, "
-                "say where the data is with --data SPEC"
-            )
+    places = [spec[key] for key in ("folder", "file", "labels", "cache") if key in spec]
+    return all(is_near(str(place), path) for place in places if place is not None)
 
 
 def _measure_all(

@@ -21,7 +21,7 @@ from audit.findings.exemplars import exemplar_table
 from audit.findings.finding import records
 from audit.findings.making import conclude
 from audit.findings.missing import with_missing
-from audit.findings.outcomes import make_outcomes
+from audit.findings.outcomes import is_dense, make_outcomes
 from audit.findings.results import SCHEMA_VERSION, Results
 from audit.models.checkpoint import library_versions
 from audit.study.by_itself import TABLES, with_tables
@@ -37,16 +37,15 @@ def gather(
     compared: Sequence[str] | None = None,
     gallery: bool = False,
     missing: Mapping[str, str] | None = None,
-    elsewhere: bool = False,
     trained: Mapping[str, int] | None = None,
 ) -> Results:
     """The results of some models on the same data, with their verdict in words.
 
     `compared` names the baseline and then every candidate where models are compared. With
     `gallery`, pictures of the samples that pruning broke are part of the results. `missing` gives
-    the networks of a study that could not be made, each with its reason. `elsewhere` says that the
-    dense network may have been trained elsewhere, on samples that are not those of the split;
-    `trained` how many of each group it was trained on, where its owner says so.
+    the networks of a study that could not be made, each with its reason. `trained` says how many
+    samples of each group the dense network was trained on; where nobody does, and it was trained
+    elsewhere, those are not known of a split that was drawn here.
     """
     missing = missing or {}
     groups = pd.concat([one.groups for one in measures], ignore_index=True)
@@ -55,13 +54,14 @@ def gather(
     answers = answers_of(measures).held()
     overall = [row for one in measures for row in one.overall]
     models = [one.model for one in measures]
+    unknown = data.drawn and trained is None and _trained_elsewhere(models)
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "settings": _plain(settings),
         "versions": library_versions(),
-        "data": describe(data, trained) | ({"trained_elsewhere": True} if elsewhere else {}),
+        "data": describe(data, trained) | ({"trained_elsewhere": True} if unknown else {}),
         "models": models,
         "overall": overall,
         "missing": [{"model": name, "reason": reason} for name, reason in missing.items()],
@@ -93,6 +93,11 @@ def gather(
     if gallery:
         pictures = take_pictures(data, answers, groups, models, compared or ())
     return Results(groups, answers, record, layers, pictures)
+
+
+def _trained_elsewhere(models: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the dense network, the first of them that is one, took no step of training here."""
+    return not next((one["steps"] for one in models if is_dense(one)), 1)
 
 
 def answers_of(measures: Sequence[ModelMeasures]) -> Answers:

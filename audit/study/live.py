@@ -13,6 +13,7 @@ from torch import nn
 
 from audit.data.datasets import as_grouped
 from audit.data.grouped import GroupedData
+from audit.data.identity import check_unseen
 from audit.errors import AuditError
 from audit.examine.measuring import measure_models
 from audit.examine.settings import MeasureSettings
@@ -22,11 +23,11 @@ from audit.models.checkpoint import Checkpoint, Provenance, load_checkpoint
 from audit.models.live import LiveNetwork, Network, as_named_within, inside, live
 from audit.models.outputs import unread_outputs
 from audit.models.outputs_only import OutputsOnly
-from audit.models.permanent import make_permanent, permanent_copy
+from audit.models.permanent import permanent_copy
 from audit.models.programs import load_program, program_kind
 from audit.models.training import TrainingSettings
-from audit.models.weights import is_checkpoint, load_weights, read_weights
-from audit.models.zoo import Architecture, build_model
+from audit.models.weights import is_checkpoint, network_of
+from audit.models.zoo import Architecture
 from audit.prune.mask import Mask, is_pruned, measured_sparsity, prunable_size
 from audit.study.gather import gather
 from audit.study.making import mitigate_model, prune_model
@@ -69,10 +70,9 @@ def compare(
         subjects[other] = _candidate(other, models[other], data, outputs, parent.network)
     measures = measure_models(subjects, parent, data, settings)
     record = {"measure": asdict(settings)}
-    unknown = data.drawn and trained is None
-    if unknown:
+    if data.drawn and trained is None:
         data = replace(data, notes=(*data.notes, _of_the_drawn(data)))
-    return gather(measures, data, record, "", tuple(subjects), elsewhere=unknown, trained=trained)
+    return gather(measures, data, record, "", tuple(subjects), trained=trained)
 
 
 def _of_the_drawn(data: GroupedData) -> str:
@@ -134,8 +134,7 @@ def compare_weights(
         )
     ]
     record = {"measure": asdict(settings)}
-    elsewhere = data.drawn and not is_checkpoint(files[name])
-    return gather(measures, data, record, command, tuple(subjects), gallery, elsewhere=elsewhere)
+    return gather(measures, data, record, command, tuple(subjects), gallery)
 
 
 def _from_file(
@@ -149,12 +148,13 @@ def _from_file(
 ) -> LiveNetwork:
     """The network of a file, on this data; `dense` is what it came from, None of the dense one."""
     model: nn.Module
-    notes: tuple[str, ...] = ()
+    made = Provenance("dense")
     if program_kind(path) is not None:
         model = load_program(path)
     elif is_checkpoint(path):
         checkpoint = load_checkpoint(path)
-        model, notes = checkpoint.model(factory), checkpoint.provenance.notes
+        check_unseen(data, checkpoint.samples)
+        model, made = checkpoint.model(factory), checkpoint.provenance
         outputs = checkpoint.architecture.outputs or outputs
         unread_outputs(model)
     else:
@@ -163,16 +163,16 @@ def _from_file(
                 f"'{path}' holds weights and not the network that they belong to; give the "
                 "function that builds it by --model package.module:function"
             )
-        shape, classes = data.input_shape, len(data.classes)
-        model = build_model(Architecture(factory, shape, classes)).eval()
-        make_permanent(model)
+        architecture = Architecture(factory, data.input_shape, len(data.classes))
+        model, notes = network_of(path, architecture, state)
+        made = replace(made, notes=notes)
         unread_outputs(model)
-        notes = load_weights(model, read_weights(path, state), path)
     if dense is not None:
-        return _candidate(name, model, data, outputs, dense, notes)
+        return _candidate(name, model, data, outputs, dense, made.notes)
+    notes = made.notes
     if math.isnan(measured_sparsity(model)):
         notes = (of_unknown_weights(model), *notes)
-    return live(model, data, Provenance("dense", notes=notes), outputs)
+    return live(model, data, Provenance("dense", steps=made.steps, notes=notes), outputs)
 
 
 def _of_name(

@@ -24,8 +24,10 @@ from audit.findings.thresholds import Threshold, judge
 from audit.measure.network import called_with
 from audit.models import TrainingSettings, train
 from audit.models.live import live
-from audit.prune.mask import Mask, measured_sparsity
+from audit.prune.mask import Mask, beside_the_prunable, measured_sparsity
 from audit.study.checkpoints import measure_files
+from audit.study.making import prune_model
+from audit.study.settings import Method
 
 SETTINGS = MeasureSettings(resamples=50, curvature="lanczos", minimum_group_size=5)
 
@@ -197,7 +199,7 @@ def test_the_command_asks_for_the_data_of_such_weights(dense: Network, tmp_path:
         AuditError, match="do not say what data to audit them on; give it by --data"
     ):
         audit.compare_files(tmp_path / "dense.pth", tmp_path / "pruned.pth", factory="a:b")
-    said = "weights of other tools are measured by 'audit compare DENSE PRUNED --model FUNCTION"
+    said = "weights of other tools become one by 'audit import .*pruned.pth --model FUNCTION --data"
     with pytest.raises(AuditError, match=said):
         measure_files(tmp_path / "pruned.pth")
 
@@ -502,6 +504,41 @@ class Named(nn.Module):
     def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
         joined = torch.cat([numbers, self.codes(codes).mean(1)], 1)
         return self.head(torch.relu(self.hidden(joined)))
+
+
+class Gated(nn.Module):
+    """Features as a sequence, and one linear layer."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.cell, self.head = nn.GRU(1, hidden, batch_first=True), nn.Linear(hidden, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.cell(inputs[:, :, None])[0][:, -1])
+
+
+@pytest.mark.parametrize("method", ["magnitude", "bilevel", "prune-then-fair"])
+def test_what_pruning_does_not_reach_is_told(
+    two_groups: GroupedData, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    settings, constraint = (
+        TrainingSettings(epochs=1),
+        "none" if method == "magnitude" else "no-harm",
+    )
+    chosen = Method(method, constraint)
+    network = audit.prune(Gated(4), two_groups, chosen, rate=0.5, settings=settings)
+    told = (
+        "the sparsity of 50.0% is of the 8 weights of convolution and linear layers, the only ones "
+        "that are pruned here; of the 60 others, 88.2% of all ('cell.weight_hh_l0' has the most), "
+        "0.0% are zeros, and 5.9% of all weights together"
+    )
+    assert [one.message for one in caplog.records].count(told) == 1
+    made = prune_model(live(Gated(4), two_groups), two_groups, chosen, 0.5, settings)
+    assert made.provenance.notes.count(told) == 1
+    found = audit.compare({"dense": Gated(4), "pruned": network}, two_groups, SETTINGS)
+    assert entry(found, "pruned")["notes"].count(told) == 1  # type: ignore[attr-defined]
+    assert beside_the_prunable(nn.Linear(8, 2), Mask({"weight": torch.ones(2, 8) > 0})) == ()
 
 
 @pytest.fixture

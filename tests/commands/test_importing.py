@@ -1,0 +1,298 @@
+"""`audit import`: weights of another tool are taken over, said to be what they are, or refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.utils import prune as masks
+
+import audit
+from audit.data.grouped import GroupedData
+from audit.errors import AuditError
+from audit.models import TrainingSettings, load_checkpoint, make_checkpoint, train
+from audit.models.checkpoint import Provenance
+from audit.models.zoo import Architecture
+from audit.study.importing import import_weights
+from tests.commands.test_cli import call, refused
+
+CODE = """
+from torch import nn
+
+def build(width=16):
+    network = nn.Sequential(
+        nn.Linear(4, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, 2)
+    )
+    network[3].bias.requires_grad_(False)
+    return network
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.again, self.head = self.first, nn.Linear(4, 2)
+
+    def forward(self, inputs):
+        return self.head(self.again(self.first(inputs).relu()).relu())
+
+def probable():
+    return nn.Sequential(build(), nn.Softmax(1))
+"""
+MODEL = ["--model", "theirs:build"]
+SPEC = "table:people.csv?target=income&group=sex&drop=sex&scale=none"
+FAST = ["--epochs", "1", "--device", "cpu"]
+
+
+def built(width: int = 16) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, 2))
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, Tensor]:
+    """The weights of a network that plain PyTorch trained on the table of `theirs`."""
+    table = people()
+    inputs = torch.tensor(table[list("abcd")].to_numpy(), dtype=torch.float32)
+    labels = torch.tensor((table["income"] == "low").to_numpy()).long()
+    torch.manual_seed(0)
+    network = built()
+    optimizer = torch.optim.Adam(network.parameters(), 0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(inputs), labels).backward()
+        optimizer.step()
+    return network.state_dict()
+
+
+def people() -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame(generator.normal(size=(600, 4)).round(4), columns=list("abcd"))
+    table["sex"] = np.where(np.arange(600) % 3 == 0, "f", "m")
+    score = table["a"].where(table["sex"] == "m", table["b"]) + 0.3 * generator.normal(size=600)
+    table["income"] = np.where(score > 0, "high", "low")
+    return table
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: dict[str, Tensor]) -> Path:
+    """A folder with their code, their table and their weights; the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "theirs.py").write_text(CODE, "utf-8")
+    people().to_csv("people.csv", index=False)
+    torch.save(trained, "weights.pth")
+    yield tmp_path
+    sys.modules.pop("theirs", None)
+
+
+def test_from_weights_to_a_mended_network(theirs, monkeypatch, capsys):
+    """Import, prune, mitigate, measure and compare, each as the command before proposes it."""
+    assert (
+        call(monkeypatch, "import", "weights.pth", *MODEL, "--data", SPEC, "--out", "dense.pt") == 0
+    )
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "wrote dense.pt: theirs:build, 146 parameters, dense"
+    assert said[1].startswith("note: was trained elsewhere, nothing says on which samples, and the")
+    assert said[2].startswith("accuracy on the 96 select samples: ")
+    assert said[3:] == [
+        "next: audit prune dense.pt --rate 0.9 --out pruned.pt --model theirs:build"
+    ]
+    made = load_checkpoint("dense.pt")
+    assert made.provenance.steps == 0
+    assert made.frozen == ("3.bias",)
+    assert torch.equal(made.state["1.running_var"], torch.load("weights.pth")["1.running_var"])
+    for words in (
+        ["prune", "dense.pt", "--rate", "0.9", "--out", "pruned.pt", *FAST],
+        ["mitigate", "dense.pt", "--rate", "0.9", "--out", "fair.pt", *FAST],
+        ["measure", "pruned.pt", "--out", "alone", "--curvature", "none"],
+        ["compare", "dense.pt", "pruned.pt", "fair.pt", "--out", "beside", "--curvature", "none"],
+    ):
+        assert call(monkeypatch, *words, *MODEL) == 0
+    for folder in ("alone", "beside"):
+        record = json.loads((theirs / folder / "results.json").read_text("utf-8"))
+        dense = record["models"][0]
+        assert dense["name"] == "dense"
+        assert dense["notes"][0] == said[1].removeprefix("note: ")
+        # The dense network was trained on nobody knows how many of each group.
+        assert record["data"]["trained_elsewhere"] is True
+        assert dense["notes"][0] in (theirs / folder / "report.html").read_text("utf-8")
+
+
+def test_a_declared_split_is_taken_at_its_word(theirs, trained):
+    table = people().assign(split=["train"] * 400 + ["select"] * 50 + ["test"] * 150)
+    table.to_csv("split.csv", index=False)
+    data = audit.load_data("table:split.csv?target=income&group=sex&drop=sex")
+    (note, scaled) = import_weights(Path("weights.pth"), "theirs:build", data).provenance.notes
+    assert note.endswith("no test sample is what the data say, by the splits that they declare")
+    assert scaled.startswith("numbers were standardised by the train samples")
+
+
+@pytest.mark.parametrize("place", ["bare", "state_dict", "safetensors", "prefix"])
+def test_weights_are_found_as_compare_finds_them(theirs, trained, place):
+    path = Path("theirs.safetensors" if place == "safetensors" else "theirs.ckpt")
+    content: dict[str, Any] = {
+        "bare": trained,
+        "state_dict": {"state_dict": trained, "epoch": 3},
+        "prefix": {"state_dict": {f"model.{name}": value for name, value in trained.items()}},
+    }.get(place, trained)
+    save_file(content, path) if place == "safetensors" else torch.save(content, path)
+    made = import_weights(path, "theirs:build", audit.load_data(SPEC))
+    assert all(torch.equal(made.state[name], value) for name, value in trained.items())
+
+
+def test_one_weight_under_two_names_is_one(theirs):
+    sys.modules.pop("theirs", None)
+    import theirs as code
+
+    torch.manual_seed(0)
+    tied = code.Tied()
+    save_file({n: v for n, v in tied.state_dict().items() if "again" not in n}, "tied.safetensors")
+    made = import_weights(Path("tied.safetensors"), "theirs:Tied", audit.load_data(SPEC))
+    again = made.model("theirs:Tied")
+    assert again.again is again.first
+    assert torch.equal(again.first.weight, tied.first.weight)
+
+
+def changed(**tensors: Tensor) -> Callable[[dict[str, Tensor]], Any]:
+    return lambda state: state | {name.replace("_", "."): one for name, one in tensors.items()}
+
+
+def pruned(state: dict[str, Tensor]) -> Any:
+    network = built()
+    network.load_state_dict(state)
+    masks.l1_unstructured(network[0], "weight", 0.5)
+    return network.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "message"),
+    [
+        (pruned, (), "pruned already as the dense one: "),
+        (lambda own: {"model": own, "ema": {n: 2 * v for n, v in own.items()}}, (), "say which"),
+        (
+            lambda own: {"model": own, "masks": {"0.weight": torch.arange(64).view(16, 4) % 2}},
+            (),
+            "that its weights do not have",
+        ),
+        (lambda own: {n: v for n, v in own.items() if n != "0.bias"}, (), "it lacks '0.bias'"),
+        (changed(**{"0_weight": torch.ones(16, 5)}), (), "'0.weight' has shape (16, 5)"),
+        (changed(**{"0_bias": torch.full((16,), torch.nan)}), (), "not finite, in '0.bias'"),
+        (changed(**{"3_weight": torch.full((2, 16), 3e38)}), (), "logits are not finite"),
+        (dict, ("--data", f"{SPEC}&classes=low,high"), "seem not to be in the order of its"),
+        (dict, ("--data", SPEC.replace("&drop=sex", "")), "cannot read 64 samples"),
+        (dict, ("--outputs", "probabilities"), "were declared probabilities"),
+        (dict, ("--model", "theirs:nobody"), "cannot be imported"),
+        (dict, ("--state", "ema"), "nothing under 'ema'; leave --state out"),
+        (dict, ("--out", "theirs.pth"), "is the network that is read"),
+        (dict, ("--data", "table:people.csv"), "needs a target"),
+    ],
+)
+def test_what_is_refused_in_one_line(theirs, monkeypatch, capsys, trained, content, words, message):
+    torch.save(content(trained), "theirs.pth")
+    before = (theirs / "theirs.pth").read_bytes()
+    given = ["theirs.pth", *MODEL, "--data", SPEC, "--out", "dense.pt", *words]
+    assert call(monkeypatch, "import", *given) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = [one for one in captured.err.splitlines() if one.startswith("audit: ")]
+    assert message in line
+    assert not list(theirs.glob("*dense.pt*"))
+    assert (theirs / "theirs.pth").read_bytes() == before
+
+
+def test_probabilities_are_declared_and_travel(theirs, monkeypatch, capsys, trained):
+    torch.save({f"0.{name}": value for name, value in trained.items()}, "probable.pth")
+    words = ["import", "probable.pth", "--model", "theirs:probable", "--data", SPEC, "--out"]
+    assert call(monkeypatch, *words, "dense.pt") == 2
+    assert "as probabilities do; declare them with --outputs" in capsys.readouterr().err
+    assert call(monkeypatch, *words, "dense.pt", "--outputs", "probabilities") == 0
+    assert load_checkpoint("dense.pt").architecture.outputs == "probabilities"
+
+
+def test_a_network_that_knows_nothing_is_told(theirs, monkeypatch, capsys):
+    torch.save(built().state_dict(), "fresh.pth")
+    words = ["fresh.pth", *MODEL, "--data", SPEC, "--out", "dense.pt"]
+    assert call(monkeypatch, "import", *words) == 0
+    (first, *_) = [one for one in capsys.readouterr().out.splitlines() if "note: " in one]
+    assert first.startswith("note: answers the 120 test samples as if by lot, ")
+    assert first.endswith("was it trained, and on inputs and classes made as these are?")
+
+
+def test_what_is_no_file_of_weights(theirs, monkeypatch, capsys, trained):
+    rest = [*MODEL, "--data", SPEC, "--out", "again.pt"]
+    folder = theirs / "saved"
+    folder.mkdir()
+    assert refused(monkeypatch, capsys, "import", folder, *rest).endswith("a file of weights")
+    save_file(trained, folder / "model.safetensors")
+    line = refused(monkeypatch, capsys, "import", folder, *rest)
+    assert f"such as '{folder / 'model.safetensors'}'" in line
+    assert call(monkeypatch, "import", folder / "model.safetensors", *rest) == 0
+    capsys.readouterr()
+    with pytest.raises(AuditError, match="is a checkpoint of this toolkit already"):
+        import_weights(Path("again.pt"), "theirs:build", audit.load_data(SPEC))
+    # What wants a checkpoint says how to make one, and of which file.
+    for name in ("weights.pth", folder / "model.safetensors"):
+        for command in (["prune", "--rate", "0.5"], ["mitigate", "--rate", "0.5"]):
+            line = refused(monkeypatch, capsys, *command, name, "--out", "x.pt")
+            assert f"'audit import {name} --model FUNCTION --data SPEC --out dense.pt'" in line
+
+
+def test_data_that_are_not_opened_unasked_are_named_again(
+    theirs, monkeypatch, capsys, tmp_path_factory
+):
+    far = tmp_path_factory.mktemp("far") / "people.csv"
+    people().to_csv(far, index=False)
+    spec = SPEC.replace("people.csv", str(far))
+    given = ["--data", spec, *MODEL]
+    assert call(monkeypatch, "import", "weights.pth", *given, "--out", "dense.pt") == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told.endswith(f"--out pruned.pt --model theirs:build --data '{spec}'")
+    words = ["dense.pt", "--rate", "0.9", "--out", "pruned.pt"]
+    assert "names data outside of" in refused(monkeypatch, capsys, "prune", *words, *MODEL)
+    assert call(monkeypatch, "prune", *words, *given, *FAST) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told == f"next: audit measure pruned.pt --model theirs:build --data '{spec}'"
+
+
+def test_test_samples_alone_are_measured(theirs, monkeypatch, capsys):
+    words = ["weights.pth", *MODEL, "--data", f"{SPEC}&test=1", "--out", "dense.pt"]
+    assert call(monkeypatch, "import", *words) == 0
+    assert "next: audit measure dense.pt --model theirs:build" in capsys.readouterr().out
+
+
+def test_a_fair_network_is_not_measured_on_what_it_was_trained_on(theirs, monkeypatch, capsys):
+    """Beside weights of another tool the samples are those that --data says, whoever made it."""
+    rest = [*MODEL, "--data", SPEC]
+    assert call(monkeypatch, "import", "weights.pth", *rest, "--out", "dense.pt") == 0
+    words = ["prune", "dense.pt", "--rate", "0.9", "--out", "pruned.pt", *MODEL, *FAST]
+    assert call(monkeypatch, *words) == 0
+    capsys.readouterr()
+    words = ["compare", "weights.pth", "pruned.pt", *MODEL, "--curvature", "none", "--data"]
+    assert call(monkeypatch, *words, SPEC) == 0
+    capsys.readouterr()
+    line = refused(monkeypatch, capsys, *words, f"{SPEC}&seed=1")
+    assert "the network was trained on" in line
+
+
+def test_who_was_trained_here_is_known_by_its_steps(two_groups: GroupedData) -> None:
+    """Of a dense network made in Python, too, nobody knows the samples that it was trained on."""
+    drawn = replace(two_groups, drawn=True)
+    model = audit.models.build_model(Architecture("mlp", (4,), 2))
+    steps = train(model, drawn, drawn.indices("train"), TrainingSettings(epochs=5))
+    settings = audit.MeasureSettings(resamples=20, curvature="none", minimum_group_size=5)
+    for own, unknown in ((0, True), (steps, False)):
+        made = make_checkpoint(
+            model, Architecture("mlp", (4,), 2), drawn, Provenance("dense", steps=own)
+        )
+        pruned = audit.prune_model(made, drawn, "magnitude", 0.5, TrainingSettings(epochs=1))
+        record = audit.compare_models(made, pruned, made, drawn, settings).record
+        assert record["data"].get("trained_elsewhere", False) is unknown
