@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from audit.report import write_report as write_report
     from audit.study.checkpoints import compare_files as compare_files
     from audit.study.checkpoints import compare_models as compare_models
+    from audit.study.importing import import_weights as import_weights
     from audit.study.live import compare as compare
     from audit.study.live import compare_weights as compare_weights
     from audit.study.making import mitigate_model as mitigate_model
@@ -76,6 +77,7 @@ _HOMES = {
     "discovery_table": "audit.findings.discovery",
     "from_arrays": "audit.data",
     "from_dataset": "audit.data",
+    "import_weights": "audit.study.importing",
     "judge": "audit.findings.thresholds",
     "load_checkpoint": "audit.models",
     "load_data": "audit.data",

@@ -20,7 +20,7 @@ from audit.models.zoo import Architecture
 
 @timed("importing")
 def import_weights(
-    path: Path,
+    path: Path | str,
     factory: str,
     data: GroupedData,
     outputs: str | None = None,
@@ -37,6 +37,7 @@ def import_weights(
     where the weights are not those of the network, it is pruned already, or it cannot be measured
     on the test samples: as `compare_weights` does.
     """
+    path = Path(path)
     if is_checkpoint(path):
         raise AuditError(
             f"'{path}' is a checkpoint of this toolkit already; prune, mitigate or measure it as "
@@ -69,7 +70,7 @@ def _unknown_training(data: GroupedData) -> tuple[str, ...]:
         "was trained elsewhere, nothing says on which samples, and the split was drawn here: test "
         "samples that it was trained on make it look better than it is, and the drop from it "
         "larger than on new ones (where training on forgets them) or smaller (where it does not); "
-        "a column split names the test samples",
+        "a column split (splits= of arrays) names the test samples",
         *scaled,
     )
 
@@ -81,7 +82,7 @@ def _doubts(subject: Subject) -> tuple[str, ...]:
     if not found.p_value >= ALPHA:
         return ()
     return (
-        f"answers the {len(outputs.label):,} test samples as if by lot, {found.observed:.1%} of "
-        f"them as labelled and {found.by_chance:.1%} by chance alone: was it trained, and on "
-        "inputs and classes made as these are?",
+        f"is right on {found.observed:.1%} of the {len(outputs.label):,} test samples, and answers "
+        f"dealt out by lot on {found.by_chance:.1%}, which is no difference beyond chance: was it "
+        "trained, and on inputs and classes made as these are?",
     )

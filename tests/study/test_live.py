@@ -22,7 +22,7 @@ from audit.findings.causes import trained_sizes
 from audit.findings.results import Results
 from audit.findings.thresholds import Threshold, judge
 from audit.measure.network import called_with
-from audit.models import TrainingSettings, train
+from audit.models import Architecture, Provenance, TrainingSettings, make_checkpoint, train
 from audit.models.live import live
 from audit.prune.mask import Mask, beside_the_prunable, measured_sparsity
 from audit.study.checkpoints import measure_files
@@ -565,6 +565,34 @@ def test_a_network_of_named_parts_is_pruned(several_parts: GroupedData, method: 
     assert set(made.mask.parts) == {"hidden.weight", "head.weight"}
     with pytest.raises(AuditError, match="sends an image of ones"):
         audit.prune(model, several_parts, "synflow", rate=0.5, settings=settings)
+
+
+def test_a_function_that_builds_such_a_network_makes_checkpoints(
+    several_parts: GroupedData,
+) -> None:
+    """Its parts go by their names, and real numbers in its own precision, there too."""
+    name, network = f"{__name__}:named_in_double", named_in_double()
+    built = Architecture(name, several_parts.input_shape, 2)
+    dense = make_checkpoint(network, built, several_parts, Provenance("dense"))
+    settings = TrainingSettings(epochs=1)
+    for method in ("magnitude", "bilevel", "l1-filter"):
+        made = prune_model(dense, several_parts, method, 0.5, settings, factory=name)
+        found = audit.measure_model(made, dense, several_parts, SETTINGS, factory=name)
+        accuracy = found.groups[found.groups["metric"] == "accuracy"]["value"]
+        rows = several_parts.indices("test")
+        parts = several_parts.batch(rows).inputs
+        pruned = named_in_double()
+        pruned.load_state_dict(dict(made.state))
+        answers = pruned(parts["numbers"].double(), parts["codes"]).argmax(1)
+        right = (answers == several_parts.labels[rows]).double()
+        for group, value in enumerate(accuracy):
+            own = several_parts.groups[rows] == group
+            assert value == pytest.approx(float(right[own].mean()))
+
+
+def named_in_double() -> nn.Module:
+    torch.manual_seed(0)
+    return Named().double()
 
 
 def test_what_is_around_a_network_is_taken_off_what_is_pruned(dense, two_groups):

@@ -82,8 +82,11 @@ def test_the_examples_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for block in blocks("python"):
         exec(block, known)
     monkeypatch.syspath_prepend(tmp_path)
-    command = [*shlex.split(blocks("sh")[2])[1:], "--epochs", "1"]
-    assert CliRunner().invoke(app, command).exit_code == 0
+    columns = load_data("table:people.csv?target=income&group=sex").input_shape
+    torch.save(network(*columns).state_dict(), "dense.pth")
+    imported, mitigated = (shlex.split(line)[1:] for line in blocks("sh")[2].splitlines())
+    for command in (imported, [*mitigated, "--epochs", "1"]):
+        assert CliRunner().invoke(app, command).exit_code == 0
     sys.modules.pop("my_models", None)
     assert load_checkpoint(tmp_path / "fair.pt").sparsity == pytest.approx(0.9, abs=0.02)
     assert (tmp_path / "reports" / "mine" / "report.html").is_file()
