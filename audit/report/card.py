@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader
 from audit.errors import AuditError
 from audit.escaping import visible
 from audit.files import write_atomically
+from audit.findings.causes import dense_of
 from audit.findings.finding import Finding, claimed, findings_of
 from audit.findings.losses import fell
 from audit.findings.results import Results
@@ -73,11 +74,19 @@ def render_card(results: Results, model: str | None = None) -> str:
         finding=_finding(record, one),
         groups=group_table(shown, "Every group", pays=claimed(record, "pays")),
         gaps=_of_one(gap_table(overall)),
+        notes=[*record["data"]["notes"], *one["notes"], *_of_its_dense(record, one)],
         flagged={
             flag: list(dict.fromkeys(own["group"].astype(str)))
             for flag, own in groups[groups["flag"] != ""].groupby("flag")
         },
     )
+
+
+def _of_its_dense(record: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+    """What must be known of the dense network that a network is held against, after its name."""
+    name = dense_of(record["models"])[str(model["name"])]
+    found = [one for one in record["models"] if one["name"] == name != model["name"]]
+    return [f"{name}: {note}" for one in found for note in one["notes"]]
 
 
 def _chosen(record: Mapping[str, Any], name: str | None) -> dict[str, Any]:

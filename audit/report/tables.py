@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from audit.findings.finding import Claimed, Finding
+from audit.findings.outcomes import is_dense
 from audit.findings.words import (
     DASH,
     bare,
@@ -207,7 +208,7 @@ def model_table(models: Sequence[dict[str, Any]], overall: Sequence[dict[str, An
         cells = [
             Cell(_sparsity(model)),
             Cell(_counted(model["surviving_parameters"])),
-            Cell(f"{model['steps']:,}"),
+            Cell(_counted(None if is_dense(model) and not model["steps"] else model["steps"])),
         ]
         cells += [_overall_cell(known.get((model["name"], name)), name) for name in columns]
         rows.append(TableRow(model["name"], cells))

@@ -119,6 +119,18 @@ def test_what_limits_the_numbers_is_said(compared):
     assert "Numbers made for a test." in text
 
 
+def test_a_dense_network_that_was_trained_elsewhere_is_told_with_what_came_of_it(fake):
+    results = fake(rates=(0.98,), compared=COMPARED)
+    dense = next(one for one in results.record["models"] if one["method"] == "dense")
+    dense |= {"steps": 0, "notes": ["was trained elsewhere, nobody knows on what"]}
+    pruned, own = (plain(render_card(results, name)) for name in (COMPARED[1], dense["name"]))
+    assert f"- {dense['name']}: was trained elsewhere, nobody knows on what" in pruned
+    assert "Steps: 460 of optimisation" in pruned
+    assert "- was trained elsewhere, nobody knows on what" in own
+    assert "- Trained elsewhere" in own
+    assert "Steps: " not in own
+
+
 def test_sparsity_and_how_to_repeat_it_are_said(compared):
     results, card = compared
     model = results.record["models"][-1]
