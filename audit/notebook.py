@@ -24,8 +24,13 @@ def copy_notebooks(
     """Write every notebook to a folder, outputs cleared; return their paths.
 
     With `settings`, the notebooks study those instead of their example. Raises AuditError where
-    one would replace a file and `overwrite` was not asked for.
+    one would replace a file and `overwrite` was not asked for, or the study trains no network.
     """
+    if settings is not None and settings.dense:
+        raise AuditError(
+            f"found dense = '{settings.dense}' in the study; expected none, as the notebooks train "
+            "a dense network of their own"
+        )
     sources = notebook_files()
     targets = [Path(folder) / source.name for source in sources]
     for target in targets:
@@ -72,8 +77,8 @@ def filled(notebook: Mapping[str, Any], settings: StudySettings) -> dict[str, An
 def study_code(settings: StudySettings) -> str:
     """The settings as Python text that makes them again; paths as they are from anywhere."""
     data = dict(settings.data)
-    if "folder" in data:
-        data["folder"] = str(Path(str(data["folder"])).resolve())
+    for place in {"folder", "file"} & data.keys():
+        data[place] = str(Path(str(data[place])).resolve())
     return f"study = {_code(replace(settings, data=data))}"
 
 

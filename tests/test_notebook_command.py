@@ -96,6 +96,26 @@ def test_a_wrong_config_is_refused_before_anything_is_written(monkeypatch, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_a_study_of_a_network_that_is_there_has_no_notebooks(monkeypatch, tmp_path, capsys):
+    (tmp_path / "dense.pt").touch()
+    (tmp_path / "study.toml").write_text(
+        '[data]\ndataset = "digits"\n[model]\nname = "mlp"\n'
+        f'[study]\nmethods = ["magnitude"]\nrates = [0.5]\ndense = "{tmp_path}/dense.pt"\n'
+    )
+    config = ["--config", tmp_path / "study.toml"]
+    assert call(monkeypatch, "notebook", tmp_path / "out", *config) == 2
+    assert "the notebooks train a dense network of their own" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_table_is_found_from_the_folder_of_the_notebooks(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    data = {"dataset": "table", "file": "people.csv", "target": "y", "group": "sex"}
+    methods = (audit.Method("magnitude"),)
+    settings = audit.StudySettings(data=data, model="mlp", methods=methods, rates=(0.5,))
+    assert repr(str(tmp_path / "people.csv")) in study_code(settings)
+
+
 def test_settings_as_text_are_data_and_never_code():
     hostile = 'x\'); import os; os.abort() #\n"""'
     settings = audit.StudySettings(

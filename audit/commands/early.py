@@ -119,6 +119,8 @@ def _check_words(content: Mapping[str, Any]) -> None:
         check_spec(data)
     if isinstance(model.get("name"), str):
         known_model(model["name"])
+    if isinstance(study.get("dense"), str) and study["dense"]:
+        check_readable(Path(study["dense"]))
     rates, methods = study.get("rates"), study.get("methods")
     for rate in rates if isinstance(rates, list) else ():
         if isinstance(rate, int | float):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -53,7 +54,6 @@ def whole_digest(data: GroupedData) -> str:
 def identity(data: GroupedData) -> dict[str, Any]:
     """What a checkpoint keeps to know its samples again, and to make the same inputs of them."""
     found = digests(data)
-    scaling = data.scaling
     return {
         "digest": whole_digest(data),
         "digests": {n: torch.from_numpy(found[r.numpy()]) for n, r in data.splits.items()},
@@ -61,9 +61,31 @@ def identity(data: GroupedData) -> dict[str, Any]:
         "classes": list(data.classes),
         "attribute": data.attribute,
         "group_names": list(data.group_names),
+        **_making(data),
+    }
+
+
+def _making(data: GroupedData) -> dict[str, Any]:
+    """How the inputs are made of what the samples are."""
+    scaling = data.scaling
+    return {
         "preparation": [asdict(one) for one in data.preparation],
         "scaling": None if scaling is None else [list(scaling.mean), list(scaling.std)],
     }
+
+
+def check_made_alike(data: GroupedData, known: Mapping[str, Any]) -> None:
+    """Raise AuditError where a checkpoint's inputs were made otherwise of the same samples.
+
+    known   what `identity` gave; of a checkpoint of before it was kept nothing is known
+    """
+    for name, own in _making(data).items():
+        if name in known and json.dumps(own) != json.dumps(known[name]):
+            raise AuditError(
+                f"{data.name} is made into other inputs than the checkpoint's: numbers were "
+                "standardised, values told apart, or images scaled otherwise; expected the data "
+                "with the settings that it was made with"
+            )
 
 
 def check_unseen(data: GroupedData, known: Mapping[str, Any]) -> None:

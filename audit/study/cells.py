@@ -13,6 +13,7 @@ from typing import Any
 
 from audit.errors import AuditError
 from audit.examine.measured import MEASURES_VERSION
+from audit.files import sha256
 from audit.mitigate.constraints import make_constraints
 from audit.mitigate.methods import MITIGATION_METHODS
 from audit.study.settings import Method, StudySettings
@@ -98,6 +99,8 @@ def cell_settings(settings: StudySettings, cell: Cell) -> list[Any]:
     """All settings that shape a cell; where it runs and what else the study holds do not."""
     training = asdict(settings.training) | {"device": "", "seed": cell.seed}
     shared = [dict(settings.data), settings.model, dict(settings.arguments), training]
+    if settings.dense:
+        shared.append(sha256(Path(settings.dense)))
     if cell.method is None:
         return shared
     pruning = asdict(settings.pruning) | {"device": "", "seed": cell.seed}

@@ -111,8 +111,9 @@ def compare_files(
         check_no_copies(paths)
         files = dict(zip(file_names(paths[0], paths[1:]), paths, strict=True))
         first = next(iter(files))
-        samples = load_data(data)
-        if not any(is_checkpoint(path) for path in paths):
+        made = next((load_checkpoint(path) for path in paths if is_checkpoint(path)), None)
+        samples = load_data(data, () if made is None else made.samples.get("preparation", ()))
+        if made is None:
             samples = _unless_declared(samples)
         samples.columns_of(settings.discover)
         if gallery:

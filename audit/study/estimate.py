@@ -83,6 +83,7 @@ def tell_study(
     settings: StudySettings, cells: Sequence[Cell], data: GroupedData, workers: int
 ) -> None:
     """Tell how long the training of these cells takes; measuring them comes on top."""
+    cells = [cell for cell in cells if cell.method is not None or not settings.dense]
     work = [
         (cell, settings.training if cell.method is None else settings.pruning) for cell in cells
     ]

@@ -13,7 +13,7 @@ from torch import nn
 
 from audit.data.datasets import as_grouped
 from audit.data.grouped import GroupedData
-from audit.data.identity import check_unseen
+from audit.data.identity import check_made_alike, check_unseen
 from audit.errors import AuditError
 from audit.examine.measuring import measure_models
 from audit.examine.settings import MeasureSettings
@@ -154,6 +154,7 @@ def _from_file(
     elif is_checkpoint(path):
         checkpoint = load_checkpoint(path)
         check_unseen(data, checkpoint.samples)
+        check_made_alike(data, checkpoint.samples)
         model, made = checkpoint.model(factory), checkpoint.provenance
         outputs = checkpoint.architecture.outputs or outputs
         unread_outputs(model)

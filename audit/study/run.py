@@ -15,8 +15,13 @@ import torch
 from joblib import cpu_count
 
 from audit.data import load_data
+from audit.data.grouped import GroupedData
+from audit.data.identity import check_made_alike
 from audit.errors import AuditError
+from audit.files import check_readable
 from audit.findings.results import Results
+from audit.models.checkpoint import load_checkpoint
+from audit.prune.mask import check_dense
 from audit.study.cells import Task, cells_of
 from audit.study.engines import Engine, make_engine
 from audit.study.estimate import tell_study
@@ -60,6 +65,8 @@ def run_study(
         check_images(data)
     # Cells are of these very samples: with others, or in another order, they are made anew.
     settings = replace(settings, data=dict(data.spec) | {"digest": remember(data)})
+    if settings.dense:
+        _check_dense(settings, data)
     workers = workers or (cpu_count() if settings.training.device == "cpu" else 1)
     dense, pruned = cells_of(settings)
     # Never more threads than this process was given: OMP_NUM_THREADS stays in force.
@@ -83,6 +90,28 @@ def run_study(
         raise AuditError(f"no pruned network of the study could be made; '{name}': {reason}")
     measures = [load_measures(outcomes[name]) for name in tasks if name not in missing]
     return gather(measures, data, asdict(settings), command, gallery=gallery, missing=missing)
+
+
+def _check_dense(settings: StudySettings, data: GroupedData) -> None:
+    """Raise AuditError unless the dense network of a study is the one that its tables tell of."""
+    path = Path(settings.dense)
+    check_readable(path)
+    checkpoint = load_checkpoint(path)
+    built = checkpoint.architecture
+    if (built.name, dict(built.arguments)) != (settings.model, dict(settings.arguments)):
+        told = "".join(f", {name} = {value!r}" for name, value in built.arguments.items())
+        raise AuditError(
+            f"'{path}' is a {built.name} and the study's [model] another; expected "
+            f"name = '{built.name}'{told}"
+        )
+    if checkpoint.samples.get("digest") != settings.data["digest"]:
+        spec = ", ".join(f"{name} = {value!r}" for name, value in checkpoint.data.items())
+        raise AuditError(
+            f"'{path}' was made with other data than the study's [data], or with another split of "
+            f"them; expected {spec}"
+        )
+    check_made_alike(data, checkpoint.samples)
+    check_dense(checkpoint.model(settings.model), checkpoint.mask)
 
 
 def _outcomes(

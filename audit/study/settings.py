@@ -128,6 +128,8 @@ class Method:
 class StudySettings:
     """A grid of cells; `training` is for the dense networks, `pruning` for all that follows.
 
+    dense   the checkpoint of a dense network that all methods prune, where none is to be trained
+
     Raises AuditError where a value is of another type or out of its range, an entry stands twice,
     or a method cannot have a rate.
     """
@@ -141,6 +143,7 @@ class StudySettings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     pruning: TrainingSettings = field(default_factory=lambda: TrainingSettings(epochs=20))
     measure: MeasureSettings = field(default_factory=MeasureSettings)
+    dense: str = ""
 
     def __post_init__(self) -> None:
         for name in ("methods", "rates", "seeds"):
@@ -150,6 +153,11 @@ class StudySettings:
         _check_once([method.label.casefold() for method in self.methods], "method", " or a title")
         _check_once([f"{rate:g}" for rate in self.rates], "rate")
         _check_once([str(seed) for seed in self.seeds], "seed")
+        if self.dense and len(self.seeds) > 1:
+            raise AuditError(
+                f"found {len(self.seeds)} seeds beside dense; expected one: networks of one dense "
+                "network are no runs of their own, and differ by less"
+            )
         self.training.check_trains("a dense network")
         for method in self.methods:
             method.check_rates(method.rates or self.rates, self.pruning)
@@ -192,7 +200,7 @@ def settings_from(content: Mapping[str, Any]) -> StudySettings:
         if name not in content:
             raise AuditError(f"the table [{name}] is missing; 'audit init' writes an example")
     data, model = (_any_table(content[name], name) for name in ("data", "model"))
-    study = checked_table(content["study"], "study", ("methods", "rates", "seeds"))
+    study = checked_table(content["study"], "study", ("methods", "rates", "seeds", "dense"))
     methods = study.get("methods", [])
     if not isinstance(methods, list):
         raise AuditError(f"found methods = {shown(methods)}; expected a list of names or tables")
@@ -203,6 +211,7 @@ def settings_from(content: Mapping[str, Any]) -> StudySettings:
         methods=tuple(map(_method, methods)),
         rates=study.get("rates", ()),
         seeds=study.get("seeds", (0,)),
+        dense=study.get("dense", ""),
         training=_settings(TrainingSettings, content.get("training", {}), "training"),
         pruning=_settings(TrainingSettings, content.get("pruning", {}), "pruning", epochs=20),
         measure=_settings(MeasureSettings, content.get("measure", {}), "measure"),

@@ -123,7 +123,11 @@ def _make(task: Task) -> None:
     data = study_data(task)
     if cell.method is None:
         training = replace(settings.training, seed=cell.seed)
-        made = train_model(data, settings.model, training, settings.arguments)
+        made = (
+            load_checkpoint(settings.dense)
+            if settings.dense
+            else train_model(data, settings.model, training, settings.arguments)
+        )
     else:
         parent = _dense_path(task)
         made = prune_model(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,9 @@ def people() -> pd.DataFrame:
 
 
 @pytest.fixture
-def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: dict[str, Tensor]) -> Path:
+def theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: dict[str, Tensor]
+) -> Iterator[Path]:
     """A folder with their code, their table and their weights; the current one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -152,7 +155,7 @@ def test_weights_are_found_as_compare_finds_them(theirs, trained, place):
 
 def test_one_weight_under_two_names_is_one(theirs):
     sys.modules.pop("theirs", None)
-    import theirs as code
+    code = importlib.import_module("theirs")
 
     torch.manual_seed(0)
     tied = code.Tied()
@@ -299,3 +302,114 @@ def test_who_was_trained_here_is_known_by_its_steps(two_groups: GroupedData) -> 
         pruned = audit.prune_model(made, drawn, "magnitude", 0.5, TrainingSettings(epochs=1))
         record = audit.compare_models(made, pruned, made, drawn, settings).record
         assert record["data"].get("trained_elsewhere", False) is unknown
+
+
+STUDY = """
+[data]
+dataset = "table"
+file = "people.csv"
+target = "income"
+group = "sex"
+drop = "sex"
+scale = "none"
+[model]
+name = "theirs:build"
+[study]
+rates = [0.5, 0.9]
+dense = "dense.pt"
+methods = ["magnitude", { method = "bilevel", constraint = "no-harm" }]
+[pruning]
+epochs = 1
+[measure]
+curvature = "none"
+"""
+
+
+def test_a_study_prunes_a_network_that_is_there(theirs, monkeypatch, capsys):
+    rest = [*MODEL, "--data", SPEC]
+    assert call(monkeypatch, "import", "weights.pth", *rest, "--out", "dense.pt") == 0
+    Path("study.toml").write_text(STUDY, "utf-8")
+    words = ["run", "study.toml", "--out", "study", "--workers", "1", "--device", "cpu"]
+    assert call(monkeypatch, *words) == 0
+    record = json.loads(Path("study/results.json").read_text("utf-8"))
+    dense, *others = record["models"]
+    given = load_checkpoint("dense.pt")
+    for name, value in load_checkpoint("study/models/dense-seed0.pt").state.items():
+        assert torch.equal(value, given.state[name])
+    assert dense["steps"] == 0
+    assert set(given.provenance.notes) <= set(dense["notes"])
+    assert record["data"]["trained_elsewhere"] is True
+    assert [round(one["sparsity"], 1) for one in others] == [0.5, 0.9] * 2
+    # It goes on where it was, and begins anew with another dense network.
+    kept = Path("study/models/magnitude-0.9-seed0.pt").stat().st_mtime_ns
+    assert call(monkeypatch, *words) == 0
+    assert Path("study/models/magnitude-0.9-seed0.pt").stat().st_mtime_ns == kept
+    state = {name: 1.01 * value for name, value in torch.load("weights.pth").items()}
+    torch.save(state, "other.pth")
+    assert call(monkeypatch, "import", "other.pth", *rest, "--out", "dense.pt") == 0
+    assert call(monkeypatch, *words) == 0
+    assert Path("study/models/magnitude-0.9-seed0.pt").stat().st_mtime_ns != kept
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("rates =", "seeds = [0, 1]\nrates =", "found 2 seeds beside dense; expected one"),
+        ('scale = "none"', "", "is made into other inputs than the checkpoint's"),
+        ('scale = "none"', 'scale = "none"\nseed = 1', "or with another split of them; expected"),
+        ('"theirs:build"', '"mlp"', "is a theirs:build and the study's [model] another"),
+        ("dense.pt", "pruned.pt", "pruned already as the dense one"),
+        ("dense.pt", "weights.pth", "become one by 'audit import weights.pth"),
+        ("dense.pt", "nowhere.pt", "there is no file 'nowhere.pt'"),
+    ],
+)
+def test_a_study_is_of_its_dense_network(theirs, monkeypatch, capsys, old, new, message):
+    rest = [*MODEL, "--data", SPEC]
+    assert call(monkeypatch, "import", "weights.pth", *rest, "--out", "dense.pt") == 0
+    words = ["prune", "dense.pt", "--rate", "0.9", "--out", "pruned.pt", *MODEL, "--epochs", "0"]
+    assert call(monkeypatch, *words) == 0
+    capsys.readouterr()
+    assert old in STUDY
+    Path("study.toml").write_text(STUDY.replace(old, new), "utf-8")
+    assert call(monkeypatch, "run", "study.toml", "--out", "study") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_inputs_are_those_of_the_checkpoint(theirs, monkeypatch, capsys, trained):
+    """Beside weights of another tool, numbers are standardised by a checkpoint's own samples."""
+    people().iloc[:300].to_csv("near.csv", index=False)
+    people().iloc[:300].assign(a=lambda table: 5 * table["a"] + 3).to_csv("far.csv", index=False)
+    near, far = (
+        audit.load_data(f"table:{name}.csv?target=income&group=sex&drop=sex")
+        for name in ("near", "far")
+    )
+    torch.save(trained, "pruned.pth")
+    for name, own in (("near", near), ("far", far)):
+        architecture = Architecture("theirs:build", (4,), 2)
+        made = make_checkpoint(loaded(trained), architecture, own, Provenance("dense"))
+        audit.save_checkpoint(made, f"{name}.pt")
+    settings = audit.MeasureSettings(resamples=20, curvature="none", minimum_group_size=5)
+    fresh = people().iloc[300:].assign(split="test")
+    fresh.to_csv("fresh.csv", index=False)
+    given = "table:fresh.csv?target=income&group=sex&drop=sex"
+    files = [Path("near.pt"), Path("pruned.pth")]
+    found = audit.compare_files(files[0], files[1], None, given, "theirs:build", settings)
+    table = found.groups[found.groups["metric"] == "accuracy"]
+    inputs = near.preparation
+    frame = fresh[["a", "b", "c", "d"]]
+    scaled = torch.tensor(
+        np.stack([(frame[one.name] - one.mean) / one.spread for one in inputs], 1),
+        dtype=torch.float32,
+    )
+    answers = loaded(trained).eval()(scaled).argmax(1).numpy()
+    right = answers == (fresh["income"] == "low").to_numpy()
+    for group, value in zip(table["group"][:2], table["value"][:2], strict=True):
+        assert value == pytest.approx(right[(fresh["sex"] == group).to_numpy()].mean())
+    with pytest.raises(AuditError, match="is made into other inputs than the checkpoint's"):
+        audit.compare_files(files[0], Path("far.pt"), files[1], given, "theirs:build", settings)
+
+
+def loaded(state: dict[str, Tensor]) -> nn.Module:
+    network = built()
+    network.load_state_dict(state)
+    return network

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,35 @@ def test_a_classifier_of_transformers(tmp_path: Path) -> None:
         float((own == data.labels)[rows].float().mean())
     )
     assert found.record["models"][1]["sparsity"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_classifier_of_transformers_is_imported_and_pruned(tmp_path: Path) -> None:
+    transformers = needed("transformers")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=30,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_labels=2,
+    )
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path)
+    generator = np.random.default_rng(0)
+    codes = torch.from_numpy(generator.integers(1, 30, (120, 7)))
+    parts = {"input_ids": codes, "attention_mask": torch.ones_like(codes)}
+    labels, groups = generator.integers(0, 2, 120), generator.choice(["f", "m"], 120)
+    data, name = audit.from_arrays(parts, labels, groups), f"hf:{tmp_path}"
+    dense = audit.import_weights(tmp_path / "model.safetensors", name, data)
+    settings = audit.TrainingSettings(epochs=1)
+    for method in (audit.Method("magnitude"), audit.Method("bilevel", "no-harm")):
+        made = audit.prune_model(dense, data, method, 0.5, settings, factory=name)
+        assert any("the only ones that are pruned here" in one for one in made.provenance.notes)
+        measures = replace(SETTINGS, curvature="lanczos")
+        found = audit.measure_model(made, dense, data, measures, factory=name)
+        assert {"accuracy", "gradient_norm", "hessian_max_eigenvalue"} <= set(
+            found.groups["metric"]
+        )
 
 
 def test_onnx_of_torch_with_any_batch(images: GroupedData, tmp_path: Path) -> None:
