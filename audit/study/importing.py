@@ -16,6 +16,7 @@ from audit.models.checkpoint import Checkpoint, Provenance, make_checkpoint
 from audit.models.live import masks_beside
 from audit.models.weights import is_checkpoint, network_of
 from audit.models.zoo import Architecture
+from audit.study.live import of_unknown_samples
 
 
 @timed("importing")
@@ -66,13 +67,13 @@ def _unknown_training(data: GroupedData) -> tuple[str, ...]:
             "splits that they declare",
             *scaled,
         )
-    return (
-        "was trained elsewhere, nothing says on which samples, and the split was drawn here: test "
-        "samples that it was trained on make it look better than it is, and the drop from it "
-        "larger than on new ones (where training on forgets them) or smaller (where it does not); "
-        "a column split (splits= of arrays) names the test samples",
-        *scaled,
-    )
+    if not len(data.splits["train"]):
+        return (
+            "was trained elsewhere, nothing says on which samples: those that it was trained on "
+            "show less harm than new ones",
+            *scaled,
+        )
+    return (*of_unknown_samples(data, dense=True), *scaled)
 
 
 def _doubts(subject: Subject) -> tuple[str, ...]:

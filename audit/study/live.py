@@ -148,7 +148,7 @@ def _from_file(
 ) -> LiveNetwork:
     """The network of a file, on this data; `dense` is what it came from, None of the dense one."""
     model: nn.Module
-    made = Provenance("dense")
+    made = Provenance("dense", notes=of_unknown_samples(data, dense is None))
     if program_kind(path) is not None:
         model = load_program(path)
     elif is_checkpoint(path):
@@ -166,7 +166,7 @@ def _from_file(
             )
         architecture = Architecture(factory, data.input_shape, len(data.classes))
         model, notes = network_of(path, architecture, state)
-        made = replace(made, notes=notes)
+        made = replace(made, notes=(*made.notes, *notes))
         unread_outputs(model)
     if dense is not None:
         return _candidate(name, model, data, outputs, dense, made.notes)
@@ -276,6 +276,26 @@ def _kind_of(network: nn.Module, dense: nn.Module) -> tuple[str, ...]:
             f"{before:,}, {1 - size / before:.1%} fewer; {zeros}",
         )
     return () if pruned else (f"not pruned: {zeros}",)
+
+
+def of_unknown_samples(data: GroupedData, dense: bool) -> tuple[str, ...]:
+    """What must be said of a network trained elsewhere, where test samples were drawn here.
+
+    Where all samples are measured, the data say it.
+    """
+    if not data.drawn or not len(data.splits["train"]):
+        return ()
+    shown = "show less harm than new ones"
+    if dense:
+        shown = (
+            "make it look better than it is, and the drop from it larger than on new ones (where "
+            "training on forgets them) or smaller (where it does not)"
+        )
+    return (
+        "was trained elsewhere, nothing says on which samples, and the split was drawn here: test "
+        f"samples that it was trained on {shown}; a column split (splits= of arrays) names the "
+        "test samples",
+    )
 
 
 def of_unknown_weights(network: nn.Module) -> str:

@@ -272,7 +272,9 @@ def test_data_that_are_not_opened_unasked_are_named_again(
 def test_test_samples_alone_are_measured(theirs, monkeypatch, capsys):
     words = ["weights.pth", *MODEL, "--data", f"{SPEC}&test=1", "--out", "dense.pt"]
     assert call(monkeypatch, "import", *words) == 0
-    assert "next: audit measure dense.pt --model theirs:build" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "next: audit measure dense.pt --model theirs:build" in said
+    assert "those that it was trained on show less harm than new ones" in said
 
 
 def test_a_fair_network_is_not_measured_on_what_it_was_trained_on(theirs, monkeypatch, capsys):
@@ -283,10 +285,35 @@ def test_a_fair_network_is_not_measured_on_what_it_was_trained_on(theirs, monkey
     assert call(monkeypatch, *words) == 0
     capsys.readouterr()
     words = ["compare", "weights.pth", "pruned.pt", *MODEL, "--curvature", "none", "--data"]
-    assert call(monkeypatch, *words, SPEC) == 0
+    assert call(monkeypatch, *words, SPEC, "--out", "beside") == 0
     capsys.readouterr()
+    dense, pruned = json.loads(Path("beside/results.json").read_text("utf-8"))["models"]
+    assert "make it look better than it is" in dense["notes"][0]
+    assert not any("trained elsewhere" in note for note in pruned["notes"])
     line = refused(monkeypatch, capsys, *words, f"{SPEC}&seed=1")
     assert "the network was trained on" in line
+
+
+def test_a_network_that_another_tool_pruned_is_said_to_be_so(theirs, monkeypatch, trained):
+    """What it was trained on may hide its harm, beside a dense network that was trained here."""
+    rest = ["--data", SPEC, *MODEL, "--device", "cpu", "--epochs", "2"]
+    assert call(monkeypatch, "train", *rest, "--out", "dense.pt") == 0
+    state = dict(trained)
+    state["0.weight"] = state["0.weight"] * (state["0.weight"].abs() > 0.3)
+    torch.save(state, "pruned.pth")
+    data = audit.load_data(SPEC)
+    settings = audit.MeasureSettings(resamples=20, curvature="none", minimum_group_size=5)
+    files = Path("dense.pt"), Path("pruned.pth")
+    record = audit.compare_files(
+        *files, data=SPEC, factory="theirs:build", settings=settings
+    ).record
+    dense, pruned = record["models"]
+    assert dense["notes"] == []
+    assert dense["steps"] > 0
+    assert "trained_elsewhere" not in record["data"]
+    (note,) = [one for one in pruned["notes"] if "trained elsewhere" in one]
+    assert "test samples that it was trained on show less harm than new ones" in note
+    assert record["data"]["groups"][0]["test"] == int(data.sizes()["test"].iloc[0])
 
 
 def test_who_was_trained_here_is_known_by_its_steps(two_groups: GroupedData) -> None:
