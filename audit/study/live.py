@@ -169,11 +169,12 @@ def _from_file(
         made = replace(made, notes=(*made.notes, *notes))
         unread_outputs(model)
     if dense is not None:
-        return _candidate(name, model, data, outputs, dense, made.notes)
+        return _candidate(name, model, data, outputs, dense, made)
     notes = made.notes
     if math.isnan(measured_sparsity(model)):
         notes = (of_unknown_weights(model), *notes)
-    return live(model, data, Provenance("dense", steps=made.steps, notes=notes), outputs)
+    made = replace(made, method="dense", constraint="none", rate=0.0, parent=None, notes=notes)
+    return live(model, data, made, outputs)
 
 
 def _of_name(
@@ -254,10 +255,11 @@ def _candidate(
     data: GroupedData,
     outputs: str | None,
     dense: nn.Module,
-    notes: tuple[str, ...] = (),
+    made: Provenance | None = None,
 ) -> LiveNetwork:
     """A network that was made from the dense one; what it is, is read off its weights."""
-    found = live(model, data, Provenance(name, notes=notes), outputs)
+    own = replace(made or Provenance(name), method=name, constraint="none", parent=None)
+    found = live(model, data, own, outputs)
     rate = round(measured_sparsity(found.network), 4) if is_pruned(found.network) else 0.0
     notes = (*_kind_of(found.network, dense), *found.provenance.notes)
     return replace(found, provenance=replace(found.provenance, rate=rate, notes=notes))

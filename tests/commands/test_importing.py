@@ -290,6 +290,8 @@ def test_a_fair_network_is_not_measured_on_what_it_was_trained_on(theirs, monkey
     dense, pruned = json.loads(Path("beside/results.json").read_text("utf-8"))["models"]
     assert "make it look better than it is" in dense["notes"][0]
     assert not any("trained elsewhere" in note for note in pruned["notes"])
+    assert pruned["steps"] == load_checkpoint("pruned.pt").provenance.steps > 0
+    assert pruned["settings"]["epochs"] == 1
     line = refused(monkeypatch, capsys, *words, f"{SPEC}&seed=1")
     assert "the network was trained on" in line
 
