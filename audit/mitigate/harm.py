@@ -103,7 +103,8 @@ def harm_notes(
     found = group_statistics(
         logits, data.labels[rows], data.groups[rows], before, len(data.group_names), soft=False
     )
-    seen = levelled(found, data.group_names, "the select split").values()
+    where = "the select split" if len(data.indices("select")) else "the train split"
+    seen = levelled(found, data.group_names, where).values()
     return said((*mask_notes(model, mask), *seen))
 
 

@@ -37,9 +37,19 @@ def upper_samples(data: GroupedData) -> tuple[Tensor, tuple[str, ...]]:
     """Positions for the upper level and the multipliers, with what must be said about them.
 
     The select split; a group too small to have select samples is represented by its training
-    samples, on which a constraint is easier to meet than on new data.
+    samples, on which a constraint is easier to meet than on new data, as all are where there is no
+    such split. Raises AuditError where there are no train samples either.
     """
     parts, notes = [data.indices("select")], []
+    if len(parts[0]) == 0:
+        train = data.indices("train")
+        if len(train) == 0:
+            raise AuditError("found no samples for the upper level; the data needs a train split")
+        note = (
+            f"there is no select split: the solver's multipliers read the {len(train):,} train "
+            "samples, on which a constraint is easier to meet than on new ones"
+        )
+        return train, (note,)
     for group, name in enumerate(data.group_names):
         own = data.indices("train", group=group)
         if len(data.indices("select", group=group)) == 0 and len(own) > 0:
@@ -48,10 +58,7 @@ def upper_samples(data: GroupedData) -> tuple[Tensor, tuple[str, ...]]:
                 f"group '{name}' is too small for select samples: the solver's multipliers read "
                 f"its {len(own)} training samples instead"
             )
-    upper = torch.cat(parts).sort().values
-    if len(upper) == 0:
-        raise AuditError("found no samples for the upper level; the data needs a train split")
-    return upper, tuple(notes)
+    return torch.cat(parts).sort().values, tuple(notes)
 
 
 def multiplier_samples(

@@ -166,8 +166,14 @@ class _Solver:
             self.model.load_state_dict(kept.state)
             self.notes += (
                 f"of the networks on the way the one after {kept.step + 1:,} of {self.steps:,} "
-                "steps was kept, the best on the select split, which no weight was trained on",
+                f"steps was kept, the best on {self._upper_is}",
             )
+
+    @property
+    def _upper_is(self) -> str:
+        if len(self.data.indices("select")) == 0:
+            return "the train split, for want of a select split"
+        return "the select split, which no weight was trained on"
 
     def _samples(self, indices: Tensor, varied: bool = False) -> Samples:
         batch = self.data.batch(indices, self.device)

@@ -1,6 +1,7 @@
 """Fair without harm: constraints that could be met by making everybody worse off are not."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -172,6 +173,22 @@ def test_the_notes_are_of_the_network_as_it_ends(
         found = group_statistics(logits, batch.labels, batch.groups, before, 2, soft=False)
         wanted = levelled(found, data.group_names, "the select split").values()
         assert [note for note in notes if "the select split" in note] == list(wanted)
+
+
+def test_without_a_select_split_nothing_is_said_of_one(
+    trial: tuple[GroupedData, nn.Module, Found, Found],
+) -> None:
+    data, dense, _, _ = trial
+    whole = data.indices("train", "select")
+    splits = {"train": whole, "select": whole[:0], "test": data.indices("test")}
+    model = copy.deepcopy(dense)
+    constraints = make_constraints("demographic-parity+no-harm=none")
+    notes = mitigate(model, replace(data, splits=splits), "bilevel", RATE, constraints, TRAINING)
+    told = " ".join(notes.notes)
+    assert f"there is no select split: the solver's multipliers read the {len(whole):,}" in told
+    assert "on the train split" in told
+    assert "on the select split" not in told
+    assert "too small for select samples" not in told
 
 
 def test_a_plain_method_says_a_collapse_too(
