@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from audit.findings.decisions import (
     ALPHA,
+    Gap,
     adjusted,
+    fairer_p_value,
     rate_p_values,
     rate_run_p_values,
     run_errors,
@@ -24,7 +26,7 @@ from audit.findings.outcomes import Cell, Outcomes
 from audit.measure.distributions import t_tail
 from audit.measure.fairness import one_class_each
 from audit.measure.faithfulness import mcnemar_p_value
-from audit.measure.uncertainty import design_effects
+from audit.measure.uncertainty import design_effects, pair_contrasts
 
 Flags = NDArray[np.bool_]
 SELECTION, TRUE_POSITIVE, FALSE_POSITIVE, TRUE_NEGATIVE = (
@@ -199,9 +201,11 @@ def _against_others(shares: NDArray[Any], wholes: NDArray[Any], group: int) -> t
 def levelling_down(evidence: Evidence) -> list[Finding]:
     """How gaps narrowed against the dense network and the baseline, and at whose cost (J6).
 
-    A finding a cell, reference and rate whose gap between groups narrowed. Decision: True where the
-    worst-off group's own rate fell, or the gap closed by lowering the better-off alone; None where
-    such a fall is not significant; False where the worst-off group rose.
+    A finding a cell, reference and rate whose gap between groups narrowed. Decision: True where it
+    narrowed beyond chance while the worst-off group's own rate fell, or by lowering the better-off
+    alone; None where that is not significant; False where the worst-off group rose. Details:
+    `narrowed`, whether the gap is smaller beyond chance: of groups that all lost alike, it is
+    smaller by chance half of the time.
     """
     if evidence.outcomes is None or evidence.large.sum() < 2:
         return []
@@ -244,13 +248,15 @@ def _narrowed(
         lowered = _fell(outcomes, cell, reference, envied)
         rose = _fell(outcomes, reference, cell, served)
         raised = after[worst] > before[worst]
+        chance = _by_chance(outcomes, cell, reference, kept, judged[order])
+        narrowed = len(rates) * chance < ALPHA
         change = {
             evidence.names[judged[g]]: [known(float(before[g])), known(float(after[g]))]
             for g in order
         }
         yield Finding(
             "levelling_down",
-            _levelled(fell, lowered, bool(raised), len(rates)),
+            _levelled(narrowed, fell, lowered, bool(raised), len(rates)),
             **evidence.of(cell),
             group=evidence.names[judged[worst]],
             metric=name,
@@ -263,6 +269,7 @@ def _narrowed(
                 "gap_after": float(np.ptp(after[known_both])),
                 "rates": change,
                 "fell": float(before[worst] - after[worst]),
+                "narrowed": narrowed,
                 "rose": len(rates) * rose < ALPHA,
                 "best_off": evidence.names[judged[best]],
                 "balanced_before": known(outcomes.balanced_accuracy(reference.networks)),
@@ -288,11 +295,26 @@ def _shares(outcomes: Outcomes, cell: Cell, kept: Flags, groups: int) -> NDArray
     return np.asarray(total / np.where(count > 0, count, np.nan))
 
 
-def _levelled(fell: float, lowered: float, raised: bool, tests: int) -> bool | None:
+def _by_chance(
+    outcomes: Outcomes, cell: Cell, reference: Cell, kept: Flags, groups: NDArray[np.intp]
+) -> float:
+    """p-value that the gap in right answers, among the samples kept, is no smaller: paired (J4)."""
+    contrasts = np.zeros((len(groups) * (len(groups) - 1), len(outcomes.groups)))
+    contrasts[:, groups] = pair_contrasts(len(groups))
+    right = np.zeros((len(outcomes.names), len(outcomes.codes)))
+    for networks in (cell.networks, reference.networks):
+        right[networks] = outcomes.right(networks)
+    component = np.where(kept, outcomes.codes, -1)
+    gap = Gap(right, component, contrasts, outcomes.units)
+    return fairer_p_value(gap, cell.networks, reference.networks)
+
+
+def _levelled(narrowed: bool, fell: float, lowered: float, raised: bool, tests: int) -> bool | None:
     """True where a fall is significant, None where one was only seen, False where the gap closed
     by raising the worst-off group.
     """
-    if fell * tests < ALPHA or (not raised and lowered * tests < ALPHA):
+    lost = fell * tests < ALPHA or (not raised and lowered * tests < ALPHA)
+    if lost and narrowed:
         return True
     return False if raised else None
 

@@ -116,11 +116,16 @@ def _how(told: Told) -> Iterator[Said]:
     own = [
         one
         for one in told.all("levelling_down")
-        if spoken_of(told, one) and (one.decision is not False or one.details["rose"])
+        if spoken_of(told, one) and (one.decision is not False or _raised(one))
     ]
     for key in dict.fromkeys(map(_narrowed_so, own)):
         alike = [one for one in own if _narrowed_so(one) == key]
         yield told.said(_narrowed(told, alike), alike)
+
+
+def _raised(one: Finding) -> bool:
+    """Whether a gap narrowed beyond chance, with the worst off raised beyond chance."""
+    return bool(one.details["rose"] and one.details.get("narrowed", True))
 
 
 def _narrowed_so(one: Finding) -> tuple[object, ...]:

@@ -1,5 +1,7 @@
 """What networks predict of groups, from answers that were chosen, against numbers by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, fisher_exact, t
@@ -13,6 +15,7 @@ from audit.findings.predicted import (
     groups_are_classes,
     levelling_down,
 )
+from audit.findings.sentences import make_verdict
 from tests.findings.answered import OVERALL, Block, answered, model, there
 
 # Predicted as class 1: of A 60 of 100, of B 10 of 100; labels are half and half in both.
@@ -173,6 +176,41 @@ def test_a_fall_that_is_not_significant_is_left_open():
     (one,) = narrowing(worst=(60, 59), best=(90, 88))
     assert one.decision is None
     assert one.details["rose"] is False
+
+
+def test_a_gap_that_is_smaller_by_chance_is_no_levelling_down():
+    """Both lost beyond doubt, one twelve of a hundred and one ten: so much differs by chance."""
+    (one,) = narrowing(worst=(60, 50), best=(90, 78))
+    assert there(one.p_adjusted) < 0.01
+    assert one.details["narrowed"] is False
+    assert one.decision is None
+    assert narrowing(worst=(60, 50), best=(90, 60))[0].decision is True
+
+
+def test_a_worst_off_group_that_rises_no_more_than_by_chance_than_the_best_is_not_told():
+    names, blocks = ("dense", "pruned"), right_on(A=(60, 70), B=(90, 99))
+    (one,) = levelling_down(answered(names, blocks))
+    assert one.details["rose"] is True
+    assert one.details["narrowed"] is False
+    for narrowed in (False, True):
+        told = replace(one, details={**one.details, "narrowed": narrowed})
+        said = make_verdict([told], "dense", ("dense", "pruned")).sentences
+        assert any("narrows, with the worst off raised" in each.text for each in said) is narrowed
+
+
+def test_where_all_groups_lose_alike_no_gap_is_said_to_be_levelled():
+    """Ten points of all, of two groups and of four: half of the gaps are smaller by chance."""
+    generator, found = np.random.default_rng(0), []
+    for sizes in [(300, 300), (30, 100, 300, 600)] * 30:
+        blocks = []
+        for name, n in zip("ABCD", sizes, strict=False):
+            label, right, kept = (generator.random(n) < share for share in (0.5, 0.85, 0.88))
+            answers = zip(label, label == right, label == (right & kept), strict=True)
+            blocks += [(name, int(y), 1, (int(one), int(other))) for y, one, other in answers]
+        every = levelling_down(answered(("dense", "pruned"), blocks))
+        found.append({one.decision for one in every})
+    assert sum(None in own for own in found) > 20
+    assert sum(True in own for own in found) <= 3
 
 
 def test_a_gap_that_does_not_close_by_half_a_point_is_not_told():
