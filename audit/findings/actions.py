@@ -15,7 +15,7 @@ from audit.findings.finding import Finding
 from audit.findings.losses import balanced_loss, class_alone, ruined
 from audit.findings.missing import left_out
 from audit.findings.outcomes import Cell
-from audit.findings.pays import GAP, drop_sums
+from audit.findings.pays import COPIED, GAP, drop_sums
 from audit.findings.words import MOST_LOST
 
 TOLERANCE = 0.02
@@ -92,6 +92,10 @@ def actions(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
     keep          nobody was found to pay more than the tolerance, and the samples would show it
     unknown       it is not known who pays
     """
+    copied = [one for one in found if one.claim == "copy"]
+    if not evidence.pruned and copied:
+        details = {"do": "unknown", "why": COPIED}
+        return [Finding("action", None, attribute=evidence.attribute, details=details)]
     if not evidence.pruned:
         return []
     chosen = _spoken_of(evidence, found)
@@ -172,14 +176,26 @@ def _faults(found: Sequence[Finding], cell: Cell) -> list[str]:
             one.claim == "collapse"
             or ruined(one)
             or (one.claim == "levelling_down" and one.details["fell"] > MOST_LOST)
+            or _in_one_class(one)
         )
     ]
     return list(dict.fromkeys(claims))
 
 
+def _in_one_class(one: Finding) -> bool:
+    """Whether a finding says that a group lost more than the tolerance in one class."""
+    lost = one.claim == "lost_otherwise" and one.decision and one.details["class"] is not None
+    return bool(lost and (one.high is None or one.high > TOLERANCE))
+
+
 def _needs_fairer(found: Sequence[Finding], cell: Cell) -> bool:
-    """Whether its gap is a yardstick: that of a ruined or collapsed network says nothing."""
-    own = (one for one in found if one.networks == cell.names and one.decision)
+    """Whether its gap is a yardstick: that of a ruined or collapsed network says nothing.
+
+    Nor does it of one under which nobody was found to pay but in one class.
+    """
+    own = [one for one in found if one.networks == cell.names and one.decision]
+    if not _payers(found, cell) and any(map(_in_one_class, own)):
+        return False
     return not any(one.claim == "collapse" or ruined(one) for one in own)
 
 
@@ -313,12 +329,19 @@ def _action(
         "faults": _faults(found, instead),
         "tolerance": TOLERANCE,
         "small_harm": [{"group": str(one.group), "high": one.high} for one in _payers(found, cell)],
+        "gained_less": _gained_less(_payers(found, cell)),
         "unjudged": _unjudged(evidence, _suspects(found, cell)),
         "suspected": [
             {"group": str(one.group), "estimate": one.estimate, "low": one.low, "high": one.high}
             for one in _suspects(found, cell)
         ],
         "sought": _sought(evidence),
+        "loss_rose": [
+            {"group": str(one.group), "nats": one.estimate}
+            for one in found
+            if one.claim == "lost_otherwise" and one.networks == cell.names and one.decision
+            if one.details["class"] is None
+        ],
     }
     if evidence.outcomes is not None:
         balanced = evidence.outcomes.balanced_accuracy
@@ -338,6 +361,12 @@ def _action(
                     "has": seen.n, "seen": seen.decision}  # fmt: skip
     return Finding("action", True, **evidence.of(cell), metric=LARGEST,
                    details=details | dict(more or {}))  # fmt: skip
+
+
+def _gained_less(paying: Sequence[Finding]) -> bool:
+    """Whether all who pay lost nothing themselves: the others gained more."""
+    lost = [one.details.get("own_drop") for one in paying]
+    return bool(lost) and all(one is not None and one <= 0 for one in lost)
 
 
 def _estimate(found: Sequence[Finding], cell: Cell) -> float:

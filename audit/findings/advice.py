@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from audit.findings.finding import Finding
-from audit.findings.pays import NO_PARENT, TOO_FEW
+from audit.findings.pays import COPIED, NO_PARENT, TOO_FEW
 from audit.findings.told import FLAGGED, LARGEST, Said, Told, all_gone, first_few
 from audit.findings.words import (
     MISSING,
@@ -15,6 +15,7 @@ from audit.findings.words import (
     group,
     interval,
     listed,
+    number,
     percent,
     points,
     were,
@@ -87,6 +88,11 @@ def _caveat(one: Finding) -> str:
         f" Too small for a verdict, but behind the average: {first_few(behind)}." if behind else ""
     )
     unjudged += f" Nothing is known of {first_few(left)}." if left else ""
+    for rose in one.details.get("loss_rose", ())[:1]:
+        unjudged += (
+            f" The loss of {group(rose['group'])} rose by {number(rose['nats'], 'excess_risk')} "
+            "nats more than the average: see its probabilities before they are used."
+        )
     if one.details.get("classes_gone"):
         unjudged += f" {first_upper(all_gone(one.details))}."
     sought = one.details.get("sought")
@@ -107,6 +113,7 @@ def _prune_less(told: Told, one: Finding) -> str:
 FAULTS = {
     "levelling_down": "a gap was narrowed by levelling down",
     "collapse": "it has collapsed",
+    "lost_otherwise": "a group lost more than the average in one class",
     "loss": "most of what the dense network tells of the labels is lost",
 }
 """Why a network is not proposed, by the claim that says so."""
@@ -114,11 +121,19 @@ FAULTS = {
 
 def _mitigate(told: Told, one: Finding) -> str:
     found = one.details
-    faults = ["somebody pays"] if found["small_harm"] else []
-    faults += [_fault(found, fault) for fault in found["faults"]]
+    paid = "somebody gained less than others" if found.get("gained_less") else "somebody pays"
+    faults = [paid] if found["small_harm"] else []
+    faults_of_accuracy = bool(faults)
+    known = [one for one in found["faults"] if not (faults and one == "lost_otherwise")]
+    faults += [_fault(found, fault) for fault in known]
     remedy = "Prune again under a fairness constraint (audit mitigate), or prune less."
     if is_spoiled(found):
         remedy = "Prune less, or train longer after pruning."
+    elif "lost_otherwise" in found["faults"] and not faults_of_accuracy:
+        remedy = (
+            "Prune again under a constraint on the rates of classes (audit mitigate --constraint "
+            "equalised-odds), or prune less."
+        )
     elif found.get("constrained"):
         remedy = (
             "Prune less, or prune again under a constraint with other settings than were tried "
@@ -203,6 +218,8 @@ def _unknown(told: Told, one: Finding) -> str:
     why = one.details.get("why", "")
     if why == TOO_FEW:
         return f"Collect samples of more groups: {why}, and so nobody can say who pays."
+    if why == COPIED:
+        return f"Give the pruned network's own file: {why}."
     if why in ("", NO_PARENT):
         return "Measure the network beside its dense parent: without it nobody can say who pays."
     return (

@@ -134,10 +134,15 @@ def gap_claims(found: Sums, judged: Flags) -> Claims:
     return combined_claims(found, contrasts, judged)
 
 
-def combined_claims(found: Sums, contrasts: Array, judged: Flags) -> Claims:
-    """Claims of Σ c x for contrasts [K, G], of which the judged [K] are a family (J1, J3)."""
+def combined_claims(
+    found: Sums, contrasts: Array, judged: Flags, family: int | None = None
+) -> Claims:
+    """Claims of Σ c x for contrasts [K, G], of which the judged [K] are a family (J1, J3).
+
+    family   its size, where these are only a part of it
+    """
     estimate = contrasts @ np.nan_to_num(found.mean)
-    family = int(judged.sum())
+    family = int(judged.sum()) if family is None else family
     nothing = np.full(len(judged), np.nan)
     if family == 0:
         return Claims(np.where(judged, estimate, np.nan), nothing, nothing, nothing)

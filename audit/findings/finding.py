@@ -12,8 +12,10 @@ import pandas as pd
 CLAIMS = (
     "pays",
     "suspected",
+    "lost_otherwise",
     "loss",
     "better",
+    "copy",
     "onset",
     "beyond_chance",
     "levelling_down",

@@ -15,9 +15,12 @@ from audit.findings.told import (
     Told,
     all_gone,
     amount,
+    copies_of,
     crossed_payers,
     fell_behind,
     first_few,
+    lost_otherwise,
+    more_than_average,
     not_known,
     over_runs,
     paid_by,
@@ -38,6 +41,9 @@ from audit.findings.words import (
 def headline_of(told: Told) -> Said:
     """Who pays under which network; of no pruned one, or none that can be judged, that."""
     every = told.all("pays")
+    copied = told.all("copy")
+    if not every and copied:
+        return told.said(f"Nothing was compared: {copies_of(told)}.", copied)
     if not every:
         return Said("A dense network was measured; there is no pruning to judge.", ())
     unknown = [one for one in every if one.decision is None]
@@ -61,6 +67,13 @@ def _unjudged(told: Told, labels: Sequence[str]) -> str:
     named = [f"{group(one.group)}{FLAGGED[one.details['flag']]}" for one in left]
     text = f"; but {first_few([fell_behind(told, one) for one in seen])}" if seen else ""
     return text + (f"; nothing is known of {first_few(named)}" if named else "")
+
+
+def _but_otherwise(told: Told, labels: Sequence[str]) -> str:
+    """What a clear verdict must not pass over of one class, or of probabilities."""
+    own = lost_otherwise(told, labels)
+    parts = [f"under {told.where(one)} {more_than_average(one)}" for one in own]
+    return f"; but {first_few(parts)}" if parts else ""
 
 
 def _but_gone(told: Told, labels: Sequence[str]) -> str:
@@ -145,9 +158,11 @@ def _clear(told: Told, first: Finding | None, before: str, used: Sequence[Findin
     return told.said(
         f"{first_upper(f'{before}{at}no group')} was found to pay more than the others"
         f"{_unseen(told)}{_unjudged(told, [told.baseline])}{beside}"
-        f"{_but_crossed(told, [told.baseline])}{_but_gone(told, [told.baseline])}.",
+        f"{_but_crossed(told, [told.baseline])}{_but_otherwise(told, [told.baseline])}"
+        f"{_but_gone(told, [told.baseline])}.",
         [
             *used,
+            *lost_otherwise(told, [told.baseline]),
             *told.all("detectable"),
             *told.all("left_out"),
             *worst_suspected(told, [told.baseline]),
@@ -191,11 +206,12 @@ def _compared(told: Told) -> Said:
         *told.all("left_out"),
         *worst_suspected(told, clear),
         *crossed_payers(told, told.compared),
+        *lost_otherwise(told, clear),
         *(one for one in told.all("loss") if one.label in clear),
     ]
     unseen = (
         f"{_unseen(told, clear)}{_unjudged(told, clear)}{_but_crossed(told, told.compared)}"
-        f"{_but_gone(told, clear)}{_unchanged(told, clear)}"
+        f"{_but_otherwise(told, clear)}{_but_gone(told, clear)}{_unchanged(told, clear)}"
     )
     used = [*lossy.values(), *(one for name in judged for one in own[name])]
     what = (
@@ -203,8 +219,8 @@ def _compared(told: Told) -> Said:
     )
     return told.said(
         f"{first_upper('; '.join(parts))}; {what} against the dense network"
-        f"{unseen if clear else ''}.",
-        [*used, *(beside if clear else ())],
+        f"{unseen if clear else ''}{f'; {copies_of(told)}' if told.all('copy') else ''}.",
+        [*used, *(beside if clear else ()), *told.all("copy")],
     )
 
 

@@ -38,7 +38,8 @@ def losses(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
     that lost most, its samples `class_n`, and the shares of these that were right, `class_before`
     and `class_after`, since accuracy hides what becomes of a rare class; `class_lost`, whether less
     than half of these is left, and `classes_lost`, of how many classes; `classes_gone`, those too
-    small for that with none of GONE right answers or more left, as {class, right}; `balanced`, the
+    small for that with none of GONE right answers or more left, as {class, right}; `classes_few`,
+    those with less than half of them left, as {class, right, left}; `balanced`, the
     drop in balanced accuracy over the classes of LEAST samples or more; `ruined`, whether of what
     is told of all labels, or of that class where no group was found to pay as much; `leads`,
     whether the loss, of all or of that class, is more than any group was found to pay beyond it,
@@ -155,7 +156,7 @@ def _loss(evidence: Evidence, cell: Cell, drops: Sums, found: Sequence[Finding])
             "kept": kept,
             "ruined": gone,
             "balanced": _balanced(evidence, cell),
-            "classes_gone": _classes_gone(evidence, cell, classes),
+            **_small_classes(evidence, cell, classes),
             "changed": _changed(evidence, cell),
         }
         | classes,
@@ -267,22 +268,36 @@ def _changed(evidence: Evidence, cell: Cell) -> int | None:
     return int((outcomes.before[cell.networks] != outcomes.predictions[cell.networks]).sum())
 
 
-def _classes_gone(evidence: Evidence, cell: Cell, told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The classes below LEAST, but the one told, with no right answer left of GONE or more."""
+def _small_classes(
+    evidence: Evidence, cell: Cell, told: Mapping[str, Any]
+) -> dict[str, list[dict[str, Any]]]:
+    """The classes below LEAST, but the one told, that seem lost, of GONE right answers or more.
+
+    None of these is left of `classes_gone`, less than HALF in every run of `classes_few`.
+    """
     outcomes = evidence.outcomes
     if outcomes is None:
-        return []
+        return {"classes_gone": [], "classes_few": []}
     counts = np.bincount(outcomes.labels, minlength=len(outcomes.classes))
     before, after = (
         _right_of_classes(outcomes, said) * counts
         for said in (outcomes.before[cell.networks], outcomes.predictions[cell.networks])
     )
-    gone = (counts < LEAST) & (before.min(0) > GONE - 0.5) & (after.max(0) == 0)
-    return [
-        {"class": outcomes.classes[one], "right": round(float(before[:, one].mean()))}
-        for one in np.flatnonzero(gone)
-        if outcomes.classes[one] != told["class"]
-    ]
+    known_of = (counts < LEAST) & (before.min(0) > GONE - 0.5)
+    known_of &= np.array([one != told["class"] for one in outcomes.classes])
+    gone = known_of & (after.max(0) == 0)
+    few = known_of & ~gone & (after < HALF * before - ROUNDING).all(0)
+    right, left = (np.round(one.mean(0)).astype(int) for one in (before, after))
+    return {
+        "classes_gone": [
+            {"class": outcomes.classes[one], "right": int(right[one])}
+            for one in np.flatnonzero(gone)
+        ],
+        "classes_few": [
+            {"class": outcomes.classes[one], "right": int(right[one]), "left": int(left[one])}
+            for one in np.flatnonzero(few)
+        ],
+    }
 
 
 def _right_of_classes(outcomes: Outcomes, answers: NDArray[Any]) -> NDArray[np.float64]:

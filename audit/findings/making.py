@@ -14,7 +14,8 @@ from audit.findings.discovered import discovered
 from audit.findings.evidence import Evidence, make_evidence
 from audit.findings.finding import Finding
 from audit.findings.losses import losses
-from audit.findings.missing import left_out, missing_networks, without_value
+from audit.findings.missing import copies, left_out, missing_networks, without_value
+from audit.findings.otherwise import lost_otherwise
 from audit.findings.outcomes import Outcomes
 from audit.findings.pays import better, onsets, suspected, who_pays
 from audit.findings.predicted import beyond_chance, collapses, levelling_down
@@ -57,8 +58,10 @@ def findings_from(evidence: Evidence) -> list[Finding]:
     """All that follows from evidence, in the order of a report."""
     found = who_pays(evidence)
     found += suspected(evidence)
+    found += lost_otherwise(evidence, found)
     found += losses(evidence, found)
     found += better(evidence)
+    found += copies(evidence)
     found += onsets(evidence, found)
     found += beyond_chance(evidence)
     found += levelling_down(evidence)

@@ -46,6 +46,19 @@ def without_value(evidence: Evidence) -> list[Finding]:
     ]
 
 
+def copies(evidence: Evidence) -> list[Finding]:
+    """The networks of a comparison that are the dense one: nothing was compared with it.
+
+    No prunable weight of theirs is zero, and they give its outputs to the last digit.
+    """
+    named = evidence.compared[1:]
+    return [
+        Finding("copy", True, **evidence.of(cell))
+        for cell in evidence.cells
+        if cell.dense and cell.label in named
+    ]
+
+
 def missing_networks(evidence: Evidence) -> list[Finding]:
     """The networks of a study that could not be made, each with its reason; nothing is known."""
     return [

@@ -20,6 +20,7 @@ MORE = 0.02
 """Points of accuracy that a pruned network may be better by before it is asked about."""
 NO_PARENT = "no dense network beside it"
 TOO_FEW = "fewer than two groups are judged"
+COPIED = "what was compared with the dense network is that network"
 KNOWS_NOTHING = "the dense network tells nothing of the labels"
 CODED_OTHERWISE = "the dense network answers the classes of a group as one another"
 

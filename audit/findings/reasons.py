@@ -59,7 +59,7 @@ def causes(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
         sizes = [row["n"] for found_rows in own.values() for row in found_rows]
         if sizes and max(sizes) < 3:
             made.append(_none_known(evidence, cell, max(sizes)))
-        p_values = holm(np.array([_merged(own_rows) for own_rows in shown.values()]))
+        p_values = holm(np.array([merged_p_value(own_rows) for own_rows in shown.values()]))
         for (cause, own_rows), p_value in zip(shown.items(), p_values, strict=True):
             made.append(_cause(evidence, cell, cause, own_rows, float(p_value), len(shown)))
         if shown and not any(trained_sizes(evidence.record).values()):
@@ -171,7 +171,8 @@ def faithful(evidence: Evidence) -> list[Finding]:
     return made
 
 
-def _merged(rows: Sequence[Row]) -> float:
+def merged_p_value(rows: Sequence[Row]) -> float:
+    """Of several runs, twice the median p-value: it holds however they depend on each other."""
     p_values = [float(row["p_value"]) for row in rows if row["p_value"] is not None]
     if not p_values:
         return float("nan")

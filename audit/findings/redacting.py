@@ -80,7 +80,7 @@ def hidden_groups(results: Results, under: int) -> Hidden:
     names = (*(name for name in order if name in small), *dict.fromkeys(crossed))
     found = findings_of(results.record)
     crossing = [one for one in found if one.claim == "discovered" and one.decision]
-    fell = [one for one in found if one.claim == "suspected"]
+    fell = [one for one in found if one.claim in ("suspected", "lost_otherwise") and one.decision]
     paying = [one for one in (*filter(pays, found), *fell, *crossing) if one.group in names]
     networks = dict.fromkeys(network for one in paying for network in one.networks)
     return Hidden(under, names, len({one.group for one in paying}), tuple(networks))

@@ -14,10 +14,12 @@ from audit.findings.told import MOST_TOLD, Said, Told, spoken_of
 from audit.findings.who import (
     changes,
     classes_gone,
+    copies,
     discoveries,
     left_out,
     losses_of_all,
     onsets,
+    otherwise,
     suspected,
     who_pays,
     wrong_way_round,
@@ -61,9 +63,11 @@ def make_verdict(findings: Sequence[Finding], baseline: str, compared: Sequence[
     told = Told(tuple(findings), baseline, tuple(compared))
     sentences = [
         *wrong_way_round(told),
+        *copies(told),
         *losses_of_all(told),
         *who_pays(told),
         *suspected(told),
+        *otherwise(told),
         *classes_gone(told),
         *onsets(told),
         *changes(told),

@@ -180,7 +180,8 @@ def judge(results: Results, thresholds: Sequence[Threshold]) -> list[Judgement]:
     difference that leaves such a group out. A parity difference of a network that predicts one
     class for everybody, or has an empty layer, has failed, whatever it is. Raises AuditError where
     a metric was not measured, where it is asked who pays and no dense network stands beside, or
-    that network tells nothing of the labels, or answers the classes of a group as one another.
+    that network tells nothing of the labels, or answers the classes of a group as one another, and
+    where a candidate is the dense network and it is asked what became of that.
     """
     compared = results.record["tables"].get("compared")
     models = compared[1:] if compared else [results.record["models"][-1]["name"]]
@@ -188,19 +189,44 @@ def judge(results: Results, thresholds: Sequence[Threshold]) -> list[Judgement]:
     for model in models:
         for threshold in thresholds:
             _check_known(results, str(model), threshold)
-            found += _judged(results, str(model), threshold)
+            own = _judged(results, str(model), threshold)
+            found += [_unchanged(results, str(model), one) for one in own]
             found += _not_shown(results, str(model), threshold)
     return found
 
 
 def _check_known(results: Results, model: str, threshold: Threshold) -> None:
     """Raise AuditError where nothing could fail the threshold, whatever is true."""
+    copied = (one for one in results.record.get("findings", ()) if one["claim"] == "copy")
+    if _beside_dense(threshold) and any(model in one["networks"] for one in copied):
+        raise AuditError(
+            f"'{threshold}' cannot be judged: {model} gives the dense network's outputs to the "
+            "last digit, and no prunable weight is zero; expected a pruned network's file"
+        )
     for one in results.record.get("findings", ()):
         if one["claim"] == "pays" and one["decision"] is None and model in one["networks"]:
             why = str(one["details"]["why"])
             nothing = why.startswith((KNOWS_NOTHING, CODED_OTHERWISE))
             if nothing or (why == NO_PARENT and threshold.metric == "pays"):
                 raise AuditError(f"'{threshold}' cannot be judged: {why}")
+
+
+def _beside_dense(threshold: Threshold) -> bool:
+    """Whether it is of what became of the dense network, and not of one network alone."""
+    if threshold.over == "claim":
+        return threshold.metric in ("pays", "levelling_down", "loss")
+    return threshold.metric == AGREEMENT or "dense" in told(threshold.metric).needs
+
+
+def _unchanged(results: Results, model: str, judged: Judgement) -> Judgement:
+    """That a network answers every sample as the dense one does, beside what is told of both."""
+    alike = any(
+        one["claim"] == "loss" and one["details"].get("changed") == 0 and model in one["networks"]
+        for one in results.record.get("findings", ())
+    )
+    if not alike or judged.note or not _beside_dense(judged.threshold):
+        return judged
+    return replace(judged, note="it answered every sample as the dense network does")
 
 
 def _not_shown(results: Results, model: str, threshold: Threshold) -> list[Judgement]:
@@ -364,6 +390,11 @@ def _claimed(results: Results, model: str, threshold: Threshold) -> list[Judgeme
             for one in results.record.get("findings", ())
             if one["claim"] == "loss" and one["details"]["ruined"] and model in one["networks"]
         ]
+        judged += [
+            Judgement(threshold, model, str(one["group"]), *_bounds(one), *_otherwise(one))
+            for one in results.record.get("findings", ())
+            if one["claim"] == "lost_otherwise" and one["decision"] and model in one["networks"]
+        ]
     if threshold.metric in ("pays", "beyond_chance"):
         fell = _suspected(results, model) if threshold.metric == "pays" else {}
         judged += [
@@ -378,6 +409,14 @@ def _claimed(results: Results, model: str, threshold: Threshold) -> list[Judgeme
     clear = threshold.metric == "levelling_down" and bool(results.answers.parts)
     note = "" if clear else "nothing is known of it"
     return [Judgement(threshold, model, "", nan, nan, nan, False, not clear, note)]
+
+
+def _otherwise(one: dict[str, Any]) -> tuple[bool, bool, str]:
+    """Of what a group lost otherwise: certain in one class, possible in its loss; and a note."""
+    name = one["details"]["class"]
+    if name is None:
+        return False, True, "by loss, in nats beyond the average; not by its accuracy"
+    return True, True, f"on samples of class {name or '(empty)'}"
 
 
 def _ruin(one: dict[str, Any]) -> str:

@@ -8,7 +8,16 @@ from typing import Any
 
 from audit.findings.finding import Finding
 from audit.findings.losses import first_loss
-from audit.findings.words import counted, group, interval, listed, named, percent, points
+from audit.findings.words import (
+    counted,
+    group,
+    interval,
+    listed,
+    named,
+    number,
+    percent,
+    points,
+)
 
 MOST_TOLD = 3
 """Of more groups that pay under one method, those that pay most are told, and how many others."""
@@ -69,13 +78,15 @@ def amount(one: Finding) -> str:
 
 def paid_by(one: Finding) -> str:
     """A group and what it pays; where all together gained, what became of its own accuracy."""
+    return f"{group(one.group)} pays {amount(one)}{where_all_gained(one)}"
+
+
+def where_all_gained(one: Finding) -> str:
+    """What became of the accuracy of a group, where all together gained; else nothing."""
     whole, own = one.details.get("whole_drop"), one.details.get("own_drop")
-    aside = ""
-    if whole is not None and own is not None and whole < 0:
-        aside = (
-            f" (its accuracy changed by {points(-own, '+')}, that of all by {points(-whole, '+')})"
-        )
-    return f"{group(one.group)} pays {amount(one)}{aside}"
+    if whole is None or own is None or whole >= 0:
+        return ""
+    return f" (its accuracy changed by {points(-own, '+')}, that of all by {points(-whole, '+')})"
 
 
 def first_few(parts: Sequence[str], rest: str = "more") -> str:
@@ -124,6 +135,39 @@ def all_gone(found: Mapping[str, Any]) -> str:
     """The small classes that have no right answer left, in words."""
     own = [f"class {named(one['class'])} (of {one['right']})" for one in found["classes_gone"]]
     return f"no right answer is left of {first_few(own)}"
+
+
+def lost_otherwise(told: Told, labels: Sequence[str]) -> list[Finding]:
+    """What groups lost in one class, then of loss, that were not found to pay: the most first."""
+    paying = {(one.networks, one.group) for one in told.all("pays") if one.decision}
+    own = [
+        one
+        for one in told.all("lost_otherwise")
+        if one.label in labels and one.decision and (one.networks, one.group) not in paying
+    ]
+    return sorted(own, key=lambda one: (one.details["class"] is None, -(one.estimate or 0.0)))
+
+
+def more_than_average(one: Finding) -> str:
+    """What a group lost in one class, or of loss, in words."""
+    name = one.details["class"]
+    if name is None:
+        nats = number(one.estimate, "excess_risk")
+        return f"the loss of {group(one.group)} rose by {nats} nats more than the average"
+    return (
+        f"{group(one.group)} lost {amount(one)} more than the average on samples of class "
+        f"{named(name)}"
+    )
+
+
+def copies_of(told: Told) -> str:
+    """Which networks compared are the dense one."""
+    names = [one.label for one in told.all("copy")]
+    answers = "gives" if len(names) == 1 else "give"
+    return (
+        f"{listed(names)} {answers} the dense network's outputs to the last digit, and no prunable "
+        "weight is zero"
+    )
 
 
 def crossed_payers(told: Told, labels: Sequence[str]) -> list[Finding]:

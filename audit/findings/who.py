@@ -13,8 +13,11 @@ from audit.findings.told import (
     Told,
     all_gone,
     amount,
+    copies_of,
     fell_behind,
     first_few,
+    lost_otherwise,
+    more_than_average,
     not_known,
     paid_by,
     worst_suspected,
@@ -26,6 +29,7 @@ from audit.findings.words import (
     group,
     interval,
     listed,
+    named,
     percent,
     points,
 )
@@ -43,9 +47,29 @@ def suspected(told: Told) -> Iterator[Said]:
             )
 
 
+def otherwise(told: Told) -> Iterator[Said]:
+    """What groups lost that accuracy does not show, network by network."""
+    for label in told.labels():
+        own = lost_otherwise(told, [label])
+        for where in dict.fromkeys(told.where(one) for one in own):
+            here = [one for one in own if told.where(one) == where]
+            text = first_few([more_than_average(one) for one in here])
+            yield told.said(f"Under {where}, {text}; accuracy alone does not show it.", here)
+
+
 def classes_gone(told: Told) -> Iterator[Said]:
-    """Small classes of which no right answer is left, network by network."""
+    """Small classes of which no right answer is left, or less than half, network by network."""
     for one in told.all("loss"):
+        few = [
+            f"class {named(own['class'])} ({own['left']} of {own['right']})"
+            for own in one.details.get("classes_few") or ()
+        ]
+        if few:
+            yield told.said(
+                f"Under {told.where(one)}, less than half of the right answers is left of "
+                f"{first_few(few)}, too few samples for a verdict.",
+                [one],
+            )
         if one.details.get("classes_gone"):
             text = (
                 f"Under {told.where(one)}, {all_gone(one.details)}, too few samples for a verdict."
@@ -61,6 +85,13 @@ def wrong_way_round(told: Told) -> Iterator[Said]:
             f"{amount(one)}: are the files the right way round?",
             [one],
         )
+
+
+def copies(told: Told) -> Iterator[Said]:
+    """Which networks compared are the dense one, where others were compared too."""
+    own = told.all("copy")
+    if own and told.labels():
+        yield told.said(f"{copies_of(told)}: is it another network's file?", own)
 
 
 def losses_of_all(told: Told) -> Iterator[Said]:

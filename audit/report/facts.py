@@ -9,8 +9,9 @@ from audit.findings.advice import is_spoiled
 from audit.findings.changes import VIOLATION, less_accurate
 from audit.findings.finding import Finding, findings_of
 from audit.findings.losses import class_alone, fell, first_loss, hidden
-from audit.findings.pays import NO_PARENT, TOO_FEW
+from audit.findings.pays import COPIED, NO_PARENT, TOO_FEW
 from audit.findings.results import Results
+from audit.findings.told import where_all_gained
 from audit.findings.words import MOST_LOST, interval, listed, named, number, percent, points
 
 GAP = "excess_accuracy_gap"
@@ -65,6 +66,10 @@ def _studied(found: Sequence[Finding]) -> list[Fact]:
     elif small:
         worst = max(small, key=lambda one: one.estimate or 0.0)
         who = replace(_suspected("Who pays", worst), value=f"Group {named(worst.group)}, perhaps")
+    elif (one := _otherwise(found, baseline)) is not None:
+        who = replace(
+            _lost_otherwise("Who pays", one), value=f"Group {named(one.group)}, otherwise"
+        )
     else:
         who = Fact("Who pays", "Nobody found", _clear(found, whole))
     first = first_loss(found, baseline)
@@ -110,7 +115,10 @@ def _extent(one: Finding) -> str:
     """The interval that the claim stands on, and what it is of."""
     runs = f", mean over {one.runs} runs" if one.runs > 1 else ""
     who = "" if one.decision else f" (group {named(one.group)})"
-    return f"{interval(one.low, one.high, GAP)} of accuracy beyond the average{who}{runs}".strip()
+    return (
+        f"{interval(one.low, one.high, GAP)} of accuracy beyond the average{who}{runs}".strip()
+        + (where_all_gained(one) if one.decision else "")
+    )
 
 
 def _onset(found: Sequence[Finding], baseline: str) -> list[Fact]:
@@ -153,6 +161,9 @@ def _compared(found: Sequence[Finding], compared: Sequence[str]) -> list[Fact]:
     for name in compared:
         own = [one for one in found if one.claim == "pays" and one.label == name]
         judged = [one for one in own if one.decision is not None]
+        if any(one.claim == "copy" and one.label == name for one in found):
+            made.append(Fact(name, "A copy", "of the dense network: nothing was compared"))
+            continue
         if not judged:
             unknown = Fact(name, "Not known", "who pays for the pruning")
             made.append(unknown if own else Fact(name, "Dense", "what others are held against"))
@@ -167,6 +178,10 @@ def _compared(found: Sequence[Finding], compared: Sequence[str]) -> list[Fact]:
         if small and not harmed:
             made.append(_suspected(name, max(small, key=lambda one: one.estimate or 0.0)))
             continue
+        one = _otherwise(found, name)
+        if one is not None and not harmed:
+            made.append(_lost_otherwise(name, one))
+            continue
         made.append(_gap(name, most, less_accurate(found, name), compared[0]))
     return made
 
@@ -180,6 +195,7 @@ def _gap(name: str, most: Finding, less: Finding | None, baseline: str) -> Fact:
         lost, against = f"{points(change)} points", interval(low, high, GAP)
     if most.decision:
         detail = f"{between} group {named(most.group)} pays beyond the average"
+        detail += where_all_gained(most)
         detail += f"; {lost} {against} less accurate than {baseline}" if lost else ""
         return Fact(name, gap, detail, harm=True)
     if lost:
@@ -187,6 +203,26 @@ def _gap(name: str, most: Finding, less: Finding | None, baseline: str) -> Fact:
         return Fact(name, f"{lost} lost", detail, harm=True)
     detail = f"{between} the largest gap, of group {named(most.group)}; no group was found to pay"
     return Fact(name, gap, detail)
+
+
+def _otherwise(found: Sequence[Finding], label: str) -> Finding | None:
+    """What a group lost most in one class, or else of loss, under a method or network."""
+    own = [one for one in found if one.claim == "lost_otherwise" and one.label == label]
+    own = [one for one in own if one.decision]
+    own.sort(key=lambda one: (one.details["class"] is None, -(one.estimate or 0.0)))
+    return own[0] if own else None
+
+
+def _lost_otherwise(name: str, one: Finding) -> Fact:
+    """What a group lost that its accuracy does not show, where no group was found to pay."""
+    clear = "in accuracy no group was found to pay"
+    if one.details["class"] is None:
+        nats = number(one.estimate, "excess_risk")
+        detail = f"by which the loss of group {named(one.group)} rose more than the average"
+        return Fact(name, f"{nats} nats", f"{detail}; {clear}", harm=True)
+    detail = f"{interval(one.low, one.high, GAP)} group {named(one.group)} lost more than the "
+    detail += f"average on samples of class {named(one.details['class'])}; {clear}"
+    return Fact(name, f"{points(one.estimate or 0.0)} points", detail, harm=True)
 
 
 def _suspected(name: str, one: Finding) -> Fact:
@@ -245,6 +281,8 @@ def _small_unseen(one: Finding) -> str:
 def _why_unknown(why: str) -> tuple[str, str]:
     if why == TOO_FEW:
         return "Collect samples", f"of more groups: {why}"
+    if why == COPIED:
+        return "Give its own file", why
     if why in ("", NO_PARENT):
         return "Measure the dense network", "without it nobody can say who pays"
     return "Find out why", why

@@ -141,7 +141,7 @@ def test_thresholds_follow_the_finding() -> None:
         (RUIN, True, True, {"", RUINED}),
         ((10, 10, 10), True, True, {""}),
         ((1, 1, 1), False, True, {""}),
-        (SAME, False, False, {""}),
+        (SAME, False, False, {"it answered every sample as the dense network does"}),
     ):
         evidence = lost(broken)
         made = results(evidence, findings_from(evidence))
@@ -409,6 +409,22 @@ def test_a_class_too_small_for_a_verdict_that_is_gone_is_no_part_of_an_all_clear
     for left, told_of in (((2, 0), [{"class": "2", "right": 5}]), ((2, 2), [])):
         (one,) = losses(answered(("dense", "pruned-0"), [*blocks, ("B", 2, 1, left)]), [])
         assert one.details["classes_gone"] == told_of
+
+
+def test_a_small_class_with_less_than_half_left_is_a_row_though_no_claim() -> None:
+    """Of twelve right answers nine went, p = 0.07: nothing is claimed, and nothing kept silent."""
+    blocks: list[Block] = [(g, c, 200, (c, c)) for g in "AB" for c in (0, 1)]
+    for left, told_of in ((3, True), (6, False), (7, False)):
+        rare: list[Block] = [("A", 2, left, (2, 2)), ("B", 2, 12 - left, (2, 0))]
+        evidence = answered(("dense", "pruned-0"), [*blocks, *rare], compared=True)
+        (one,) = losses(evidence, [])
+        assert not one.details["class_lost"]
+        row = [{"class": "2", "right": 12, "left": left}]
+        assert one.details["classes_few"] == (row if told_of else [])
+        _, verdict = told(evidence)
+        said = "less than half of the right answers is left of class 2 (3 of 12), too few samples"
+        assert any(said in own.text for own in verdict.sentences) is told_of
+        assert "class 2" not in verdict.headline.text
 
 
 def test_where_every_class_is_small_what_is_lost_of_one_is_told() -> None:

@@ -205,6 +205,19 @@ def test_findings_are_thresholds():
         judge(results(), [Threshold.parse("any group pays")])
 
 
+def test_answers_that_are_the_dense_networks_are_told_beside_what_became_of_them():
+    whole = finding("loss", False, details={"ruined": False, "changed": 0}, networks=["fair"])
+    gap, accuracy = judge(
+        results(rows=ROWS[:2], findings=[whole]),
+        [Threshold.parse("max excess_accuracy_gap > 0.1"), Threshold.parse("overall loss > 1")],
+    )
+    assert gap.sentence().endswith("; it answered every sample as the dense network does")
+    assert not accuracy.note
+    whole["details"]["changed"] = 1
+    (gap,) = judge(results(rows=ROWS[:2], findings=[whole]), [gap.threshold])
+    assert not gap.note
+
+
 def test_no_agreement_above_is_a_limit_of_every_group():
     found = Threshold.parse("no agreement above 0.98")
     assert found == Threshold("any", "agreement", "<", 0.98)

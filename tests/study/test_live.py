@@ -25,6 +25,7 @@ from audit.measure.network import called_with
 from audit.models import Architecture, Provenance, TrainingSettings, make_checkpoint, train
 from audit.models.live import live
 from audit.prune.mask import Mask, beside_the_prunable, measured_sparsity
+from audit.report.facts import facts
 from audit.study.checkpoints import measure_files
 from audit.study.making import prune_model
 from audit.study.settings import Method
@@ -321,6 +322,25 @@ def test_a_network_better_than_the_dense_one_is_asked_about(dense, two_groups):
     ):
         said = audit.compare(models, two_groups, settings).record["verdict"]["sentences"]
         assert any("are the files the right way round?" in one for one in said) is asked
+
+
+def test_a_copy_of_the_dense_network_is_no_network_that_nobody_pays_under(dense, two_groups):
+    """Its file may have other bytes; gaps of zero would pass any threshold."""
+    quick, again = replace(SETTINGS, curvature="none"), copy.deepcopy(dense)
+    models = {"dense": dense, "again": again}
+    alone = audit.compare(models, two_groups, quick)
+    both = audit.compare(models | {"p": pruned_by_torch(dense)}, two_groups, quick)
+    assert alone.record["verdict"]["headline"].startswith("Nothing was compared: again gives the")
+    assert "own file" in alone.record["verdict"]["action"]
+    assert "; again gives the dense network's outputs" in both.record["verdict"]["headline"]
+    assert [fact.value for fact in facts(alone)][:2] == ["Dense", "A copy"]
+    for text in ("max excess_accuracy_gap > 0.02", "no agreement above 0.5", "levelling down"):
+        for found in (alone, both):
+            with pytest.raises(AuditError, match="again gives the dense network's outputs"):
+                judge(found, [Threshold.parse(text)])
+    (of_itself,) = judge(alone, [Threshold.parse("overall accuracy < 0.1")])
+    assert not of_itself.possible
+    assert not any("copy" in one for one in both.findings[both.findings.label == "p"].claim)
 
 
 def test_under_a_dense_network_that_knows_nothing_nobody_is_cleared(dense, two_groups):
