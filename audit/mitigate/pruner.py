@@ -27,9 +27,9 @@ from audit.mitigate.lagrangian import Lagrangian
 from audit.mitigate.readings import Readings
 from audit.mitigate.samples import (
     Inputs,
+    Kind,
     Samples,
     check_classes,
-    check_kind_of,
     check_parent,
     constraints_of,
     group_names,
@@ -37,6 +37,7 @@ from audit.mitigate.samples import (
 )
 from audit.mitigate.statistics import Reference
 from audit.mitigate.weights import MaskedWeights
+from audit.models.outputs import log_probabilities
 from audit.models.training import check_finite, trainable_parameters
 from audit.names import shown
 from audit.prune.channels import channel_groups
@@ -81,6 +82,9 @@ class FairPruner:
     example     inputs of a batch, where whole filters go, for their connections to be traced
     lagrangian  constraints with readings of one's own, whose samples have places, in place of
                 `constraint` and `window`
+    outputs     what the network gives, where that is no logits: log-probabilities or probabilities;
+                'logits' where they are, though they lie within [0, 1]. None: logits, and what looks
+                otherwise is refused
 
     What the multipliers read is what the network predicts in evaluation mode: where dropout or
     batch norm make a difference, that takes another forward pass over every batch.
@@ -115,12 +119,14 @@ class FairPruner:
         window: int = WINDOW,
         example: Inputs | None = None,
         lagrangian: Lagrangian | None = None,
+        outputs: str | None = None,
     ) -> None:
         self.settings = settings or BilevelSettings()
         rate, steps, window = plain(rate), plain(steps), plain(window)
         _check_kinds(self.settings, dense, optimizer, criterion)
         check_rate(rate)
         check_pattern_rate(self.settings.structure, rate)
+        self.kind = Kind(plain(outputs))
         self.model, self.rate = model, rate
         self.steps = None if steps is None else _count("steps", steps)
         self.optimizer, self.criterion = optimizer, criterion
@@ -172,7 +178,7 @@ class FairPruner:
 
         Of a stream they are those of the network at its rate; where there is none, that is said.
         """
-        found = mask_notes(self.model, self.weights.mask)
+        found = (*mask_notes(self.model, self.weights.mask), *self.kind.notes)
         if self.lagrangian is not None and self.known:
             seen = levelled(self.lagrangian.readings.statistics(), self.names)
             return (*found, *seen.values())
@@ -365,7 +371,7 @@ class FairPruner:
 
     def _outputs(self, samples: Samples, buffers: dict[str, Tensor] | None = None) -> Tensor:
         """The network's logits of these samples, which have a column for every label."""
-        logits = _logits(self.model, samples.inputs, buffers)
+        logits = _logits(self.model, samples.inputs, self.kind.declared, buffers)
         if not self.known:
             check_classes(logits, samples.labels)
         return logits
@@ -415,9 +421,9 @@ class FairPruner:
         logits = self._evaluated(logits, samples)
         if dense is None:  # without it a collapse is seen, and no fall
             dense = Reference.of(logits.detach(), samples.labels)
+        self.kind.look(dense.logits)
         begun = self.lagrangian
         if begun is None:
-            check_kind_of(dense.logits)
             readings = Readings(self.window, len(self.names), logits.shape[1])
         else:
             readings = begun.readings
@@ -436,7 +442,7 @@ class FairPruner:
         if self._alike or not self.model.training:
             return logits
         with evaluating(self.model), torch.no_grad():
-            found = _logits(self.model, samples.inputs)
+            found = _logits(self.model, samples.inputs, self.kind.declared)
         if self._alike is None:
             self._alike = torch.allclose(found, logits, rtol=1e-3, atol=1e-5)
         return found
@@ -518,7 +524,7 @@ class FairPruner:
             return samples.dense
         assert self.dense is not None  # kept wherever something may be asked of it
         with evaluating(self.dense), torch.no_grad():
-            found = _logits(self.dense, samples.inputs)
+            found = _logits(self.dense, samples.inputs, self.kind.declared)
         check_parent(found, logits)
         return Reference.of(found, samples.labels)
 
@@ -645,10 +651,15 @@ def _share_parameters(one: nn.Module, other: nn.Module) -> bool:
     return not {id(p) for p in one.parameters()}.isdisjoint(id(p) for p in other.parameters())
 
 
-def _logits(model: nn.Module, inputs: Inputs, buffers: dict[str, Tensor] | None = None) -> Tensor:
+def _logits(
+    model: nn.Module,
+    inputs: Inputs,
+    declared: str | None = None,
+    buffers: dict[str, Tensor] | None = None,
+) -> Tensor:
     """Logits [n, C] in at least single precision; keywords and `.logits` as transformers have.
 
-    Of a copy of the inputs, since a first layer may work in place.
+    `declared` is what the model gives. Of a copy of the inputs: a first layer may work in place.
     """
     inputs = tree_map_only(Tensor, Tensor.clone, inputs)
     by_name = takes_names(model, inputs)
@@ -659,5 +670,8 @@ def _logits(model: nn.Module, inputs: Inputs, buffers: dict[str, Tensor] | None 
         found = called_with(model, buffers, *positional, **named)
     if isinstance(found, Mapping):
         found = found.get("logits", found)
-    logits = class_logits(getattr(found, "logits", found))
+    found = getattr(found, "logits", found)
+    logits = class_logits(found)
+    if declared == "probabilities":
+        logits = log_probabilities(found if found.dim() > 1 else found[:, None])
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

@@ -14,6 +14,7 @@ from audit.errors import AuditError
 from audit.mitigate.constraints import Constraint, make_constraints
 from audit.mitigate.statistics import Reference
 from audit.models.admission import check_kind
+from audit.models.outputs import check_declared
 from audit.names import shown
 
 Inputs = Tensor | Mapping[str, Any]
@@ -77,17 +78,62 @@ def check_parent(dense: Tensor, logits: Tensor) -> None:
         )
 
 
-def check_kind_of(logits: Tensor) -> None:
-    """Raise AuditError where the outputs of enough samples look like probabilities."""
-    if len(logits) < FEW:
-        return
-    try:
-        check_kind(logits, None, trained=len(logits) >= MANY)
-    except AuditError as error:
-        raise AuditError(
-            "the network's outputs look like probabilities, and the pruner takes logits: give it "
-            "the network without its last softmax or sigmoid, or with the softmax's logarithm"
-        ) from error
+class Kind:
+    """Whether outputs are what they were declared to be, or logits: looked at until it is known.
+
+    One logit that lies within [0, 1] for a few samples may be a sigmoid's; it is known where it
+    leaves that range, or does not for MANY.
+    """
+
+    def __init__(self, declared: str | None) -> None:
+        check_declared(declared)
+        self.declared = declared
+        self.seen: list[Tensor] = []
+        self.known = False
+
+    def look(self, logits: Tensor) -> None:
+        """Raise AuditError where the outputs of enough samples look like something else."""
+        if self.known:
+            return
+        self.seen.append(logits.detach())
+        every = torch.cat(self.seen)
+        if len(every) < FEW:
+            return
+        self.check(every)
+        self.known = self.declared is not None or len(every) >= MANY or not self._unsure(every)
+        self.seen = [] if self.known else [every]
+
+    def check(self, every: Tensor) -> None:
+        """Raise AuditError where these look like something else than what they should be."""
+        try:
+            check_kind(every, self.declared, trained=len(every) >= MANY)
+        except AuditError as error:
+            if self.declared is not None:
+                raise AuditError(
+                    f"found outputs that do not sum to 1, as {self.declared} do; expected "
+                    "outputs='logits', or what they are"
+                ) from error
+            raise AuditError(
+                "the network's outputs look like probabilities, and the pruner takes logits: say "
+                "outputs='probabilities', or outputs='logits' where they are, as a network that is "
+                "not trained yet may give"
+            ) from error
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That it is not known, where it is not."""
+        if self.known or not self.seen or not self._unsure(torch.cat(self.seen)):
+            return ()
+        return (
+            "not known: whether the network gives logits; all that it gave so far lie within "
+            "[0, 1], as probabilities do. Say outputs='logits' or outputs='probabilities'",
+        )
+
+    @staticmethod
+    def _unsure(every: Tensor) -> bool:
+        # One logit has become two, the first of them 0 (`class_logits`).
+        one = every.shape[1] == 2 and not every[:, 0].any()
+        return bool(one and ((every[:, 1] >= 0) & (every[:, 1] <= 1)).all())
 
 
 def group_names(groups: Any) -> list[str]:

@@ -278,6 +278,61 @@ def test_probabilities_are_no_logits(trained: nn.Module, last: nn.Module) -> Non
         pruner.step(*samples())
 
 
+class OneColumn(nn.Module):
+    """One output a sample: what becomes of the difference of two logits."""
+
+    def __init__(self, model: nn.Module, last: Any) -> None:
+        super().__init__()
+        self.model, self.last = copy.deepcopy(model), last
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        found = self.model(inputs)
+        return self.last(found[:, 1] - found[:, 0])
+
+
+def test_declared_probabilities_are_pruned_as_the_logits_that_they_are_of(
+    trained: nn.Module,
+) -> None:
+    """The sigmoid of a logit, and that logit, say the same: so do their losses and masks."""
+    plain = pruner_of(OneColumn(trained, nn.Identity()))
+    sigmoid = pruner_of(OneColumn(trained, nn.Sigmoid()), outputs="probabilities")
+    for batch in batches()[:6]:
+        losses = [float(one.step(*batch)) for one in (plain, sigmoid)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    kept = [one.finish().parts["model.2.weight"] for one in (plain, sigmoid)]
+    assert torch.equal(*kept)
+
+
+def test_one_logit_within_0_and_1_is_refused_until_it_is_declared(trained: nn.Module) -> None:
+    """As a network that is not trained yet may give; small batches are added up."""
+    network = OneColumn(trained, lambda one: 0.5 + one.tanh() / 10)
+    inputs, labels, groups = samples(96)
+    pruner = pruner_of(copy.deepcopy(network))
+    for begin in (0, 20, 40):
+        rows = slice(begin, begin + 20)
+        pruner.step(inputs[rows], labels[rows], groups[rows])
+    assert any("whether the network gives logits" in note for note in pruner.notes)
+    with pytest.raises(AuditError, match=r"say outputs='probabilities', or outputs='logits'"):
+        pruner.step(inputs[60:], labels[60:], groups[60:])
+    declared = pruner_of(network, outputs="logits")
+    declared.step(inputs, labels, groups)
+    assert not any("gives logits" in note for note in declared.notes)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        ("sigmoid", "found outputs 'sigmoid'; expected one of logits"),
+        ("log-probabilities", "do not sum to 1, as log-probabilities do"),
+    ],
+)
+def test_what_outputs_are_declared_to_be_is_held_against_them(
+    trained: nn.Module, outputs: str, said: str
+) -> None:
+    with pytest.raises(AuditError, match=said):
+        pruner_of(copy.deepcopy(trained), outputs=outputs).step(*samples())
+
+
 # --- what a pruner may be -------------------------------------------------------------------------
 
 
