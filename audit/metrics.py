@@ -314,7 +314,9 @@ THEOREM = Definition(
     "Tran et al. 2022",
     ("theorem 2",),
 )
-GROUP_SIZE = Definition("Group size", "How many samples of the group there are.", "M10")
+GROUP_SIZE = Definition(
+    "Group size", "How many samples of the group the network was trained on.", "M10"
+)
 CORRELATION = Definition(
     "Rank correlation ρ",
     "Spearman's: +1 where two measures order the groups alike, −1 where they order them the "

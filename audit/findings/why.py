@@ -156,9 +156,9 @@ def layers(told: Told) -> Iterator[Said]:
     """The layer whose change cost the group that pays most."""
     for one in told.all("layer"):
         found = one.details
-        kind = f", a {found['kind']} layer" if found["kind"] else ""
+        kind = f" ({found['kind']})" if found["kind"] else ""
         yield told.said(
-            f"Of the layers, the change of {found['layer']}{kind} cost {group(one.group)} most "
+            f"Of the layers, the change of '{found['layer']}'{kind} cost {group(one.group)} most "
             f"under {told.where(one)}: {number(one.estimate, 'excess_risk')} of "
             f"{number(found['all_layers'], 'excess_risk')} nats by slope and curvature.",
             [one],

@@ -323,7 +323,8 @@ def heat_map(
             fmt="",
             annot_kws={"fontsize": SMALLEST},
             linewidths=0.6,
-            cbar_kws={"label": "\n".join(wrap(label, 16))},
+            cbar_kws={"label": "\n".join(wrap(label, 16))}
+            | ({"format": PERCENT} if metric == "share" else {}),
         )
         axis.set(xlabel=axes_are[0], ylabel=axes_are[1])
         axis.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=45 if slanted else 0,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from audit.escaping import printable
@@ -24,6 +26,11 @@ SIDES = ("baseline", "candidate")
 LONGEST_HEAD = 12
 """A longer name of a network stands above the table only, and its role in the column."""
 MOST_NOTES = 10
+UNBROKEN = 10_000
+"""Letters of a line of a name that is not broken."""
+LEAST_ROOM = 8
+PARTS = re.compile(r"[^\s_/.,:-]*[\s_/.,:-]*")
+"""What a name is broken behind."""
 UNMEASURED = " could not be measured: "
 """Notes with these words say what the rows of the report say too."""
 LEGEND = (
@@ -45,7 +52,8 @@ def print_findings(results: Results, console: Console) -> None:
     _print_list([text for text in verdict["sentences"] if text not in later], console)
     compared = record["tables"].get("compared")
     if compared is None:
-        console.print(_rich(_narrow(model_table(record["models"], record["overall"]))))
+        models = _narrow(model_table(record["models"], record["overall"]))
+        console.print(_fitting(lambda room: _rich(models, room), console))
     else:
         console.print(LEGEND, highlight=False)
         console.print()
@@ -94,9 +102,10 @@ def _print_groups(record: Row, pair: tuple[str, str], console: Console) -> None:
         named = (f"{pair[0]} (baseline)", f"{pair[1]} (candidate)")
     marks = _Marks(claimed(record, "pays"), claimed(record, "changes"), _of_all(record, pair), pair)
     table = _group_table(groups, whole, heads, marks, bare=False)
-    unbounded = console.options.update(max_width=10_000)
-    if console.measure(table, options=unbounded).maximum > console.width:
-        table = _group_table(groups, whole, heads, marks, bare=True)
+    if _measured(table, console).maximum > console.width:
+        table = _fitting(
+            lambda room: _group_table(groups, whole, heads, marks, bare=True, room=room), console
+        )
     console.print(f"[bold]{_plain(named[0])} against {_plain(named[1])}[/bold]", highlight=False)
     console.print()
     console.print(table)
@@ -105,18 +114,23 @@ def _print_groups(record: Row, pair: tuple[str, str], console: Console) -> None:
 
 def _group_table(
     groups: Sequence[tuple[Row, Row | None]], whole: tuple[Row, Row], heads: tuple[str, str],
-    marks: _Marks, bare: bool,
+    marks: _Marks, bare: bool, room: int = UNBROKEN,
 ) -> Table:  # fmt: skip
-    """The table of a pair; `bare` accuracies, without intervals, fit a terminal of 80 columns."""
+    """The table of a pair; `bare` accuracies, without intervals, fit a terminal of 80 columns.
+
+    room   letters of a line of a group's name
+    """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("group", overflow="fold")
+    flags = {id(own): f" ({own['flag']})" if own["flag"] else "" for own, _ in groups}
+    names = {id(own): f"{own['group'] or '(empty)'}{flags[id(own)]}" for own, _ in groups}
+    names = {key: _broken(_plain(name), room) for key, name in names.items()}
+    table.add_column("group", overflow="fold", min_width=_longest(names.values(), room))
     table.add_column("n", justify="right")
     for name in (*heads, "difference"):
         table.add_column(_plain(name), justify="right", no_wrap=True)
         table.add_column(no_wrap=True)
     for accuracy, _ in groups:
-        flag = f" ({accuracy['flag']})" if accuracy["flag"] else ""
-        cells = [_plain(f"{accuracy['group'] or '(empty)'}{flag}"), f"{accuracy['n']:,}"]
+        cells = [names[id(accuracy)], f"{accuracy['n']:,}"]
         for side, network in zip(SIDES, marks.pair, strict=True):
             cells += [_share(accuracy, side, bare), marks.pays_under(network, accuracy["group"])]
         changed = marks.changes.get((marks.pair[1], str(accuracy["group"])))
@@ -198,13 +212,54 @@ def _narrow(contents: Contents) -> Contents:
     return replace(contents, columns=columns, rows=rows)
 
 
-def _rich(contents: Contents) -> Table:
+def _measured(table: Table, console: Console) -> Measurement:
+    """How wide a table would be with all the room that it wants."""
+    return console.measure(table, options=console.options.update(max_width=10_000))
+
+
+def _fitting(build: Callable[[int], Table], console: Console) -> Table:
+    """A table whose names are broken where their parts end, where it is too wide otherwise.
+
+    build   the table with names in lines of so many letters
+    """
+    whole = build(UNBROKEN)
+    wanted = _measured(whole, console)
+    if wanted.maximum <= console.width:
+        return whole
+    words = " ".join(map(str, whole.columns[0].cells)).split()
+    return build(max(LEAST_ROOM, console.width - wanted.minimum + max(map(len, words), default=0)))
+
+
+def _broken(name: str, room: int) -> str:
+    r"""A name in lines of at most so many letters, broken after spaces and marks within it.
+
+    >>> _broken("bilevel-excess-accuracy-0.8", 16)
+    'bilevel-excess-\naccuracy-0.8'
+    """
+    lines = [""]
+    for part in PARTS.findall(name):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > room:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _longest(names: Iterable[str], room: int) -> int | None:
+    """The longest line of names that were broken; None where they were not."""
+    lines = [line for name in names for line in name.splitlines()]
+    return None if room == UNBROKEN or not lines else min(room, max(map(len, lines)))
+
+
+def _rich(contents: Contents, room: int = UNBROKEN) -> Table:
     table = Table(
         title=_plain(contents.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
     )
+    names = [_broken(_plain(row.name), room) for row in contents.rows]
     for position, column in enumerate(contents.columns):
-        kind: dict[str, Any] = {} if position == 0 else {"justify": "right"}
+        kind: dict[str, Any] = {"justify": "right"}
+        if position == 0:
+            kind = {"min_width": _longest(names, room)}
         table.add_column(_plain(column), overflow="fold", **kind)
-    for row in contents.rows:
-        table.add_row(_plain(row.name), *(_plain(cell.value) for cell in row.cells))
+    for name, row in zip(names, contents.rows, strict=True):
+        table.add_row(name, *(_plain(cell.value) for cell in row.cells))
     return table

@@ -480,7 +480,7 @@ def test_a_layer_is_told_with_its_kind(fake: Fake) -> None:
         model["layer_kinds"] = {"head": "linear"}
     (layer,) = found_in(results, "layer")
     assert layer.details["kind"] == "linear"
-    assert "the change of head, a linear layer" in text_of(results)
+    assert "the change of 'head' (linear) cost" in text_of(results)
 
 
 # --- no advice (thresholds: test_thresholds.py; λ_min, top-k, theorem 1: tests/measure) -----------

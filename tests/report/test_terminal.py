@@ -6,6 +6,7 @@ from rich.console import Console
 
 from audit.findings.words import interval, number
 from audit.report import print_findings
+from audit.report.terminal import PARTS, _broken
 from tests.fakes import bounds
 
 COMPARED = ("magnitude-0.98-seed0", "bilevel-excess-accuracy-0.98-seed0")
@@ -131,3 +132,38 @@ def test_what_was_read_is_told_with_the_networks_that_it_is_of(compared):
     assert "note 9" in text
     assert "note 10" not in text
     assert "5 more notes: results.json" in text
+
+
+def test_long_names_break_where_their_parts_end_and_lose_no_letter(fake):
+    """At 80 columns a name takes lines of its own, none of which ends amid a word."""
+    groups = ["Asian-Pac-Islander × Female", "Amer-Indian-Eskimo × Male", "White × Male"]
+    for results, names in (
+        (fake(groups=groups, rates=(0.98,), compared=COMPARED), groups),
+        (fake(), ["bilevel-excess-accuracy-0.9-seed0"]),
+    ):
+        lines = printed(results, 80).splitlines()
+        for name in names:
+            begin = next(
+                at
+                for at, line in enumerate(lines)
+                if line.strip() and name.startswith(line.split("  ")[0].strip())
+                and "  " in line.strip() and line[0] != "•"
+            )  # fmt: skip
+            parts, left = [], name
+            for line in lines[begin:]:
+                part = line.strip().split("  ")[0].strip()
+                if not part or not left.lstrip().startswith(part):
+                    break
+                parts.append(part)
+                left = left.lstrip()[len(part) :]
+            assert left == ""
+            assert all(part[-1] in "-×" or name.endswith(part) or " " in part for part in parts)
+
+
+@pytest.mark.parametrize("room", [8, 12, 16, 40])
+def test_a_broken_name_is_the_whole_name(room):
+    for name in ("Amer-Indian-Eskimo × Male", "abcdefghijklmnopqrstuvwxyz", "a_b/c.d, e", "é – ü"):
+        lines = _broken(name, room).splitlines()
+        assert "".join(lines).replace(" ", "") == name.replace(" ", "")
+        words = max(map(len, PARTS.findall(name)))
+        assert max(map(len, lines)) <= max(room, words)
