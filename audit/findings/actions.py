@@ -214,7 +214,8 @@ def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
         and (not _needs_fairer(found, cell) or _harm(found, other) < _harm(found, cell))
     ]
     if sound:
-        best = min(sound, key=lambda other: _estimate(found, other))
+        # Gaps of sound networks hardly differ; a loss for all that is beyond doubt weighs more.
+        best = min(sound, key=lambda o: (_large_loss(found, o) is not None, _estimate(found, o)))
         return _action(evidence, best, "take", cell, found)
     lower = [
         other

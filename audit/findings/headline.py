@@ -72,6 +72,7 @@ def _unjudged(told: Told, labels: Sequence[str]) -> str:
 def _but_otherwise(told: Told, labels: Sequence[str]) -> str:
     """What a clear verdict must not pass over of one class, or of probabilities."""
     own = lost_otherwise(told, labels)
+    own = [one for one in own if one.details["class"] is not None or told.loss(one.label) is None]
     parts = [f"under {told.where(one)} {more_than_average(one)}" for one in own]
     return f"; but {first_few(parts)}" if parts else ""
 

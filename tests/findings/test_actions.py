@@ -242,3 +242,22 @@ def test_the_action_holds_its_file_and_its_price() -> None:
     assert one.details["largest_gap"] == pytest.approx(0.0)
     assert (one.details["instead_of"], one.details["instead_rate"]) == ("magnitude", 0.9)
     assert one.details["sought"] == []
+
+
+def test_of_networks_that_are_cleared_the_one_without_a_large_loss_is_taken() -> None:
+    """Their gaps differ by chance; what one of them lost for all does not."""
+    names = ["dense", "worse", *(model(name, rate=0.9) for name in ("lossy", "sound"))]
+    blocks = [("A", 1, 200, (1,) * 4), ("B", 0, 200, (0,) * 4)]
+    evidence = answered(names, blocks, compared=True)
+    found = [
+        replace(paid(label, 0.9, low, high), networks=(label,))
+        for label, low, high in (("worse", 0.1, 0.3), ("lossy", -0.02, 0.02), ("sound", 0.0, 0.04))
+    ]
+    loss = {"ruined": False, "class_lost": False, "kept": 0.9}
+    lossy = [
+        Finding("loss", label == "lossy", label=label, networks=(label,), estimate=size, low=size,
+                high=size, details=loss)
+        for label, size in (("lossy", 0.05), ("sound", 0.0))
+    ]  # fmt: skip
+    assert done(found + lossy, evidence)[:2] == ("take", "sound")
+    assert done([*found, replace(lossy[0], decision=False)], evidence)[:2] == ("take", "lossy")
