@@ -36,6 +36,10 @@ FAIRPRUNE_BETA = 1 / 3
 FAIRPRUNE_SAMPLES = 200
 """At most so many samples of a group give its Hessian diagonal."""
 
+AT_ONCE_NOTE = (
+    "{name} chose all weights at once; its paper removes them little by little and looks at the "
+    "network again each time, so that this is less than its authors give it"
+)
 GRASP_NOTE = (
     "GraSP was made for networks before training; of a trained one it first removes the weights "
     "whose loss raises the gradient most, and with them what the network has learnt"
@@ -202,6 +206,7 @@ def _fairgrape(
 ) -> Choice:
     batches, notes = _group_batches(data, settings)
     mask = fairgrape_mask(model, list(batches.values()), rate)
+    notes = (*notes, AT_ONCE_NOTE.format(name="fairgrape"))
     return mask, sum(len(own) for own in batches.values()), notes
 
 
@@ -220,7 +225,7 @@ def _fairprune(
         f"fairprune spared group '{list(batches)[worst]}', whose dense loss is the highest, with "
         f"β = {FAIRPRUNE_BETA:.2f}"
     )
-    return mask, passes, (*notes, spared)
+    return mask, passes, (*notes, spared, AT_ONCE_NOTE.format(name="fairprune"))
 
 
 def _group_batches(
