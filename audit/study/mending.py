@@ -16,6 +16,7 @@ from audit.findings.changes import ODDS
 from audit.findings.finding import findings_of
 from audit.findings.losses import fell
 from audit.findings.results import Results
+from audit.findings.told import more_than_average
 from audit.findings.words import group, listed, points
 from audit.mitigate.methods import MITIGATION_METHODS
 from audit.models.checkpoint import (
@@ -73,8 +74,9 @@ class Mended:
 def plan(results: Results, name: str) -> Plan:
     """The constraint for what was found of the network of that name (docs/methods.md, 2).
 
-    It rests on the findings alone. Groups that pay (J1): excess-accuracy. Else rates that differ
-    beyond chance (J5): equalised-odds, with no-harm beside it. Else none.
+    It rests on the findings alone. Groups that pay (J1): excess-accuracy. Else what a group lost in
+    one class, or rates that differ beyond chance (J5): equalised-odds, with no-harm beside it. Else
+    none.
     """
     own = [f for f in results.record["findings"] if name in f["networks"]]
     pays = [finding for finding in own if finding["claim"] == "pays"]
@@ -84,6 +86,12 @@ def plan(results: Results, name: str) -> Plan:
             "excess-accuracy",
             f"pruning takes more accuracy from {listed(paying)} than from all together",
         )
+    otherwise = [f for f in findings_of(results.record) if name in f.networks and f.decision]
+    otherwise = [f for f in otherwise if f.claim == "lost_otherwise"]
+    of_class = [f for f in otherwise if f.details["class"] is not None]
+    if of_class:
+        worst = max(of_class, key=lambda one: one.estimate or 0.0)
+        return Plan("equalised-odds", more_than_average(worst))
     odds = [f for f in own if f["claim"] == "beyond_chance" and f["metric"] == ODDS]
     for finding in odds:
         if finding["decision"]:
@@ -106,6 +114,11 @@ def _nothing_found(results: Results, name: str) -> str:
     )
     text += "".join(
         f"; but {fell(one)}" for one in own if one.claim == "loss" and one.details["leads"]
+    )
+    text += "".join(
+        f"; but {more_than_average(one)}"
+        for one in own
+        if one.claim == "lost_otherwise" and one.decision
     )
     if any(one.claim == "collapse" and one.decision for one in own):
         text += "; but it has collapsed"

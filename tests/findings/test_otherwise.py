@@ -13,6 +13,7 @@ from audit.findings.pays import who_pays
 from audit.findings.sentences import make_verdict
 from audit.findings.thresholds import Threshold, judge
 from audit.report.facts import facts
+from audit.study.mending import plan
 from tests.findings.answered import answered, model, there
 
 NAMES = ("dense", "pruned")
@@ -75,6 +76,8 @@ def test_it_stands_in_headline_tile_advice_and_threshold():
     _, tile, todo = facts(results)
     assert (tile.value, tile.harm, todo.value) == ("10.0 points", True, "Do not ship it")
     assert "group A lost more than the average on samples of class 0" in tile.detail
+    chosen = plan(results, "pruned")
+    assert (chosen.constraint, chosen.reason.startswith(lost)) == ("equalised-odds", True)
     judged = judge(results, [Threshold.parse("any group pays")])
     assert [one.note for one in judged if one.certain] == ["on samples of class 0"]
 
@@ -146,6 +149,8 @@ def test_probabilities_that_got_worse_for_one_group_are_told(scale: float):
     (one,) = (f for f in own if f["decision"])
     assert (one["group"], one["metric"], one["details"]) == ("A", "excess_risk", {"class": None})
     assert one["estimate"] > NATS
+    chosen = plan(results, "pruned")
+    assert (chosen.constraint, "; but the loss of group A rose" in chosen.reason) == ("none", True)
     headline = results.record["verdict"]["headline"]
     assert "; but under pruned the loss of group A rose by" in headline
     assert "see its probabilities before they are used" in results.record["verdict"]["action"]
