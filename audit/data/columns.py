@@ -25,6 +25,9 @@ INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 WHOLE = re.compile(r"[+-]?\d{1,18}")
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+POINTS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?")
+"""With points between thousands, as where a comma is the decimal mark."""
+SHORT = re.compile(r"[+-]?\d{1,3}")
 MOSTLY = 0.9
 """A column with this share of numbers, and more different ones than FEW, is one of numbers whose
 other values must be declared."""
@@ -106,14 +109,20 @@ def typed(rows: pd.DataFrame, missing: Collection[str], decimal: str = "") -> pd
     )
 
 
-def as_numbers(column: pd.Series, is_declared: bool) -> tuple[pd.Series, tuple[str, ...]]:
+def as_numbers(
+    column: pd.Series, is_declared: bool, decimal: str = ""
+) -> tuple[pd.Series, tuple[str, ...]]:
     """The column as numbers if it is one of numbers but for marks of missing values; those marks.
+
+    decimal   as in `typed`, of a declared column that has more around its numbers
 
     Raises AuditError where it is declared to be one and is not, or where it is one nearly.
     """
     if not _is_text(column):
         return column, ()
     plain = {text: AROUND.sub("", text) if is_declared else text.strip() for text in _texts(column)}
+    if is_declared:
+        plain = _plain(plain, _comma({column.name: set(plain.values())}, decimal))
     other = [text for text, own in plain.items() if not NUMBER.fullmatch(own)]
     strange = [text for text in other if text.strip() not in MARKS]
     codes = any(CODE.fullmatch(own) for own in plain.values())
@@ -206,7 +215,7 @@ def _typed(column: pd.Series, known: set[str], comma: str) -> pd.Series:
         return texts.map(
             lambda text: stripped[text].casefold() == "true", na_action="ignore"
         ).astype("boolean")
-    plain = {text: _plain(own, comma) for text, own in stripped.items()}
+    plain = _plain(stripped, comma)
     if any(CODE.fullmatch(own) for own in stripped.values()) or not all(
         NUMBER.fullmatch(own) or INFINITE.fullmatch(own) for own in plain.values()
     ):
@@ -219,12 +228,24 @@ def _typed(column: pd.Series, known: set[str], comma: str) -> pd.Series:
     return values.astype("Int64" if whole and texts.isna().any() else "int64" if whole else float)
 
 
-def _plain(text: str, comma: str) -> str:
-    if comma == "decimal" and DECIMAL_COMMA.fullmatch(text):
-        return text.replace(",", ".")
-    if comma == "thousands" and THOUSANDS.fullmatch(text):
-        return text.replace(",", "")
-    return text
+def _between_thousands(texts: Collection[str]) -> bool:
+    """Whether every point in these numbers stands between thousands."""
+    return all(POINTS.fullmatch(text) for text in texts if "." in text)
+
+
+def _plain(texts: Mapping[str, str], comma: str) -> dict[str, str]:
+    """Numbers as Python writes them, where commas are decimal or stand between thousands."""
+    if comma == "decimal":
+        points = "." if _between_thousands(texts.values()) else ""
+        known = {text: own.replace(points, "") for text, own in texts.items()}
+        return {
+            text: own.replace(",", ".") if DECIMAL_COMMA.fullmatch(own) else own
+            for text, own in known.items()
+        }
+    return {
+        text: own.replace(",", "") if comma and THOUSANDS.fullmatch(own) else own
+        for text, own in texts.items()
+    }
 
 
 def _comma(known: Mapping[Any, set[str]], decimal: str) -> str:
@@ -233,30 +254,46 @@ def _comma(known: Mapping[Any, set[str]], decimal: str) -> str:
         raise AuditError(f"found decimal='{decimal}'; expected ',' or '.'")
     if decimal:
         return "decimal" if decimal == "," else "thousands"
-    unclear = []
-    seen = set()
+    seen: dict[str, tuple[Any, str]] = {}
     for name, texts in known.items():
         own = {text.strip() for text in texts}
-        commas = {text for text in own if "," in text}
-        patterns = (NUMBER, DECIMAL_COMMA, THOUSANDS)
-        others = [text for text in own if not any(one.fullmatch(text) for one in patterns)]
-        if not commas or not set(others) <= MARKS:
-            continue
-        if not all(THOUSANDS.fullmatch(text) for text in commas):
-            seen.add("decimal")
-        elif any(text.count(",") > 1 or "." in text for text in own):
-            seen.add("thousands")
-        else:
-            unclear.append((name, min(commas)))
-    if len(seen) == 1:
-        return seen.pop()
-    if unclear or seen:
-        name, text = unclear[0] if unclear else ("", "1,234")
-        raise AuditError(
-            f"found '{text}' in the column '{name}', which has a decimal comma or one between "
-            "thousands; say which: decimal=, or decimal=."
-        )
-    return ""
+        patterns = (NUMBER, DECIMAL_COMMA, THOUSANDS, POINTS)
+        numbers = {text for text in own if any(one.fullmatch(text) for one in patterns)}
+        if numbers and own - numbers <= MARKS:
+            found, text = _marks_of(numbers)
+            seen.setdefault(found, (name, text))
+    if len(seen.keys() & {"decimal", "thousands"}) == 1 and "point" not in seen:
+        return "decimal" if "decimal" in seen else "thousands"
+    for found, mark in (("point", "point"), ("unclear", "comma"), ("decimal", "comma")):
+        if found in seen:
+            name, text = seen[found]
+            raise AuditError(
+                f"found '{text}' in the column '{name}', which has a decimal {mark} or one between "
+                "thousands; say which: decimal=, or decimal=."
+            )
+    return "thousands" if "thousands" in seen else ""
+
+
+def _marks_of(numbers: set[str]) -> tuple[str, str]:
+    """What the commas and points of a column of numbers are, and a number that shows it.
+
+    The comma is decimal, stands between thousands, or is one of both and unclear; point: there is
+    no comma, and the points may stand between thousands. Whoever writes decimals with three digits
+    writes 999.000 too, or leaves the last 0 of 1.230 away.
+    """
+    commas = {text for text in numbers if "," in text}
+    shown = min(commas, default="")
+    if any(text.count(".") > 1 for text in numbers) or not all(map(THOUSANDS.fullmatch, commas)):
+        return "decimal", min(commas or numbers)
+    if commas:
+        several = any(text.count(",") > 1 or "." in text for text in numbers)
+        return ("thousands" if several else "unclear"), shown
+    points = sorted(text for text in numbers if "." in text)
+    whole = all(SHORT.fullmatch(text) for text in numbers - set(points))
+    ends = [text for text in points if text.endswith("0")]
+    if ends and whole and len(points) < len(numbers) and _between_thousands(numbers):
+        return "point", ends[0]
+    return "", shown
 
 
 def _texts(column: pd.Series) -> list[str]:

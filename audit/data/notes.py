@@ -34,6 +34,12 @@ UNIT = re.compile(
 LEAST_UNITS = 10
 """Fewer values and such a column says what a sample is, as whether somebody is a student."""
 BINS, MOST_ROWS, LEAST_ROWS, SURELY = 32, 50_000, 50, 1000
+UNSEEN = ("Cc", "Cf")
+"""Categories of Unicode's letters that no font shows: control, and format."""
+BETWEEN = re.compile(r"_|(?<=\w)-(?=\w)")
+"""What joins words; elsewhere a minus says something, as in -1 and A-."""
+ALIKE = str.maketrans("авеікмнорстухѕјαβεζηικμνορτυχ’‘–—", "abeikmhopctyxsjabezhikmnoptyx''--")
+"""Letters of other scripts that look as these do, small or capital; quotation marks and dashes."""
 MANY = 20
 """So many classes that are numbers may be amounts."""
 MOST_BYTES = 2**29
@@ -252,11 +258,14 @@ def _divided_units(data: GroupedData) -> list[str]:
 
 
 def _plain(name: str) -> Any:
-    """What a name looks like: without case, blanks, accents' spelling and invisible letters."""
-    text = unicodedata.normalize("NFKC", name).casefold()
-    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
-    text = text.replace("’", "'").replace("‘", "'").replace("–", "-").replace("—", "-")
-    text = " ".join(text.replace("_", " ").replace("-", " ").split()) or text
+    """What a name looks like: without case, blanks, accents' spelling, scripts and what is unseen.
+
+    >>> _plain("Non-binary ") == _plain("non binary"), _plain("A-") == _plain("A")
+    (True, False)
+    """
+    text = unicodedata.normalize("NFKC", name).casefold().translate(ALIKE)
+    seen = "".join(one for one in text if one.isspace() or unicodedata.category(one) not in UNSEEN)
+    text = " ".join(BETWEEN.sub(" ", seen).split()) or text
     text = unicodedata.normalize("NFC", text)
     return Decimal(text).normalize() if NUMBER.fullmatch(text) else text
 

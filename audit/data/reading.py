@@ -7,6 +7,7 @@ import codecs
 import csv
 import gzip
 import lzma
+import re
 import warnings
 import zlib
 from collections import Counter
@@ -31,6 +32,12 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 BROKEN = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, csv.Error)
+NAMED_SEPARATOR = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+"""The line with which Excel says what separates the columns below."""
+OTHER_FORM = re.compile(
+    r"\s*(\[\s*[\[{]|{\s*[\"}]|<(?:!doctype|html|\?xml|table)\b)", re.IGNORECASE
+)
+"""How JSON and pages begin."""
 WORDS = {"tab": "\t", "semicolon": ";", "comma": ",", "pipe": "|", "space": " "}
 
 
@@ -134,6 +141,10 @@ def _with_index(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _read_text(content: bytes, file: Path, separator: str, encoding: str) -> Table:
     text, note = _decoded(content, file, encoding)
+    _check_rows(text, file)
+    named = NAMED_SEPARATOR.match(text)
+    if named:
+        text, separator = text[named.end() :], separator or named[1]
     sample = text[: 2**20].splitlines(keepends=True)[:LOOKED_AT]
     mark = WORDS.get(separator, separator) or find_separator("".join(sample))
     if len(mark) != 1:
@@ -155,6 +166,14 @@ def _read_text(content: bytes, file: Path, separator: str, encoding: str) -> Tab
     rows = rows.iloc[1:].reset_index(drop=True).set_axis(header, axis=1)
     rows, dropped = _without_nameless(rows)
     return Table(rows, (*note, *dropped))
+
+
+def _check_rows(text: str, file: Path) -> None:
+    """Raise AuditError where a text is of another form than rows."""
+    form = OTHER_FORM.match(text)
+    if form:
+        kind = "JSON" if form[1][0] in "[{" else "a page or XML"
+        raise AuditError(f"'{file}' is {kind}; save its table as CSV or Parquet")
 
 
 def _decoded(content: bytes, file: Path, encoding: str) -> tuple[str, tuple[str, ...]]:

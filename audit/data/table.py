@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,7 @@ def from_frame(
     codes = torch.from_numpy(labels.codes.astype(np.int64))
     units = units_of(table, asked)
     splits = _splits(table, asked, strata(codes, groups.codes), units, split)
-    inputs, marks = _inputs(table, asked, absent)
+    inputs, marks = _inputs(table, asked, decimal)
     test = np.isin(np.arange(len(table)), splits["test"].numpy())
     prepared = _prepared(inputs, asked, ~test, scale, prepared_from(preparation))
     data = GroupedData(
@@ -174,7 +174,7 @@ def _splits(
 
 
 def _inputs(
-    table: pd.DataFrame, asked: Asked, missing: Collection[str]
+    table: pd.DataFrame, asked: Asked, decimal: str
 ) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]]]:
     """The columns that the network sees, and the marks of missing values in those of numbers."""
     kept: dict[str, pd.Series] = {}
@@ -184,7 +184,7 @@ def _inputs(
             continue
         column = table[name]
         if name not in asked.categories:
-            column, found = as_numbers(column, name in asked.numeric)
+            column, found = as_numbers(column, name in asked.numeric, decimal)
             marks |= {name: found} if found else {}
         kept[name] = column
     if not kept:

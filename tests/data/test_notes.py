@@ -26,6 +26,11 @@ from audit.errors import AuditError
         ("a-b", "a_b"),
         ("ﬁ", "fi"),
         ("F × old", "F  × old"),
+        ("M", "\u041c"),
+        ("Other", "\u039fther"),
+        ("F", "F\x07"),
+        ("F\tM", "F M"),
+        ("-1", "-1.0"),
     ],
 )
 def test_names_that_look_alike_are_named(names):
@@ -34,7 +39,18 @@ def test_names_that_look_alike_are_named(names):
     assert all(repr(name) in note for name in names)
 
 
-@pytest.mark.parametrize("names", [("F", "M"), ("1", "2"), ("10", "1"), ("a b", "ab"), ("é", "e")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("F", "M"),
+        ("1", "2"),
+        ("10", "1"),
+        ("a b", "ab"),
+        ("é", "e"),
+        ("-1", "1"),
+        ("A", "A-", "A+"),
+    ],
+)
 def test_names_that_differ_are_not(names):
     assert looks("group", names) == []
 

@@ -332,3 +332,74 @@ def test_numbers_as_they_stand(people, tmp_path):
     assert len(only_test.indices("test")) == NUMBER
     with pytest.raises(AuditError, match="no number outside the test split"):
         load_data(f"table:{path}?target=y&group=sex&test=1")
+
+
+def pay(folder, texts, **asked):
+    """What a column with these texts is fed as, as it stands."""
+    table = pd.DataFrame({"pay": texts}).assign(
+        sex=np.resize(["F", "M"], len(texts)), y=np.resize(["no", "no", "yes", "yes"], len(texts))
+    )
+    path = csv(folder, table, sep=";")
+    return loaded(path, scale="none", drop="sex", **asked).inputs[:3, 0].tolist()
+
+
+AMOUNTS = np.linspace(100, 60_000, NUMBER).round()
+
+
+def points(amount, digits):
+    return f"{amount:,.{digits}f}".translate(str.maketrans(",.", ".,"))
+
+
+@pytest.mark.parametrize("digits", [0, 2])
+def test_points_between_thousands_are_read_where_commas_are_decimal(tmp_path, digits):
+    texts = [points(amount, digits) for amount in AMOUNTS]
+    asked = {} if digits else {"decimal": ","}
+    assert pay(tmp_path, texts, **asked) == AMOUNTS[:3].tolist()
+
+
+def test_points_that_may_stand_between_thousands_are_asked_for(tmp_path):
+    texts = [*(points(amount, 0) for amount in AMOUNTS), "1.230"]
+    with pytest.raises(AuditError, match=r"found '1.230' .* 'pay', which has a decimal point or"):
+        pay(tmp_path, texts)
+    assert pay(tmp_path, ["1.230", "999", *texts], decimal=".")[:2] == pytest.approx([1.23, 999])
+    assert pay(tmp_path, ["1.230", "999", *texts], decimal=",")[:2] == [1230, 999]
+
+
+def test_decimals_of_three_digits_are_no_thousands(tmp_path):
+    fixed = [f"{amount / 1000:.3f}" for amount in AMOUNTS]
+    assert pay(tmp_path, fixed) == pytest.approx((AMOUNTS[:3] / 1000).tolist())
+    short = [f"{amount / 1000:g}" for amount in AMOUNTS]
+    assert pay(tmp_path, short) == pytest.approx((AMOUNTS[:3] / 1000).tolist(), rel=1e-3)
+
+
+@pytest.mark.parametrize("shown", ["${:,.2f}", "{:,.2f} EUR", "{:,.0f} €"])
+def test_declared_amounts_are_read_with_their_thousands(tmp_path, shown):
+    texts = [shown.format(amount).replace("EUR", "€") for amount in AMOUNTS]
+    asked = {"decimal": "."} if "." not in texts[0] else {}
+    assert pay(tmp_path, texts, numeric="pay", **asked) == AMOUNTS[:3].tolist()
+
+
+def test_a_column_of_both_decimal_commas_and_thousands_is_named(tmp_path):
+    table = pd.DataFrame(
+        {"a": ["1,5", "2,5"] * 10, "b": ["1,000.5", "2,000"] * 10, "sex": "F", "y": ["n", "y"] * 10}
+    )
+    with pytest.raises(AuditError, match="found '1,5' in the column 'a'"):
+        loaded(csv(tmp_path, table, sep=";"))
+
+
+def test_the_line_that_excel_names_its_separator_with_is_no_header(tmp_path, people):
+    path = tmp_path / "t.csv"
+    path.write_text("sep=;\r\n" + people.to_csv(index=False, sep=";"))
+    assert list(read_table(path).rows) == list(people)
+    assert len(read_table(path).rows) == NUMBER
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"), [("JSON", "records"), ("JSON", "columns"), ("a page or XML", "html")]
+)
+def test_other_forms_than_rows_are_named(tmp_path, people, kind, written):
+    text = people.to_html() if written == "html" else people.to_json(orient=written)
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(AuditError, match=f"is {kind}; save its table as CSV or Parquet"):
+        read_table(path)
