@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import combinations
 from typing import Any
 
@@ -19,14 +19,18 @@ from audit.data.attributes import (
     from_column,
     strata,
     unit_codes,
+    words,
 )
 from audit.data.grouped import SPLITS, GroupedData
 from audit.data.inputs import DictInputs, Inputs, MappedInputs
 from audit.data.notes import noted
 from audit.data.scaling import Scaling, make_scaling
 from audit.data.splits import SplitSettings, firsts, given_splits, split_samples
+from audit.data.tensors import as_tensor
 from audit.errors import AuditError
 
+LOOKED_AT = 16
+"""So many inputs say whether they are the images that they were declared to be."""
 MOST_BROKEN = 20
 """The most classes that numbers with decimals may be: more are what a regression predicts."""
 
@@ -81,6 +85,7 @@ def from_arrays(
     )
     tensor = _inputs(inputs)
     _check_split(split)
+    missing = words(missing, "missing")
     _check_no_measurements(labels)
     own = _attribute(labels, "label", missing)
     if own.missing:
@@ -102,6 +107,8 @@ def from_arrays(
     else:
         found = _given(splits, len(tensor))
     rule = make_scaling(scaling)
+    if rule is not None:
+        rule.check(tensor[torch.linspace(0, len(tensor) - 1, LOOKED_AT).round().long().unique()])
     return noted(
         GroupedData(
             name=name,
@@ -165,39 +172,11 @@ def _inputs(values: Any) -> Tensor | Inputs:
         return DictInputs(values)
     if isinstance(values, np.memmap):
         return MappedInputs(values)
-    try:
-        tensor = values if isinstance(values, Tensor) else torch.as_tensor(_array(values))
-        tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise AuditError(f"found inputs that are not an array of numbers: {error}") from error
-    if tensor.is_complex():
-        raise AuditError("found inputs that are complex numbers; expected real ones")
+    tensor = as_tensor(values)
     if tensor.dtype in (torch.int16, torch.int32, torch.int64):
         # They may be codes that a network looks up: it is asked what it takes.
         return tensor.long()
     return tensor if tensor.dtype == torch.uint8 else tensor.float()
-
-
-def _array(values: Any) -> np.ndarray:
-    """Any container of numbers as an array that torch takes; what is masked or missing is NaN."""
-    if isinstance(values, pd.DataFrame | pd.Series):
-        found = values.to_numpy()
-        # Columns of several types, and those that can lack a value, have no type in common.
-        found = values.to_numpy(float, na_value=np.nan) if found.dtype == object else found
-    elif isinstance(values, list | tuple) and len(values) and isinstance(values[0], Tensor):
-        found = torch.stack(list(values)).numpy(force=True)
-    elif hasattr(values, "toarray"):  # a sparse matrix of scipy
-        found = values.toarray()
-    else:
-        found = np.asarray(values)
-    if isinstance(values, np.ma.MaskedArray):
-        found = np.ma.filled(values.astype(float), np.nan)
-    if found.dtype == object:
-        found = np.array(found.tolist())
-    if found.dtype.kind == "f" and found.dtype.itemsize > 8:
-        found = found.astype(float)
-    # torch has one order of bytes and steps forward alone, and warns of what cannot be written on.
-    return np.require(found, found.dtype.newbyteorder("="), ["C", "W"])
 
 
 def _check_rows(**columns: Any) -> None:
@@ -262,8 +241,10 @@ def _positions(rows: Any, number: int) -> Tensor:
 
 
 def _attribute(values: Any, what: str, missing: Sequence[str]) -> Attribute:
-    if not isinstance(values, Iterable):
-        raise AuditError(f"found {values!r:.40} as {what}s; expected one per sample")
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping | Set):
+        raise AuditError(
+            f"found {values!r:.40} as {what}s; expected one per sample, in the order of the inputs"
+        )
     shape = getattr(values, "shape", None)
     if shape is not None and len(shape) != 1:
         raise AuditError(f"found {what}s of shape {tuple(shape)}; expected one per sample")
@@ -274,7 +255,7 @@ def _coded(found: Attribute, names: Sequence[str] | None, what: str) -> Attribut
     """The values by their declared names; whole numbers that are no names are positions there."""
     if names is None:
         return found
-    wanted = tuple(str(name) for name in names)
+    wanted = tuple(str(name) for name in words(names, f"names of the {what}s"))
     known = [name for name in found.names if name != MISSING]
     positions = {str(place): name for place, name in enumerate(wanted)}
     positions |= {"False": wanted[0], "True": wanted[-1]} if len(wanted) == 2 else {}

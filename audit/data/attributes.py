@@ -74,6 +74,13 @@ def as_texts(values: Any, missing: Collection[str] = ()) -> np.ndarray:
     return np.asarray(np.array(found.names, dtype=object)[found.codes])
 
 
+def words(values: Sequence[str], what: str) -> Sequence[str]:
+    """The words themselves; AuditError where they are one text, whose letters would be words."""
+    if isinstance(values, str):
+        raise AuditError(f"found {what} '{values}'; expected a list, such as ['{values}']")
+    return values
+
+
 def unit_codes(values: Any, missing: Collection[str] = ()) -> np.ndarray:
     """The unit of each sample, int64 [n]; a sample without a value is a unit of its own.
 

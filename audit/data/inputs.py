@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from audit.data.images import ImageSettings, read_image, unheard
+from audit.data.tensors import as_tensor
 from audit.errors import AuditError
 
 READ_AT_ONCE = 256
@@ -93,14 +94,18 @@ class FloatInputs(Inputs):
 
 
 class MappedInputs(Inputs):
-    """An array on disk (numpy's memory map), of which only what is asked for is read."""
+    """An array on disk (numpy's memory map), of which only what is asked for is read.
+
+    Raises AuditError where it is not one of real numbers.
+    """
 
     def __init__(self, array: np.ndarray) -> None:
+        as_tensor(array[:1])
         self.array, self.shape = array, array.shape
 
     def fetch(self, rows: Tensor) -> Tensor:
         """A copy of these rows; floating-point numbers as float32, integers as they are."""
-        found = torch.from_numpy(np.array(self.array[rows.numpy()]))
+        found = as_tensor(self.array[rows.numpy()])
         if found.is_floating_point():
             return found.float()
         return found if found.dtype == torch.uint8 else found.long()
@@ -109,11 +114,12 @@ class MappedInputs(Inputs):
 class DictInputs(Inputs):
     """Inputs of several names, as of tokenised text: {"input_ids": [n, t], "attention_mask": …}.
 
-    Integers stay integers. Raises AuditError where the parts are not of one length.
+    Integers stay integers. Raises AuditError where a part is no array of finite numbers, or the
+    parts are not of one length.
     """
 
     def __init__(self, parts: Mapping[str, Any]) -> None:
-        self.parts = {name: torch.as_tensor(part) for name, part in parts.items()}
+        self.parts = {name: _part(part, f"inputs '{name}'") for name, part in parts.items()}
         lengths = {name: len(part) for name, part in self.parts.items()}
         if len(set(lengths.values())) != 1:
             found = ", ".join(f"{length} {name}" for name, length in lengths.items())
@@ -123,6 +129,15 @@ class DictInputs(Inputs):
     def fetch(self, rows: Tensor) -> dict[str, Tensor]:
         """Each part at these positions."""
         return {name: part[rows] for name, part in self.parts.items()}
+
+
+def _part(values: Any, what: str) -> Tensor:
+    found = as_tensor(values, what)
+    if not found.ndim:
+        raise AuditError(f"found {what} that are a single number; expected one a sample or more")
+    if found.is_floating_point() and not bool(torch.isfinite(found).all()):
+        raise AuditError(f"found {what} that are not finite (NaN or infinity)")
+    return found
 
 
 class ImageFiles(Inputs):

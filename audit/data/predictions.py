@@ -12,7 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from audit.data.arrays import from_arrays
-from audit.data.attributes import MISSING, as_texts, from_column, in_order, make_groups
+from audit.data.attributes import (
+    MISSING,
+    as_texts,
+    from_column,
+    in_order,
+    make_groups,
+    words,
+)
 from audit.data.columns import numbers_of, typed
 from audit.data.grouped import GroupedData
 from audit.data.notes import undeclared_units
@@ -85,6 +92,8 @@ def from_predictions(
     >>> data.group_names, said["dense"].decisions.tolist()
     (('f', 'm'), [0, 1, 0, 0])
     """
+    missing = words(missing, "missing")
+    classes = None if classes is None else tuple(map(str, words(classes, "classes")))
     columns = [part.strip() for part in group.split(",")] if isinstance(group, str) else list(group)
     if unit in (LABEL, PREDICTION, SCORE, *columns):
         raise AuditError(

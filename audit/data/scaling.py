@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -28,6 +29,26 @@ class Scaling:
         """Mean and standard deviation."""
         return self.mean, self.std
 
+    def check(self, images: Any) -> None:
+        """Raise AuditError where some inputs, [n, channels, …], are no images of 0 to 255."""
+        if not isinstance(images, Tensor) or images.ndim < 2:
+            raise AuditError(
+                "found inputs that are no images and a scaling for images; leave scaling= away"
+            )
+        channels, rules = images.shape[1], {len(self.mean), len(self.std)} - {1}
+        if rules and channels != 1 and rules != {channels}:
+            raise AuditError(
+                f"found images of shape {tuple(images.shape[1:])} and a mean or std of "
+                f"{max(rules)} channels; expected the channels first, and one of each a channel"
+            )
+        low, high = float(images.min()), float(images.max())
+        if low < 0 or high > 255 or 0 < high <= 1:
+            raise AuditError(
+                f"found inputs from {low:g} to {high:g} that were declared images of 0 to 255; "
+                "leave scaling= away where they are as the network takes them, or give them as 0 "
+                "to 255"
+            )
+
     def __call__(self, images: Tensor) -> Tensor:
         """float [n, channels, height, width] of images uint8 or float of 0 to 255."""
         shape = (-1, *[1] * (images.ndim - 2))
@@ -46,8 +67,12 @@ NAMED = {"image": IMAGES, "imagenet": IMAGENET}
 
 def make_scaling(scaling: Scaling | str | None) -> Scaling | None:
     """The rule of that name: image is [-1, 1], imagenet has that set's mean and std."""
-    if not isinstance(scaling, str):
+    if scaling is None or isinstance(scaling, Scaling):
         return scaling
+    if not isinstance(scaling, str):
+        raise AuditError(
+            f"found scaling of type {type(scaling).__name__}; expected a name or a Scaling"
+        )
     if scaling == "none":
         return None
     if scaling not in NAMED:

@@ -120,6 +120,11 @@ def by_class(outputs: Any, number: int, classes: int) -> Tensor:
     expected = f"logits of {classes} classes, of shape ({number}, {classes})"
     if classes == 2:
         expected += f" or ({number}, 1)"
+    wider = [one.shape[1] for one in named.values() if one.shape[:1] == (number,) and one.ndim == 2]
+    if any(columns > classes for columns in wider):
+        expected += (
+            "; where the data lack some of its classes, name them all, in its order (classes=)"
+        )
     if fitting:
         raise AuditError(
             f"the network gives several outputs that could be its logits ({found}); wrap it so "

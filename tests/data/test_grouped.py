@@ -93,6 +93,7 @@ LABELS, GROUPS = np.arange(40) % 2, np.repeat(["a", "b"], 20)
         list(NUMBERS),
         [torch.from_numpy(row) for row in NUMBERS],
         torch.from_numpy(NUMBERS).to_sparse(),
+        torch.from_numpy(NUMBERS).requires_grad_() * 1.0,
         scipy.sparse.csr_matrix(NUMBERS),
         pd.DataFrame(NUMBERS),
         pd.DataFrame(NUMBERS).astype("Float32"),
@@ -111,6 +112,8 @@ def test_numbers_are_read_whatever_holds_them(inputs):
         (NUMBERS + 0j, "complex numbers"),
         (torch.from_numpy(NUMBERS) + 0j, "complex numbers"),
         (NUMBERS.astype(str), "not an array of numbers"),
+        (torch.empty(40, 3, device="meta"), "on the device 'meta'"),
+        (pd.DataFrame(NUMBERS).assign(at=pd.Timestamp("2020")), "column 'at' holds times"),
         (NUMBERS.astype(str).astype(object), "not an array of numbers"),
         (np.ma.masked_array(NUMBERS, NUMBERS > 2), "not finite"),
         (pd.DataFrame(NUMBERS).astype("Float32").where(NUMBERS < 2), "not finite"),
@@ -152,3 +155,41 @@ def test_splits_that_fit_no_samples_are_refused(splits, said):
 def test_no_groups_at_all_are_told():
     with pytest.raises(AuditError, match="found None as groups"):
         from_arrays(NUMBERS, LABELS, None)
+
+
+@pytest.mark.parametrize("groups", ["sex", dict(enumerate(GROUPS)), set(range(40))])
+def test_groups_in_no_order_of_the_samples_are_refused(groups):
+    with pytest.raises(AuditError, match="as groups; expected one per sample, in the order"):
+        from_arrays(NUMBERS, LABELS, groups)
+
+
+@pytest.mark.parametrize("asked", ["classes", "group_names", "missing"])
+def test_one_text_is_no_list_of_names(asked):
+    # Its letters would be names: 'AB' makes the groups A and B missing.
+    with pytest.raises(AuditError, match=r"'AB'; expected a list, such as \['AB'\]"):
+        from_arrays(NUMBERS, LABELS, ["A", "B"] * 20, **{asked: "AB"})
+
+
+@pytest.mark.parametrize(
+    ("images", "scaling", "said"),
+    [
+        (np.linspace(0, 1, 40 * 48), "image", "found inputs from 0 to 1 that were declared images"),
+        (np.linspace(-1, 1, 40 * 48), "imagenet", "found inputs from -1 to 1"),
+        (np.linspace(0, 65535, 40 * 48), "image", "to 65535 that were declared images of 0 to 255"),
+        (np.arange(40 * 48, dtype=np.uint8) % 2, "image", "found inputs from 0 to 1"),
+        (np.linspace(0, 255, 40 * 48), lambda images: images / 255, "scaling of type function"),
+    ],
+)
+def test_inputs_are_images_of_0_to_255_where_they_are_declared_so(images, scaling, said):
+    with pytest.raises(AuditError, match=said):
+        from_arrays(images.reshape(40, 3, 4, 4), LABELS, GROUPS, scaling=scaling)
+
+
+def test_what_is_scaled_by_channels_has_channels():
+    images = np.resize(np.arange(256, dtype=np.uint8), (40, 8, 8, 3))
+    with pytest.raises(AuditError, match=r"shape \(8, 8, 3\) and a mean or std of 3 channels"):
+        from_arrays(images, LABELS, GROUPS, scaling="imagenet")
+    grey = from_arrays(images[:, None, :, :, 0], LABELS, GROUPS, scaling="imagenet")
+    assert grey.batch(torch.arange(2)).inputs.shape == (2, 3, 8, 8)
+    with pytest.raises(AuditError, match="no images and a scaling for images"):
+        from_arrays({"x": images}, LABELS, GROUPS, scaling="image")

@@ -95,6 +95,33 @@ def test_tokens_and_masks_stay_integers():
         DictInputs({"a": tokens, "b": tokens[1:]})
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (np.full((40, 2), np.nan), "inputs 'x' that are not finite"),
+        (np.full((40, 2), "word"), "inputs 'x' that are not an array of numbers"),
+        ([[1], [1, 2]] * 20, "inputs 'x' that are not an array of numbers"),
+        (np.ones((40, 2)) + 1j, "inputs 'x' that are complex numbers"),
+        (3, "inputs 'x' that are a single number"),
+    ],
+)
+def test_parts_of_inputs_are_finite_numbers(part, said):
+    with pytest.raises(AuditError, match=said):
+        from_arrays({"x": part}, LABELS, GROUPS)
+
+
+def test_parts_and_maps_are_read_in_any_order_of_bytes(tmp_path):
+    numbers = np.arange(80, dtype=">f4").reshape(40, 2)
+    np.save(tmp_path / "x.npy", numbers)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert from_arrays(mapped, LABELS, GROUPS).inputs[[1, 3]].tolist() == [[2, 3], [6, 7]]
+    parts = from_arrays({"x": numbers}, LABELS, GROUPS)
+    assert parts.inputs[[1, 3]]["x"].tolist() == [[2, 3], [6, 7]]
+    np.save(tmp_path / "z.npy", numbers.astype(complex))
+    with pytest.raises(AuditError, match="complex numbers"):
+        from_arrays(np.load(tmp_path / "z.npy", mmap_mode="r"), LABELS, GROUPS)
+
+
 def write_images(folder: Path, number: int = 40) -> list[Path]:
     generator = np.random.default_rng(0)
     files = [folder / f"{row:02d}.png" for row in range(number)]

@@ -77,6 +77,7 @@ def test_one_logit_is_two_classes(change: Any, samples: int) -> None:
     ("outputs", "said"),
     [
         (torch.zeros(4, 7), r"outputs \(4, 7\) for 4 samples; expected logits of 2 classes"),
+        (torch.zeros(4, 3), r"lack some of its classes, name them all, in its order \(classes=\)"),
         (torch.zeros(2, 4), r"outputs \(2, 4\) for 4 samples"),
         (torch.zeros(4, 2, 2), r"outputs \(4, 2, 2\)"),
         ((torch.zeros(4, 2), torch.ones(4, 2)), "several outputs that could be its logits"),
