@@ -31,13 +31,18 @@ SAMPLE, LABEL, PREDICTION, SCORE = "sample", "label", "prediction", "score"
 PROBABILITY = "probability:"
 """Before the name of a class."""
 
-SUM_TOLERANCE = 1e-2
-"""How far from 1 the probabilities of a sample may sum: they may have been rounded."""
+SUM_TOLERANCE, MOST_TOLERANCE = 1e-2, 1e-1
+"""How far from 1 the probabilities of a sample may sum; and at most, rounded to few digits."""
+
+ROUNDING = 1e-6
+"""How far beyond 0 and 1 sums of shares may lie, in single precision."""
 
 GOES_WITH = 0.75
 """How often a sample that was predicted as a class has a larger probability of it than one that was
 not: 1 under one threshold, less under one a group, 1/2 where the two have nothing to do with each
 other, 0 where the probabilities are those of another class."""
+
+DECISIONS = "its probabilities are all 0 or 1: they were read as decisions alone"
 
 ALIKE = 0.9
 """The share of e that probabilities reach which softmax was taken of: of these none differ by more
@@ -294,9 +299,9 @@ def _predicted(name: str, frame: pd.DataFrame, classes: Sequence[str]) -> Predic
     if PREDICTION not in frame:
         notes += _equal(probabilities, classes)
     if np.isin(probabilities, (0.0, 1.0)).all():
-        notes.append("its probabilities are all 0 or 1: they were read as decisions alone")
+        notes.append(DECISIONS)
         return Predicted(found.decisions, None, tuple(notes))
-    return replace(found, notes=(*notes, *_softened(probabilities)))
+    return replace(found, notes=(*notes, *softened(probabilities)))
 
 
 def _equal(probabilities: NDArray[np.float64], classes: Sequence[str]) -> list[str]:
@@ -314,7 +319,7 @@ def _equal(probabilities: NDArray[np.float64], classes: Sequence[str]) -> list[s
     ]
 
 
-def _softened(probabilities: NDArray[np.float64]) -> list[str]:
+def softened(probabilities: NDArray[np.float64]) -> list[str]:
     """A note on probabilities that look like softmax taken of probabilities."""
     with np.errstate(divide="ignore"):
         apart = float((probabilities.max(1) / probabilities.min(1)).max())
@@ -409,7 +414,7 @@ def _probabilities(
     if columns:
         found = np.stack([_numbers(name, frame, columns[one]) for one in classes], 1)
         far = np.abs(found.sum(1) - 1.0)
-        if far.max() > SUM_TOLERANCE:
+        if far.max() > _sum_tolerance(found):
             raise AuditError(
                 f"'{name}' has probabilities that sum to {found[far.argmax()].sum():.4g} for the "
                 f"sample '{frame[SAMPLE][int(far.argmax())]}'; expected 1 (if they are logits, "
@@ -435,7 +440,7 @@ def _numbers(name: str, frame: pd.DataFrame, column: str) -> NDArray[np.float64]
         raise AuditError(
             f"'{name}' has text in '{column}' ({error}); expected numbers from 0 to 1"
         ) from error
-    unknown, outside = np.isnan(found), (found < 0) | (found > 1)
+    unknown, outside = np.isnan(found), (found < -ROUNDING) | (found > 1 + ROUNDING)
     if unknown.any():
         raise AuditError(
             f"'{name}' has no number in '{column}' for {int(unknown.sum()):,} samples (for "
@@ -448,4 +453,17 @@ def _numbers(name: str, frame: pd.DataFrame, column: str) -> NDArray[np.float64]
             f"'{frame[SAMPLE][place]}'; expected probabilities from 0 to 1 (if they are logits, "
             "store their softmax)"
         )
-    return np.asarray(found, dtype=float)
+    return np.asarray(found, dtype=float).clip(0, 1)
+
+
+def _sum_tolerance(probabilities: NDArray[np.float64]) -> float:
+    """How far the sum of a row may be off when each of its numbers was rounded to so many digits.
+
+    >>> [_sum_tolerance(np.full((1, 10), share)) for share in (0.1, 0.10, 0.101)]
+    [0.1, 0.1, 0.01]
+    """
+    for digits in (1, 2, 3):
+        if np.allclose(probabilities, probabilities.round(digits), rtol=0, atol=1e-9):
+            off: float = probabilities.shape[1] * 10.0**-digits / 2
+            return max(SUM_TOLERANCE, min(MOST_TOLERANCE, off))
+    return SUM_TOLERANCE

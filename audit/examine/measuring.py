@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from audit.columns import DENSE_COLUMNS, GROUP_COLUMNS, LAYER_COLUMNS, SCORE
 from audit.data.grouped import GroupedData
+from audit.data.predictions import DECISIONS, softened
 from audit.durations import timed
+from audit.errors import about
 from audit.examine.causes import causes
 from audit.examine.error_rates import bias_amplification, error_rates, fairness
 from audit.examine.found import Contribution, Found, Row, identity, number, together
@@ -28,6 +30,7 @@ from audit.measure.cost import multiply_adds, surviving_multiply_adds
 from audit.measure.faithfulness import divergence
 from audit.measure.predictions import Outputs
 from audit.models.checkpoint import Checkpoint, called_pruned
+from audit.models.outputs import declared_outputs
 from audit.models.outputs_only import StoredPredictions
 from audit.prune.mask import beside_the_prunable, zero_head
 
@@ -79,7 +82,8 @@ def measure_models(
     settings, before = settings or MeasureSettings(), None
     found = []
     for name, one in models.items():
-        subject = make_subject(one, dense, data, settings, name, before=before)
+        with about(name):
+            subject = make_subject(one, dense, data, settings, name, before=before)
         before = subject.outputs if one is dense else before
         found.append(measured(subject, examine(subject)))
     return found
@@ -266,6 +270,7 @@ def _remarks(subject: Subject) -> list[str]:
     if subject.pruned:
         found += beside_the_prunable(subject.network, subject.mask)
     found += _equal_outputs(subject)
+    found += _of_their_scale(subject)
     head = zero_head(subject.network, subject.checkpoint.mask)
     if head is not None:
         found.append(
@@ -293,3 +298,13 @@ def _equal_outputs(subject: Subject) -> list[str]:
         f"for {equal:,} of {len(subject.codes):,} samples two classes have the same largest "
         "output: the first of these counts as its answer"
     ]
+
+
+def _of_their_scale(subject: Subject) -> list[str]:
+    """What must be said of outputs that were declared, and do not look so."""
+    declared = declared_outputs(subject.network)
+    if declared is None:
+        return []
+    if not subject.outputs.probable:
+        return [DECISIONS]
+    return softened(subject.outputs.log_probabilities.double().exp().numpy())

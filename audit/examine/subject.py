@@ -30,6 +30,7 @@ from audit.metrics import metric
 from audit.models.abilities import Abilities, abilities
 from audit.models.admission import seen_before
 from audit.models.checkpoint import Checkpoint, called_pruned, check_same_data
+from audit.models.outputs import declared_outputs
 from audit.models.outputs_only import StoredPredictions
 from audit.models.training import checked_device
 from audit.prune.mask import (
@@ -249,10 +250,13 @@ LOOKED_UP = 2**15
 
 def outputs_of(network: nn.Module, batches: SampleBatches) -> Outputs:
     """What the network says of the samples, or what was stored of that."""
-    if not isinstance(network, StoredPredictions):
-        return predict(network, batches)
-    found = predict(network, replace(batches, size=LOOKED_UP))
-    return network.told(found, batches.data.batch(batches.rows).inputs)
+    if isinstance(network, StoredPredictions):
+        found = predict(network, replace(batches, size=LOOKED_UP))
+        return network.told(found, batches.data.batch(batches.rows).inputs)
+    found = predict(network, batches)
+    if declared_outputs(network) == "probabilities" and found.certain:
+        return found.without_probabilities()
+    return found
 
 
 def sample_columns(outputs: Outputs, parent: Outputs | None) -> dict[str, Array]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from audit.errors import AuditError
 from audit.measure.written_out import replaced, twice_differentiable
@@ -99,6 +99,12 @@ def rows_of(inputs: Inputs, rows: Tensor | slice | int) -> Inputs:
 def as_batch(one: Inputs) -> Inputs:
     """A sample as a batch of one."""
     return tree_map_only(Tensor, lambda part: part[None], one)
+
+
+def unfinished(inputs: Inputs) -> Tensor:
+    """Which samples have inputs that are not finite, bool [n]."""
+    parts = [part.flatten(1) if part.ndim > 1 else part[:, None] for part in tree_leaves(inputs)]
+    return torch.stack([~torch.isfinite(part).all(1) for part in parts]).any(0)
 
 
 def takes_names(model: nn.Module, inputs: Inputs) -> bool:

@@ -9,8 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from audit.errors import AuditError
-from audit.measure.network import Batches, class_logits, evaluating
+from audit.measure.network import Batches, Inputs, class_logits, evaluating, unfinished
 from audit.measure.ranks import Shard
+
+ROUNDED, NONE = 1e-6, -15.0
+"""Logarithms of 1 and of 0 in single precision: its distance from 1 to the next number is e⁻¹⁶."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,12 @@ class Outputs:
         """Whether probabilities are known, and not only what was decided."""
         return not bool(self.loss.isnan().any())
 
+    @property
+    def certain(self) -> bool:
+        """Whether every probability is 0 or 1, as far as its type tells: these are decisions."""
+        logs = self.log_probabilities
+        return bool(((logs > -ROUNDED) | (logs < NONE)).all())
+
     def deciding(self, prediction: Tensor) -> Outputs:
         """The same, with other decisions than the classes of the largest logits."""
         return replace(self, prediction=prediction, correct=(prediction == self.label).double())
@@ -59,12 +68,14 @@ def predict(model: nn.Module, batches: Batches) -> Outputs:
 
     Raises AuditError where logits are not finite, or a label has no logit.
     """
-    shard, parts, broken = Shard(batches), [], 0
+    shard, parts, broken, unread = Shard(batches), [], 0, 0
     with evaluating(model):
         for inputs, labels in shard.pairs():
-            logits, labels = class_logits(model(inputs)).double().cpu(), labels.cpu()
+            logits, labels = _logits(model, inputs).double().cpu(), labels.cpu()
             _check_labels(logits, labels)
-            broken += int((~torch.isfinite(logits)).any(1).sum())
+            if not bool(torch.isfinite(logits).all()):
+                broken += int((~torch.isfinite(logits)).any(1).sum())
+                unread += int(unfinished(inputs).sum())
             parts.append(outputs(logits, labels))
     found = Outputs(
         *(
@@ -72,13 +83,30 @@ def predict(model: nn.Module, batches: Batches) -> Outputs:
             for column in fields(Outputs)
         )
     )
-    broken = shard.total(broken)
+    broken, unread = shard.total(broken), shard.total(unread)
     if broken:
-        raise AuditError(
-            f"the model's logits are not finite for {broken} of {len(found.label)} "
-            "samples (NaN or infinity); were the weights trained without diverging?"
-        )
+        raise AuditError(not_finite(broken, len(found.label), unread))
     return found
+
+
+def not_finite(broken: int, number: int, unread: int) -> str:
+    """That logits of some of a number of samples are not finite, as so many samples' inputs are."""
+    what = f"the model's logits are not finite for {broken} of {number} samples (NaN or infinity)"
+    if unread:
+        return f"{what}; neither are the inputs of {unread}: fill in what is missing there"
+    return f"{what}; were the weights trained without diverging?"
+
+
+def _logits(model: nn.Module, inputs: Inputs) -> Tensor:
+    """The logits of a batch; AuditError where a network that read others cannot read these."""
+    try:
+        return class_logits(model(inputs))
+    except (AuditError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        hint = "; are all codes within its table?" if isinstance(error, IndexError) else ""
+        raise AuditError(f"the network cannot read some of the samples: {reason}{hint}") from error
 
 
 def outputs(logits: Tensor, labels: Tensor) -> Outputs:

@@ -43,6 +43,8 @@ def _without_gradients(model: nn.Module) -> str | None:
     if packed:
         return f"its weights are packed ({', '.join(sorted(packed))}), which have no derivative"
     kinds = {parameter.dtype for parameter in model.parameters()}
+    if any(kind.is_complex for kind in kinds):
+        return "its numbers are complex, whose derivatives are not those of real ones"
     if kinds & {torch.float16, torch.bfloat16}:
         return "its numbers are in half precision, whose rounding would be most of a derivative"
     if not any(parameter.requires_grad for parameter in model.parameters()):

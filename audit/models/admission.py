@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from inspect import signature
 
 import torch
 from torch import Tensor, nn
 
 from audit.data.grouped import GroupedData
 from audit.errors import AuditError
-from audit.measure.network import Inputs, class_logits, copied, evaluating, rows_of
-from audit.measure.predictions import Outputs
+from audit.measure.network import (
+    Inputs,
+    class_logits,
+    copied,
+    evaluating,
+    rows_of,
+    unfinished,
+)
+from audit.measure.predictions import Outputs, not_finite
 from audit.models.outputs import declared_outputs
 from audit.names import shown
 
@@ -20,6 +28,9 @@ SAMPLES = 64
 
 NEAR = 0.9
 """Sigmoids of a trained network go beyond it, and below what it leaves to 1."""
+
+EDGE, AT_EDGE = 0.95, 0.05
+"""So near to 1 and -1 this share of the values of tanh is, at least, once a network is sure."""
 
 BATCH = 7
 """The batch size of the second pass; of 64 samples it leaves a last batch of one."""
@@ -168,13 +179,13 @@ def _logits(model: nn.Module, inputs: Inputs) -> Tensor:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         if "more than 1 value per channel" in reason:
             reason = "its batch norm without running statistics needs others beside a sample"
+        if isinstance(inputs, Mapping) and "dict" in reason:
+            wanted = ", ".join(signature(model.forward).parameters)
+            reason += f"; its forward takes {wanted}, and the inputs are {', '.join(inputs)}"
         raise UnreadInputs(f"the network cannot read {_told(inputs)} at once: {reason}") from error
     broken = int((~torch.isfinite(found)).any(1).sum())
     if broken:
-        raise AuditError(
-            f"the model's logits are not finite for {broken} of {len(found)} samples (NaN or "
-            "infinity); were the weights trained without diverging?"
-        )
+        raise AuditError(not_finite(broken, len(found), int(unfinished(inputs).sum())))
     return found
 
 
@@ -229,18 +240,28 @@ def _like_probabilities(logits: Tensor, trained: bool) -> bool:
 
 
 def _known_scale(outputs: Tensor) -> str:
-    """What outputs [n, C], never below zero, are known to be on the scale of; '' where nothing is.
+    """What outputs [n, C] are known to be on the scale of; '' where nothing is.
 
     A network that lost most of its weights may give small positive logits: sigmoids are those that
     reach from near 0 to near 1, and percentages sum to 100.
     """
-    if bool((outputs < 0).any()) or not bool(outputs[:, 0].any()):
+    if bool((outputs < 0).any()):
+        return "values of tanh, between -1 and 1" if _within_one(outputs) else ""
+    if not bool(outputs[:, 0].any()):
         return ""
     if bool(((outputs.sum(1) - 100.0).abs() <= 1.0).all()):
         return "percentages, which sum to 100"
     if NEAR < float(outputs.max()) <= 1.0 and float(outputs.min()) < 1.0 - NEAR:
         return "sigmoids, one a class, which do not sum to 1"
     return ""
+
+
+def _within_one(outputs: Tensor) -> bool:
+    """Whether many outputs lie right below 1 and above -1, and none beyond."""
+    ends = [outputs > EDGE, outputs < -EDGE]
+    many = float(ends[0].logical_or(ends[1]).double().mean()) > AT_EDGE
+    both = bool((ends[0].any(0) & ends[1].any(0)).any())
+    return many and both and float(outputs.abs().max()) <= 1.0
 
 
 def _ones(sums: Tensor) -> bool:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm
@@ -18,6 +20,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from audit.errors import AuditError
 
+SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 _KINDS = (SpectralNorm, WeightNorm, prune.BasePruningMethod)
 _Recomputed = SpectralNorm | WeightNorm | prune.BasePruningMethod
 
@@ -33,8 +36,19 @@ def permanent_copy(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
             # The weight of the last pass is no parameter, and torch copies none that has a graph.
             name = _tensor_name(hook)
             setattr(module, name, getattr(module, name).detach())
-    copied = copy.deepcopy(model).eval()
+    copied = copy.deepcopy(model, _dense_forms(model)).eval()
     return copied, make_permanent(copied)
+
+
+def _dense_forms(model: nn.Module) -> dict[int, Any]:
+    """The memory of a copy in which sparse tensors, that torch copies in no module, are dense."""
+    sparse = [one for one in (*model.parameters(), *model.buffers()) if one.layout in SPARSE]
+    return {
+        id(one): nn.Parameter(one.detach().to_dense(), one.requires_grad)
+        if isinstance(one, nn.Parameter)
+        else one.detach().to_dense()
+        for one in sparse
+    }
 
 
 def make_permanent(model: nn.Module) -> tuple[str, ...]:

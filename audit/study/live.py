@@ -14,7 +14,7 @@ from torch import nn
 from audit.data.datasets import as_grouped
 from audit.data.grouped import GroupedData
 from audit.data.identity import check_made_alike, check_unseen
-from audit.errors import AuditError
+from audit.errors import AuditError, about
 from audit.examine.measuring import measure_models
 from audit.examine.settings import MeasureSettings
 from audit.files import sha256
@@ -64,7 +64,8 @@ def compare(
     data.columns_of(settings.discover)
     _check_trained(trained or {}, data)
     name, *others = dense_first(models, dense)
-    parent = live(models[name], data, outputs=outputs)
+    with about(name):
+        parent = live(models[name], data, outputs=outputs)
     subjects: dict[str, Checkpoint] = {name: parent}
     for other in others:
         subjects[other] = _candidate(other, models[other], data, outputs, parent.network)
@@ -174,7 +175,8 @@ def _from_file(
     if math.isnan(measured_sparsity(model)):
         notes = (of_unknown_weights(model), *notes)
     made = replace(made, method="dense", constraint="none", rate=0.0, parent=None, notes=notes)
-    return live(model, data, made, outputs)
+    with about(name):
+        return live(model, data, made, outputs)
 
 
 def _of_name(
@@ -259,7 +261,8 @@ def _candidate(
 ) -> LiveNetwork:
     """A network that was made from the dense one; what it is, is read off its weights."""
     own = replace(made or Provenance(name), method=name, constraint="none", parent=None)
-    found = live(model, data, own, outputs)
+    with about(name):
+        found = live(model, data, own, outputs)
     rate = round(measured_sparsity(found.network), 4) if is_pruned(found.network) else 0.0
     notes = (*_kind_of(found.network, dense), *found.provenance.notes)
     return replace(found, provenance=replace(found.provenance, rate=rate, notes=notes))

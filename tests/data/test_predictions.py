@@ -251,3 +251,35 @@ def test_a_column_of_another_name_that_tells_of_train_samples_is_refused() -> No
     from_predictions({"dense": many(SURE).assign(travels=["train"] * 30 + ["bus"] * 10)}, "sex")
     data, _ = from_predictions({"dense": many(SURE).assign(Set=parts, split=parts)}, "sex")
     assert len(data) == 10
+
+
+def of_classes(probabilities: np.ndarray) -> pd.DataFrame:
+    """Predictions of as many classes as there are columns."""
+    number, classes = probabilities.shape
+    labels = np.arange(number) % classes
+    named = {f"probability:{one}": probabilities[:, one] for one in range(classes)}
+    return pd.DataFrame({"sample": range(number), "label": labels, "sex": "f"} | named)
+
+
+@pytest.mark.parametrize("digits", [2, 3])
+def test_probabilities_of_many_classes_may_be_rounded(digits: int) -> None:
+    exact = np.random.default_rng(0).dirichlet(np.ones(20), 300)
+    rounded = exact.round(digits)
+    assert np.abs(rounded.sum(1) - 1).max() > 0.011 if digits == 2 else True
+    _, said = from_predictions({"dense": of_classes(rounded)}, "sex")
+    assert said["dense"].probabilities is not None
+    with pytest.raises(AuditError, match=r"probabilities that sum to 0\.9"):
+        from_predictions({"dense": of_classes(exact * 0.98)}, "sex")
+    with pytest.raises(AuditError, match="probabilities that sum to"):
+        from_predictions({"dense": of_classes((exact * 0.8).round(digits))}, "sex")
+
+
+def test_sums_of_shares_may_end_beyond_one() -> None:
+    """As the mean over the trees of a forest does: 1.0000000000000002."""
+    shares = np.tile([[1 + 2.2e-16, -1e-9], [0.3, 0.7]], (20, 1))
+    _, said = from_predictions({"dense": of_classes(shares)}, "sex")
+    found = said["dense"].probabilities
+    assert found is not None
+    assert (found.min(), found.max()) == (0.0, 1.0)
+    with pytest.raises(AuditError, match=r"has 1\.1 in"):
+        from_predictions({"dense": of_classes(np.tile([[1.1, -0.1], [0.3, 0.7]], (20, 1)))}, "sex")

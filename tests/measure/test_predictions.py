@@ -121,3 +121,25 @@ def test_inputs_without_a_distance():
     model = nn.Sequential(nn.Embedding(3, 2), nn.Flatten())
     with pytest.raises(AuditError, match="real numbers"):
         input_distance(model, [(torch.tensor([[0], [1]]), torch.tensor([0, 1]))])
+
+
+def test_samples_that_only_the_whole_pass_meets_are_told_of():
+    network = nn.Sequential(nn.Embedding(5, 2), nn.Flatten(), nn.Linear(6, 2))
+    batches = [(torch.zeros(2, 3, dtype=torch.long), torch.tensor([0, 1]))]
+    assert len(predict(network, batches).loss) == 2
+    batches.append((torch.full((1, 3), 5), torch.tensor([0])))
+    with pytest.raises(AuditError, match=r"cannot read some of the samples: .*within its table"):
+        predict(network, batches)
+
+
+def test_inputs_that_are_not_finite_are_told():
+    batches = [(torch.tensor([[1.0], [float("nan")]]), torch.tensor([0, 1]))]
+    with pytest.raises(AuditError, match=r"1 of 2 samples .*neither are the inputs of 1"):
+        predict(nn.Linear(1, 2), batches)
+
+
+def test_decisions_are_certain_in_every_form():
+    labels = torch.tensor([0, 1])
+    for logits in ([[0.0, -87.3], [-87.3, 0.0]], [[-16.6, 0.0], [0.0, -87.3]]):
+        assert outputs(torch.tensor(logits), labels).certain
+    assert not outputs(torch.tensor([[9.0, 0.0], [0.0, 99.0]]), labels).certain

@@ -255,3 +255,35 @@ def test_what_is_no_function_only_later_is_refused_by_the_pass_itself(
     model, settings = Later(kind), MeasureSettings(resamples=10, curvature="none")
     with pytest.raises(AuditError, match=r"other logits among all 400 than among 64 \(up to"):
         compare({"dense": nn.Linear(4, 2), "later": model}, data, settings)
+
+
+def test_values_of_tanh_must_be_declared() -> None:
+    inputs = 3 * torch.randn(64, 4)
+    for columns in (1, 2):
+        model = nn.Sequential(nn.Linear(4, columns), nn.Tanh())
+        nn.init.constant_(model[0].weight, 1.0)
+        with pytest.raises(AuditError, match="look like values of tanh, between -1 and 1"):
+            check_network(read_outputs(model, 2), inputs)
+        check_network(read_outputs(model, 2, "logits"), inputs)
+
+
+def test_small_logits_and_constant_ones_are_no_values_of_tanh() -> None:
+    small = nn.Linear(4, 2)
+    nn.init.uniform_(small.weight, -0.2, 0.2)
+    check_network(read_outputs(small, 2), torch.rand(64, 4))
+    constant = nn.Linear(4, 2)
+    nn.init.zeros_(constant.weight)
+    constant.bias.data = torch.tensor([0.97, -0.98])
+    check_network(read_outputs(constant, 2), torch.randn(64, 4))
+
+
+def test_parts_that_a_network_does_not_take_are_told_beside_those_it_does() -> None:
+    with pytest.raises(AuditError, match="its forward takes input, and the inputs are ids, mask"):
+        check_network(nn.Linear(4, 2), {"ids": torch.ones(64, 4), "mask": torch.ones(64, 4)})
+
+
+def test_inputs_that_are_not_finite_are_told_before_the_weights_are_suspected() -> None:
+    inputs = torch.randn(64, 4)
+    inputs[5, 1] = torch.nan
+    with pytest.raises(AuditError, match=r"1 of 64 samples .* neither are the inputs of 1: fill"):
+        check_network(nn.Linear(4, 2), inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -712,3 +713,84 @@ def test_equal_largest_outputs_are_told(dense, two_groups):
     notes = {one["name"]: " ".join(one["notes"]) for one in results.record["models"]}
     assert "two classes have the same largest output: the first of these" in notes["rounded"]
     assert "the same largest" not in notes["dense"]
+
+
+class Given(nn.Module):
+    """What a network gives, made into something else."""
+
+    def __init__(self, inside: nn.Module, made: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inside, self.made = inside, made
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.made(self.inside(inputs))
+
+
+QUICK = MeasureSettings(resamples=50, curvature="none", minimum_group_size=5)
+
+
+def test_what_is_refused_names_the_network(dense, two_groups):
+    three = Given(dense, lambda logits: torch.cat([logits, logits], 1))
+    with pytest.raises(AuditError, match=r"^'odd': the network gives outputs"):
+        audit.compare({"dense": dense, "odd": three}, two_groups, QUICK)
+    with pytest.raises(AuditError, match=r"^'dense': the network gives outputs"):
+        audit.compare({"odd": dense, "dense": three}, two_groups, QUICK)
+    with pytest.raises(AuditError, match=r"^'odd': found a OrderedDict as a network"):
+        audit.compare({"dense": dense, "odd": dense.state_dict()}, two_groups, QUICK)
+
+
+def test_declared_decisions_have_no_losses(dense, two_groups):
+    """A wrong decision would cost 87 nats, the logarithm of the smallest number."""
+    decided = Given(dense, lambda logits: nn.functional.one_hot(logits.argmax(1), 2).float())
+    probable = Given(dense, lambda logits: logits.softmax(1))
+    networks = {"dense": probable, "decided": decided}
+    found = audit.compare(networks, two_groups, QUICK, outputs="probabilities")
+    assert rows(found, "decided", "loss")["value"].isna().all()
+    assert rows(found, "decided", "excess_risk")["value"].isna().all()
+    assert rows(found, "dense", "loss")["value"].notna().all()
+    accuracy = [rows(found, name, "accuracy")["value"].tolist() for name in networks]
+    assert accuracy[0] == accuracy[1]
+    assert "read as decisions alone" in str(entry(found, "decided")["notes"])
+
+
+def test_softmax_taken_twice_is_remarked_on(dense, two_groups):
+    sure = Given(dense, lambda logits: 20 * logits)
+    once = Given(sure, lambda logits: logits.softmax(1))
+    twice = Given(once, lambda probabilities: probabilities.softmax(1))
+    found = audit.compare({"dense": once, "p": twice}, two_groups, QUICK, outputs="probabilities")
+    told = [
+        "softmax was taken twice" in str(entry(found, name)["notes"]) for name in ("dense", "p")
+    ]
+    assert told == [False, True]
+    found = audit.compare({"dense": once, "p": once}, two_groups, QUICK, outputs="logits")
+    assert "softmax was taken twice" in str(entry(found, "p")["notes"])
+
+
+@pytest.mark.parametrize("form", ["to_sparse", "to_sparse_csr"])
+def test_sparse_weights_are_measured_as_the_zeros_that_they_leave_out(dense, two_groups, form):
+    pruned = copy.deepcopy(dense)
+    with torch.no_grad():
+        pruned.hidden.weight[:, :2] = 0
+    expected = audit.compare({"dense": dense, "pruned": pruned}, two_groups, QUICK)
+    stored = copy.deepcopy(pruned)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        weight = getattr(stored.hidden.weight.detach(), form)()
+        stored.hidden.weight = nn.Parameter(weight)
+    found = audit.compare({"dense": dense, "pruned": stored}, two_groups, QUICK)
+    assert stored.hidden.weight.layout == weight.layout
+    assert entry(found, "pruned")["sparsity"] == entry(expected, "pruned")["sparsity"] != 0
+    for metric in ("loss", "gradient_norm"):
+        pd.testing.assert_series_equal(
+            rows(found, "pruned", metric)["value"], rows(expected, "pruned", metric)["value"]
+        )
+
+
+def test_derivatives_of_complex_numbers_are_not_measured(dense, two_groups):
+    inside = nn.Linear(4, 2, dtype=torch.cfloat)
+    network = Given(nn.Sequential(Given(nn.Identity(), lambda x: x + 0j), inside), torch.real)
+    found = audit.compare({"dense": dense, "waves": network}, two_groups, QUICK)
+    norms = rows(found, "waves", "gradient_norm")
+    assert norms["value"].isna().all()
+    assert norms["note"].str.contains("its numbers are complex").all()
+    assert rows(found, "waves", "loss")["value"].notna().all()
