@@ -51,6 +51,16 @@ FAR = 10**6
 """An upper end from here on is told only to those who went beyond it."""
 
 
+def settings_of(given: Any, usual: Kind) -> Kind:
+    """The settings that are given, or the usual ones; AuditError where they are something else."""
+    if given is None:
+        return usual
+    if not isinstance(given, type(usual)):
+        expected = type(usual).__name__
+        raise AuditError(f"found settings of type {type(given).__name__}; expected {expected}(…)")
+    return given
+
+
 def one_of(*names: str, what: str = "") -> AfterValidator:
     """The rule that a text is one of these names, in either spelling; `what` they are names of."""
 

@@ -38,7 +38,7 @@ from audit.measure.curvature import (
     top_eigenvalues,
 )
 from audit.measure.density import spectral_density
-from audit.measure.gradient import gradient_norm, mean_gradient
+from audit.measure.gradient import CUT_OFF, gradient_norm, mean_gradient
 from audit.measure.theory import logit_slopes
 from audit.metrics import TAYLOR, of_definition
 
@@ -50,7 +50,6 @@ SLOPES = {
 }
 """Metrics of proposition 2 and theorem 2, and the parts of LogitSlopes that they are means of."""
 CUT_OFF_SAID = "does not require grad and does not have a grad_fn"
-CUT_OFF = "its outputs are cut off from its parameters, as by no_grad, detach or NumPy in forward"
 LONGEST_REASON = 200
 
 

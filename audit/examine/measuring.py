@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from audit.checked import settings_of
 from audit.columns import DENSE_COLUMNS, GROUP_COLUMNS, LAYER_COLUMNS, SCORE
 from audit.data.grouped import GroupedData
 from audit.data.predictions import DECISIONS, softened
@@ -64,7 +65,7 @@ def measure_model(
     Raises AuditError where the network, its parent and the data do not go together, the parent is
     pruned, or a network is no function of a sample (`audit.models.admission`).
     """
-    settings = settings or MeasureSettings()
+    settings = settings_of(settings, MeasureSettings())
     subject = make_subject(checkpoint, dense, data, settings, name, factory)
     return measured(subject, examine(subject))
 
@@ -79,7 +80,7 @@ def measure_models(
 
     The dense parent is the first of them. Raises AuditError as `measure_model` does.
     """
-    settings, before = settings or MeasureSettings(), None
+    settings, before = settings_of(settings, MeasureSettings()), None
     found = []
     for name, one in models.items():
         with about(name):

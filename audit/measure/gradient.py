@@ -24,6 +24,9 @@ from audit.measure.network import (
 )
 from audit.measure.ranks import Shard
 
+CUT_OFF = "its outputs are cut off from its parameters, as by no_grad, detach or NumPy in forward"
+"""Why a network has no gradient."""
+
 
 @dataclass(frozen=True)
 class GradientNorm:

@@ -53,6 +53,7 @@ class Constraint(ABC):
                      finite where a surrogate is no loss, and meeting it alone would be learned at
                      the price of every right prediction
     beside           constraints that stand beside it unless they are left out by name: NAME=none
+    of_shares        whether the tolerance is one of shares, in points and no nats: at most 1
     on_batch         whether the multipliers read the batches' statistics, because the violation
                      needs a gradient, and not those of a split
     """
@@ -64,6 +65,7 @@ class Constraint(ABC):
     multiplier_share: ClassVar[float] = 0.4
     weight_bound: ClassVar[float] = math.inf
     beside: ClassVar[tuple[str, ...]] = ()
+    of_shares: ClassVar[bool] = False
     on_batch: ClassVar[bool] = False
 
     @abstractmethod
@@ -121,6 +123,8 @@ class ExcessAccuracy(Constraint):
     The surrogate is the excess loss of the group less that of the population.
     """
 
+    of_shares: ClassVar[bool] = True
+
     def surrogate(self, statistics: GroupStatistics) -> Tensor:
         """(J_a − J_a(θ*)) − (J − J(θ*)) − ε, the population held constant."""
         return ExcessLoss(self.tolerance).surrogate(statistics)
@@ -139,6 +143,8 @@ class EqualAccuracy(Constraint):
     a gap is closed by raising the lower side.
     """
 
+    of_shares: ClassVar[bool] = True
+
     def surrogate(self, statistics: GroupStatistics) -> Tensor:
         """Acc − Acc_a − τ, then Acc_a − Acc − τ, the higher side held constant."""
         below = statistics.overall_accuracy.detach() - statistics.accuracy
@@ -154,6 +160,7 @@ class DemographicParity(Constraint):
     can be met by predicting one class for everybody: hence `no-harm` beside it.
     """
 
+    of_shares: ClassVar[bool] = True
     weight_bound: ClassVar[float] = 1.0
     beside: ClassVar[tuple[str, ...]] = ("no-harm",)
 
@@ -171,6 +178,7 @@ class EqualisedOdds(Constraint):
     stay free for longer. That alone can be met by lowering everybody's: hence `no-harm` beside it.
     """
 
+    of_shares: ClassVar[bool] = True
     multiplier_gain: ClassVar[float] = 30.0
     multiplier_share: ClassVar[float] = 0.9
     weight_bound: ClassVar[float] = 1.0
@@ -198,6 +206,7 @@ class NoHarm(Constraint):
     along one ROC curve can have like rates only where some rates fall and others rise.
     """
 
+    of_shares: ClassVar[bool] = True
     tolerance: float = 0.02
     multiplier_gain: ClassVar[float] = 30.0
     multiplier_share: ClassVar[float] = 0.9
@@ -332,6 +341,11 @@ def _made(kind: type[Constraint], name: str, value: str, tolerance: float) -> Co
         raise AuditError(f"found tolerance {shown(value)} of {name}; expected a number") from error
     if not 0 <= allowed < math.inf:
         raise AuditError(f"found tolerance {allowed:g} of {name}; expected 0 or more")
+    if kind.of_shares and allowed > 1:
+        raise AuditError(
+            f"found tolerance {allowed:g} of {name}, which is a share; expected at most 1, such as "
+            "0.02 for two points"
+        )
     return kind(allowed)
 
 

@@ -38,7 +38,7 @@ from audit.mitigate.samples import (
 from audit.mitigate.statistics import Reference
 from audit.mitigate.weights import MaskedWeights
 from audit.models.outputs import log_probabilities
-from audit.models.training import check_finite, trainable_parameters
+from audit.models.training import check_finite, check_slope, trainable_parameters
 from audit.names import shown
 from audit.prune.channels import channel_groups
 from audit.prune.distillation import distilled_losses
@@ -280,6 +280,7 @@ class FairPruner:
         logits = self._outputs(samples)
         reads = self._reads(training=True)
         loss = self._lagrangian_loss(logits, samples, self.settings.fair_weights, reads)
+        check_slope(loss)
         self._gradients.listen(loss, wanted=not self.frozen)
         return loss
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from audit.checked import Count, CountOrNone, NotNegative, Positive, Seed, Share, checked, one_of
 from audit.data.grouped import Batch, GroupedData
 from audit.errors import AuditError
+from audit.measure.gradient import CUT_OFF
 from audit.measure.network import class_logits
 from audit.models.augmentation import AUGMENTATIONS, augmented
 from audit.models.layout import training_layout
@@ -174,6 +175,7 @@ def train(
             batch = data.batch(next(batches), settings.device)
             inputs = augmented(batch.inputs, settings.augmentation, generator)
             loss = losses(class_logits(model(inputs)), batch).mean()
+            check_slope(loss)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -182,6 +184,12 @@ def train(
     check_finite(model)
     model.to("cpu").eval()
     return steps
+
+
+def check_slope(loss: Tensor) -> None:
+    """Raise AuditError where a loss has no gradient by the parameters of its network."""
+    if not loss.requires_grad:
+        raise AuditError(f"the network cannot be trained: {CUT_OFF}")
 
 
 def optimizer_of(model: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:

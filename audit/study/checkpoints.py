@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from audit.checked import settings_of
 from audit.data import load_data
 from audit.data.grouped import GroupedData
 from audit.data.identity import recognise
@@ -40,7 +41,7 @@ def compare_models(
 
     The dense network is measured beside them, since causes are sought in it.
     """
-    settings = settings or MeasureSettings()
+    settings = settings_of(settings, MeasureSettings())
     models = dict(zip(names, (baseline, candidate), strict=True))
     if dense is not baseline and dense is not candidate:
         models = {_free("dense", names): dense} | models
@@ -63,7 +64,7 @@ def measure_files(
 
     With `gallery`, the results hold pictures of the samples that pruning broke.
     """
-    settings = settings or MeasureSettings()
+    settings = settings_of(settings, MeasureSettings())
     checkpoint = load_checkpoint(model)
     parent = None
     if dense is not None or _needs_parent(checkpoint, factory):
@@ -98,7 +99,7 @@ def compare_files(
     `state` which of several state dicts in a file is measured.
     Raises AuditError where they are of different data, splits or dense parents.
     """
-    settings = settings or MeasureSettings()
+    settings = settings_of(settings, MeasureSettings())
     others = [candidates] if isinstance(candidates, Path) else list(candidates)
     paths = [*([] if dense is None else [dense]), baseline, *others]
     if not all(is_checkpoint(path) for path in paths):

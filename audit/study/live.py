@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from audit.checked import settings_of
 from audit.data.datasets import as_grouped
 from audit.data.grouped import GroupedData
 from audit.data.identity import check_made_alike, check_unseen
@@ -59,7 +60,7 @@ def compare(
     integers, is a row that says why. Raises AuditError where there are fewer than two, the dense
     one is pruned, or a network cannot be measured at all.
     """
-    settings = settings or MeasureSettings()
+    settings = settings_of(settings, MeasureSettings())
     data = as_grouped(data)
     data.columns_of(settings.discover)
     _check_trained(trained or {}, data)
@@ -119,7 +120,7 @@ def compare_weights(
     Raises AuditError as `compare` does, where no factory is given, or weights are not those of its
     network.
     """
-    settings = settings or MeasureSettings()
+    settings = settings_of(settings, MeasureSettings())
     names = dense_first(files, dense)
     name = names[0]
     subjects: dict[str, LiveNetwork] = {}
@@ -217,7 +218,7 @@ def dense_first(models: Mapping[str, Any], dense: str | None) -> list[str]:
 
 def prune_network(
     model: nn.Module,
-    data: GroupedData,
+    data: Any,
     method: str | Method = "magnitude",
     rate: float = 0.9,
     settings: TrainingSettings | None = None,
@@ -229,13 +230,14 @@ def prune_network(
     permanent in it, and what compiles it or runs it on several devices is taken off. Raises
     AuditError as `prune_model` does.
     """
+    data = as_grouped(data)
     dense = _to_prune(model, data, outputs)
     return _network(model, dense, prune_model(dense, data, method, rate, settings))
 
 
 def mitigate_network(
     model: nn.Module,
-    data: GroupedData,
+    data: Any,
     rate: float = 0.9,
     constraint: str = "excess-accuracy",
     tolerance: float = 0.0,
@@ -246,6 +248,7 @@ def mitigate_network(
 
     Its `mask` says which weights survive. Raises AuditError as `mitigate_model` does.
     """
+    data = as_grouped(data)
     dense = _to_prune(model, data, outputs)
     made = mitigate_model(dense, data, rate, constraint, tolerance, settings)
     return _network(model, dense, made)

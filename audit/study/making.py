@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
+from audit.checked import settings_of
 from audit.data.grouped import GroupedData
 from audit.durations import timed
 from audit.errors import AuditError
 from audit.mitigate.bilevel import BilevelSettings
 from audit.mitigate.constraints import make_constraints
-from audit.mitigate.harm import harm_notes
+from audit.mitigate.harm import harm_notes, said
 from audit.mitigate.methods import MITIGATION_METHODS
 from audit.mitigate.solution import upper_samples
 from audit.mitigate.stages import StageSettings
@@ -44,7 +45,7 @@ def train_model(
     that split, meet new data (Cotter et al. 2019).
     """
     data.check_trainable()
-    settings = settings or TrainingSettings()
+    settings = settings_of(settings, TrainingSettings())
     settings.check_trains("a dense network")
     if settings.distillation > 0:
         raise AuditError(
@@ -78,7 +79,7 @@ def prune_model(
     in [0, 1), or the dense network has been pruned already.
     """
     method = Method(method) if isinstance(method, str) else method
-    settings = settings or TrainingSettings(epochs=20)
+    settings = settings_of(settings, TrainingSettings(epochs=20))
     check_rate(rate)
     data.check_trainable()
     check_same_data(dense, data)
@@ -90,7 +91,8 @@ def prune_model(
         constraints = make_constraints(method.constraint, method.tolerance)
         solver = kind.configured(settings, method.options)
         solution = kind.run(network, taken, rate, constraints, solver)
-        mask, steps, notes = solution.mask, solution.steps, solution.notes
+        mask, steps = solution.mask, solution.steps
+        notes = (*(said(_unheld(data)) if constraints else ()), *solution.notes)
         stored = _stored(solver) | {
             "tolerance": method.tolerance,
             "constraints": [constraint.dual_settings() for constraint in constraints],
@@ -124,6 +126,16 @@ def mitigate_model(
     """Prune a dense network by the bi-level solver under a fairness constraint (M §5)."""
     method = Method("bilevel", constraint, tolerance)
     return prune_model(dense, data, method, rate, settings, parent, factory)
+
+
+def _unheld(data: GroupedData) -> list[str]:
+    """What a constraint on groups cannot hold, as they have no train samples."""
+    sizes = data.sizes()
+    known = sizes["train"] > 0
+    if known.sum() < 2:
+        return ["one group alone has train samples: a constraint compares it with nobody"]
+    absent = [str(name) for name in sizes.index[~known & (sizes.sum(axis=1) > 0)]]
+    return [f"no constraint holds groups without train samples: {', '.join(absent)}"] * bool(absent)
 
 
 def _stored(settings: TrainingSettings | BilevelSettings | StageSettings) -> dict[str, Any]:

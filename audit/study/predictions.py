@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from audit.checked import settings_of
 from audit.data.grouped import GroupedData
 from audit.data.predictions import Predicted, from_predictions
 from audit.errors import AuditError
@@ -62,7 +63,7 @@ def compare_predictions(
     >>> results.record["tables"]["faithfulness"][1]["broken"]
     40
     """
-    settings = settings or MeasureSettings()
+    settings = settings_of(settings, MeasureSettings())
     names = dense_first(tables, dense)
     data, said = from_predictions(
         {name: tables[name] for name in names}, group, unit=unit, classes=classes, missing=missing

@@ -306,6 +306,8 @@ def test_several_constraints_are_named_with_their_own_tolerances():
         ("group-loss=-0.1", "expected 0 or more"),
         ("group-loss=nan", "expected 0 or more"),
         ("group-loss=much", "expected a number"),
+        ("excess-accuracy=2", "which is a share; expected at most 1"),
+        ("equalised-odds+no-harm=5", "found tolerance 5 of no-harm, which is a share"),
         ("group-loss+group-loss=0.1", "twice"),
         ("no.such:Thing", "cannot be imported"),
         ("audit.errors:AuditError", "is no constraint"),

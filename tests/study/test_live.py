@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import prune as masks
+from torch.utils.data import DataLoader
 
 import audit
 from audit.data.grouped import GroupedData
@@ -794,3 +796,42 @@ def test_derivatives_of_complex_numbers_are_not_measured(dense, two_groups):
     assert norms["value"].isna().all()
     assert norms["note"].str.contains("its numbers are complex").all()
     assert rows(found, "waves", "loss")["value"].notna().all()
+
+
+@pytest.mark.parametrize("made", [audit.prune, audit.mitigate])
+def test_what_cannot_be_trained_is_refused_in_one_line(dense, two_groups, made):
+    settings = TrainingSettings(epochs=1)
+    with pytest.raises(AuditError, match="cannot be trained: its outputs are cut off from"):
+        made(Given(dense, Tensor.detach), two_groups, rate=0.5, settings=settings)
+    with pytest.raises(AuditError, match="settings of type dict; expected TrainingSettings"):
+        made(dense, two_groups, rate=0.5, settings={"epochs": 1})
+    with pytest.raises(AuditError, match="found data of type tuple; expected GroupedData"):
+        made(dense, (torch.ones(2, 4), [0, 1], ["a", "b"]), rate=0.5, settings=settings)
+    loader: DataLoader[Any] = DataLoader(
+        [(torch.ones(4) * n, n % 2, "ab"[n % 2]) for n in range(40)]
+    )
+    with pytest.raises(AuditError, match="has test samples only"):
+        made(dense, loader, rate=0.5, settings=settings)
+
+
+def test_settings_of_another_kind_are_refused(dense, two_groups):
+    with pytest.raises(AuditError, match="type TrainingSettings; expected MeasureSettings"):
+        audit.compare({"dense": dense, "p": dense}, two_groups, TrainingSettings())
+
+
+def test_groups_that_no_constraint_can_hold_are_told(dense, two_groups):
+    settings, groups = TrainingSettings(epochs=1), two_groups.groups
+    many = groups == 1
+    splits = {name: rows[many[rows]] for name, rows in two_groups.splits.items()}
+    for test, told in (
+        (splits["test"], "one group alone has train samples: a constraint compares it with nobody"),
+        (two_groups.splits["test"], "one group alone"),
+    ):
+        data = replace(two_groups, splits=splits | {"test": test})
+        made = audit.mitigate_model(live(dense, data), data, 0.5, settings=settings)
+        assert any(note.startswith(told) for note in made.provenance.notes)
+    thirds = torch.where(groups == 0, 0, torch.arange(400) % 2 + 1)
+    third = replace(two_groups, groups=thirds, group_names=("few", "some", "rest"))
+    data = replace(third, splits=splits | {"test": two_groups.splits["test"]})
+    notes = audit.mitigate_model(live(dense, data), data, 0.5, settings=settings).provenance.notes
+    assert "no constraint holds groups without train samples: few" in notes
