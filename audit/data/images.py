@@ -32,6 +32,10 @@ DEEP = 65535.0
 AT_ONCE = 512
 
 
+CHANNELS = 3
+"""Red, green and blue."""
+
+
 @dataclass(frozen=True)
 class ImageSettings:
     """How image files become pixels of 0 to 255: turned upright, made red, green and blue.
@@ -55,6 +59,7 @@ class ImageSettings:
     def __post_init__(self) -> None:
         if self.size < 1:
             raise AuditError(f"found size={self.size}; expected 1 or more")
+        check_size(f"an image of size={self.size}", CHANNELS * self.size**2)
         for name, known in {"fit": FITS, "unreadable": UNREADABLE}.items():
             if getattr(self, name) not in known:
                 raise AuditError(
@@ -394,6 +399,9 @@ def image_rules(settings: Mapping[str, Any]) -> tuple[Scaling, ImageSettings]:
     if "spread" in own:
         own["std"] = own.pop("spread")
     rule = {name: _numbers(name, own.pop(name)) for name in ("mean", "std") if name in own}
+    for name, values in rule.items():
+        if len(values) not in (1, CHANNELS):
+            raise AuditError(f"found {name} of {len(values)} numbers; expected 1, or {CHANNELS}")
     return Scaling(**rule), ImageSettings(**own)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +37,8 @@ SUM_TOLERANCE, MOST_TOLERANCE = 1e-2, 1e-1
 
 ROUNDING = 1e-6
 """How far beyond 0 and 1 sums of shares may lie, in single precision."""
+
+WHOLE = re.compile(r"-?\d+(\.0)?")
 
 GOES_WITH = 0.75
 """How often a sample that was predicted as a class has a larger probability of it than one that was
@@ -100,6 +103,8 @@ def from_predictions(
     missing = words(missing, "missing")
     classes = None if classes is None else tuple(map(str, words(classes, "classes")))
     columns = [part.strip() for part in group.split(",")] if isinstance(group, str) else list(group)
+    if "" in columns:
+        raise AuditError(f"found group '{group}'; expected the columns of the groups")
     if unit in (LABEL, PREDICTION, SCORE, *columns):
         raise AuditError(
             f"found unit '{unit}', which is no person's; expected a column that says whose each "
@@ -263,7 +268,12 @@ def _further(frame: pd.DataFrame) -> pd.DataFrame:
 def _probability_columns(frame: pd.DataFrame) -> dict[str, str]:
     """The columns of probabilities, by their class."""
     found = [str(name) for name in frame if str(name).startswith(PROBABILITY)]
-    return {name.removeprefix(PROBABILITY): name for name in found}
+    classes = [name.removeprefix(PROBABILITY).strip() for name in found]
+    whole = [one.partition(".")[0] for one in classes if WHOLE.fullmatch(one)]
+    if len(set(whole)) == len(classes):
+        # Labels of whole numbers that were stored as 2.0 read as 2.
+        classes = whole
+    return dict(zip(classes, found, strict=True))
 
 
 def _classes(frames: Mapping[str, pd.DataFrame], declared: Sequence[str] | None) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from audit.errors import AuditError
 class Scaling:
     """Images of 0 to 255 as (x / 255 − mean) / std, one of each a channel or one for all.
 
-    The default gives [-1, 1]. Raises AuditError where a std is not above zero.
+    The default gives [-1, 1]. Raises AuditError where a std is not above zero, or a mean is not one
+    of numbers from 0 to 1.
     """
 
     mean: tuple[float, ...] = (0.5,)
@@ -23,6 +24,8 @@ class Scaling:
     def __post_init__(self) -> None:
         if not all(value > 0 for value in self.std) or not self.mean:
             raise AuditError(f"found mean={self.mean}, std={self.std}; expected each std > 0")
+        if not all(0 <= value <= 1 for value in self.mean):
+            raise AuditError(f"found mean={self.mean}; expected that of x / 255, from 0 to 1")
 
     @property
     def rule(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

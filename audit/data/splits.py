@@ -99,7 +99,8 @@ def given_splits(column: pd.Series) -> dict[str, Tensor]:
 
     Raises AuditError where a value is not train, select or test.
     """
-    names = column.astype("string").fillna("").str.strip().to_numpy(dtype=str)
+    words = column.astype("string").fillna("").str.strip().str.casefold()
+    names = words.to_numpy(dtype=str)
     unknown = set(names) - set(SPLITS)
     if unknown:
         raise AuditError(f"found split '{min(unknown)}'; expected {', '.join(SPLITS)}")

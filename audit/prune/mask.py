@@ -43,6 +43,8 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Linear | nn.modules.conv._
     return found
 
 
+LEAST_MASKED = 20
+"""So many weights, kept and removed, say by which rule a layer was pruned."""
 PRUNED = 0.01
 """The share of zeros among the prunable weights that makes a network pruned, whoever made it."""
 
@@ -265,6 +267,22 @@ def beside_the_prunable(model: nn.Module, mask: Mask) -> tuple[str, ...]:
         f"{number / (mask.size + number):.1%} of all ('{largest}' has the most), {zeros:.1%} are "
         f"zeros, and {share:.1%} of all weights together",
     )
+
+
+def keeps_the_smallest(pruned: nn.Module, dense: nn.Module) -> bool:
+    """Whether no weight that was kept was larger in the dense network than one that was removed.
+
+    So it is in every layer where a mask was taken the wrong way round; by lot it is in none.
+    """
+    before, found = _known_weights(dense), []
+    for name, now in _known_weights(pruned).items():
+        was = before.get(name)
+        if was is None or was.shape != now.shape:
+            continue
+        kept, removed = now != 0, (now == 0) & (was != 0)
+        if min(int(kept.sum()), int(removed.sum())) >= LEAST_MASKED:
+            found.append(bool(was[removed].abs().min() >= was[kept].abs().max()))
+    return bool(found) and all(found)
 
 
 def tells_weights(model: nn.Module) -> bool:

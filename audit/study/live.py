@@ -29,10 +29,21 @@ from audit.models.programs import load_program, program_kind
 from audit.models.training import TrainingSettings
 from audit.models.weights import is_checkpoint, network_of
 from audit.models.zoo import Architecture
-from audit.prune.mask import Mask, is_pruned, measured_sparsity, prunable_size
+from audit.prune.mask import (
+    Mask,
+    is_pruned,
+    keeps_the_smallest,
+    measured_sparsity,
+    prunable_size,
+)
 from audit.study.gather import gather
 from audit.study.making import mitigate_model, prune_model
 from audit.study.settings import Method
+
+INVERTED = (
+    "it lacks the largest weights of the dense network's layers and keeps the smallest: is its "
+    "mask the wrong way round?"
+)
 
 
 def compare(
@@ -283,7 +294,9 @@ def _kind_of(network: nn.Module, dense: nn.Module) -> tuple[str, ...]:
             f"smaller than the dense network: {size:,} convolution and linear weights instead of "
             f"{before:,}, {1 - size / before:.1%} fewer; {zeros}",
         )
-    return () if pruned else (f"not pruned: {zeros}",)
+    if not pruned:
+        return (f"not pruned: {zeros}",)
+    return (INVERTED,) if keeps_the_smallest(network, dense) else ()
 
 
 def of_unknown_samples(data: GroupedData, dense: bool) -> tuple[str, ...]:

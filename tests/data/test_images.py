@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from audit.data import load_data
-from audit.data.images import ImageSettings, read_image, read_images
+from audit.data.images import ImageSettings, image_rules, read_image, read_images
 from audit.data.inputs import ImageFiles
 from audit.errors import AuditError
 
@@ -148,6 +148,7 @@ def test_fits_stretch_crop_and_pad(tmp_path):
     ("settings", "message"),
     [
         ({"size": 0}, "found size=0"),
+        ({"size": 100_000}, "an image of size=100000' would take 27.9 GiB"),
         ({"fit": "squeeze"}, "found fit=squeeze; expected one of stretch, crop, pad"),
         ({"background": "clear"}, "found background=clear; expected a colour"),
         ({"white": 0}, "found white=0"),
@@ -317,3 +318,16 @@ def test_damaged_metadata_is_counted_and_the_picture_read(tmp_path):
         for fetched in pool.map(inputs.fetch, [torch.arange(4)] * 4):
             assert np.array_equal(fetched.numpy(), pixels)
     assert warnings.filters == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"mean": "0.5,0.5"}, "found mean of 2 numbers; expected 1, or 3"),
+        ({"std": "0.5,0.5,0.5,0.5"}, "found std of 4 numbers"),
+        ({"mean": 127, "std": 64}, r"found mean=\(127.0,\); expected that of x / 255, from 0 to 1"),
+    ],
+)
+def test_means_and_stds_are_of_three_channels_of_0_to_1(asked, message):
+    with pytest.raises(AuditError, match=message):
+        image_rules(asked)

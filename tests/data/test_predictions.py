@@ -283,3 +283,19 @@ def test_sums_of_shares_may_end_beyond_one() -> None:
     assert (found.min(), found.max()) == (0.0, 1.0)
     with pytest.raises(AuditError, match=r"has 1\.1 in"):
         from_predictions({"dense": of_classes(np.tile([[1.1, -0.1], [0.3, 0.7]], (20, 1)))}, "sex")
+
+
+def test_classes_of_whole_numbers_are_named_in_either_form() -> None:
+    table = of_classes(np.tile([[0.2, 0.8], [0.3, 0.7]], (20, 1)))
+    floats = {"probability:0": "probability:0.0", "probability:1": "probability:1.0"}
+    other = table.assign(label=table["label"].astype(float)).rename(columns=floats)
+    data, said = from_predictions({"dense": table, "other": other}, "sex")
+    assert data.classes == ("0", "1")
+    one, two = (said[name].probabilities for name in ("dense", "other"))
+    assert one is not None
+    assert np.array_equal(one, two)
+
+
+def test_an_empty_name_is_no_group() -> None:
+    with pytest.raises(AuditError, match=r"found group 'sex,'; expected the columns"):
+        from_predictions({"dense": of_classes(np.eye(2))}, "sex,")

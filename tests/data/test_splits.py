@@ -160,3 +160,9 @@ def test_labels_of_a_regression_are_refused():
         from_arrays(inputs, np.linspace(0, 1, 40), groups)
     halves = from_arrays(inputs, np.arange(40) % 3 / 2, groups)
     assert halves.classes == ("0.0", "0.5", "1.0")
+
+
+def test_names_of_splits_are_read_in_any_case():
+    names = ["Train", "TEST ", "select", "test"] * 10
+    data = from_arrays(np.eye(40), LABELS, GROUPS, splits=names)
+    assert [len(data.indices(name)) for name in ("train", "select", "test")] == [10, 10, 20]

@@ -835,3 +835,18 @@ def test_groups_that_no_constraint_can_hold_are_told(dense, two_groups):
     data = replace(third, splits=splits | {"test": two_groups.splits["test"]})
     notes = audit.mitigate_model(live(dense, data), data, 0.5, settings=settings).provenance.notes
     assert "no constraint holds groups without train samples: few" in notes
+
+
+def test_a_mask_the_wrong_way_round_is_asked_about(two_groups):
+    dense = Network(width=32)
+    told = {}
+    for name, largest in {"usual": False, "inverted": True, "random": None}.items():
+        pruned = copy.deepcopy(dense)
+        with torch.no_grad():
+            for layer in (pruned.hidden, pruned.head):
+                size = layer.weight.abs() if largest is not None else torch.rand(layer.weight.shape)
+                gone = (size >= size.median()) if largest else (size < size.median())
+                layer.weight.mul_(~gone).mul_(1.5)
+        found = audit.compare({"dense": dense, "pruned": pruned}, two_groups, QUICK)
+        told[name] = "the wrong way round" in str(entry(found, "pruned")["notes"])
+    assert told == {"usual": False, "inverted": True, "random": False}
