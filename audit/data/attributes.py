@@ -196,6 +196,15 @@ def strata(labels: Tensor, groups: Tensor) -> np.ndarray:
 
 
 def _series(values: Any) -> pd.Series:
+    """Any container as a column; AuditError where text in it is none of Unicode."""
+    try:
+        return _column(values)
+    except UnicodeEncodeError as error:
+        text = error.object[error.start : error.end]
+        raise AuditError(f"found text with {text!r}, which is no letter; decode it") from error
+
+
+def _column(values: Any) -> pd.Series:
     """Any container as a column of the narrowest type that holds it; never through text."""
     if isinstance(values, pd.Series):
         column = values.reset_index(drop=True)

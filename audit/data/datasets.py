@@ -24,7 +24,7 @@ from audit.data.arrays import from_arrays
 from audit.data.attributes import from_column, make_groups
 from audit.data.grouped import SPLITS, GroupedData
 from audit.data.identity import content_digests
-from audit.data.inputs import DatasetInputs, as_bytes, collated
+from audit.data.inputs import DatasetInputs, as_bytes, collated, item_of
 from audit.data.scaling import Scaling
 from audit.data.splits import SplitSettings
 from audit.errors import AuditError
@@ -114,14 +114,7 @@ def as_grouped(data: Any) -> GroupedData:
     """Samples as they are asked for; of a dataset whose items are dicts, by their keys."""
     if isinstance(data, GroupedData):
         return data
-    if isinstance(data, str | pd.DataFrame) or (
-        isinstance(data, tuple) and data and hasattr(data[0], "shape")
-    ):
-        raise AuditError(
-            f"found data of type {type(data).__name__}; expected GroupedData: "
-            "audit.from_arrays(inputs, labels, groups), "
-            "audit.data.table.from_frame(frame, target, group), audit.load_data('table:…')"
-        )
+    _check_items(data)
     own = next(iter(data.values())) if isinstance(data, Mapping) and data else data
     own = own.dataset if isinstance(own, DataLoader) else own
     first = own[0] if hasattr(own, "__getitem__") and hasattr(own, "__len__") and len(own) else None
@@ -133,6 +126,17 @@ def as_grouped(data: Any) -> GroupedData:
     return from_dataset(data, input=keys[0] if len(keys) == 1 else keys, label=label, group="group")
 
 
+def _check_items(data: Any) -> None:
+    """Raise AuditError where these are arrays, a frame or a text, whose parts are no samples."""
+    arrays = isinstance(data, tuple) and data and hasattr(data[0], "shape")
+    if arrays or isinstance(data, str | pd.DataFrame):
+        raise AuditError(
+            f"found data of type {type(data).__name__}; expected GroupedData: "
+            "audit.from_arrays(inputs, labels, groups), "
+            "audit.data.table.from_frame(frame, target, group), audit.load_data('table:…')"
+        )
+
+
 def _is_parts(dataset: Any) -> bool:
     """Whether these are datasets by the names of their splits, as Hugging Face's DatasetDict is."""
     return isinstance(dataset, Mapping)
@@ -140,6 +144,7 @@ def _is_parts(dataset: Any) -> bool:
 
 def _map_style(dataset: Any) -> Any:
     own = dataset.dataset if isinstance(dataset, DataLoader) else dataset
+    _check_items(own)
     if isinstance(own, IterableDataset) or not (
         hasattr(own, "__len__") and hasattr(own, "__getitem__")
     ):
@@ -206,7 +211,7 @@ def _items(
     rows: dict[str, list[Any]],
 ) -> Iterator[bytes]:
     """Read every item once: what is wanted goes to `rows`, what is yielded is digested."""
-    items = (one[row] for one in sets for row in range(len(one)))
+    items = (item_of(one, row) for one in sets for row in range(len(one)))
     for item in tqdm(items, "reading items", sum(map(len, sets)), delay=2, leave=False):
         for what, key in wanted.items():
             rows[what].append(_values(item, key, what))

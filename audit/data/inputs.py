@@ -187,7 +187,7 @@ class DatasetInputs(Inputs):
 
     def fetch(self, rows: Tensor) -> Any:
         """The inputs of the items at these positions."""
-        return collated(self.collate, [self.dataset[row] for row in rows.tolist()])
+        return collated(self.collate, [item_of(self.dataset, row) for row in rows.tolist()])
 
     def stream(self, batches: Iterable[Tensor]) -> Iterator[Any]:
         """The inputs of batch after batch, by as many processes as were asked for."""
@@ -200,6 +200,17 @@ class DatasetInputs(Inputs):
             collate_fn=self.collate,
         )
         return iter(loader)
+
+
+def item_of(dataset: Any, row: int) -> Any:
+    """The item at this position; AuditError where the dataset's own code fails at it."""
+    try:
+        return dataset[row]
+    except AuditError:
+        raise
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise AuditError(f"the dataset fails at its item {row} ({cause})") from error
 
 
 def collated(collate: Callable[[list[Any]], Any], items: list[Any]) -> Any:

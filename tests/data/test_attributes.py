@@ -123,3 +123,8 @@ def test_bands_reach_from_their_edge_up_to_the_next():
 def test_names_merge_values_and_leave_the_others():
     found = renamed(from_column([1, 2, 3, 9]), {"1": "male", "2": "female", "3": "female"})
     assert [found.names[code] for code in found.codes] == ["male", "female", "female", "9"]
+
+
+def test_text_that_is_no_unicode_is_refused():
+    with pytest.raises(AuditError, match=r"found text with '\\ud800', which is no letter"):
+        from_column(["a\ud800", "b"])

@@ -235,3 +235,29 @@ def test_a_part_that_is_text_is_no_input():
     items = [{"x": torch.ones(2), "path": "a.png", "label": n % 2, "group": "a"} for n in range(4)]
     with pytest.raises(AuditError, match=r"cannot be collated \(under 'path' they make a list"):
         from_dataset(items, input=["x", "path"], label="label", group="group")
+
+
+class Failing(People):
+    """A dataset whose last item cannot be read."""
+
+    def __getitem__(self, row: int) -> dict[str, object]:
+        if row == 39:
+            raise OSError("the disk is gone")
+        return super().__getitem__(row)
+
+
+def test_an_item_that_a_dataset_fails_at_is_named():
+    asked = {"input": "pixels", "label": "label", "group": "sex"}
+    said = r"fails at its item 39 \(OSError: the disk is gone\)"
+    with pytest.raises(AuditError, match=said):
+        from_dataset(Failing(), **asked)
+    known = {"labels": [0, 1] * 20, "groups": ["f", "m"] * 20}
+    data = from_dataset(Failing(), input="pixels", **known)
+    with pytest.raises(AuditError, match=said):
+        data.batch(torch.tensor([1, 39]))
+
+
+@pytest.mark.parametrize("data", [pd.DataFrame({"x": [1.0], "label": [0]}), "data.csv"])
+def test_a_frame_and_a_text_are_no_datasets(data):
+    with pytest.raises(AuditError, match=r"expected GroupedData: audit\.from_arrays"):
+        from_dataset(data)
