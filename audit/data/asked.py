@@ -105,6 +105,15 @@ def listed(text: str) -> list[str]:
     return [part for row in rows for part in row if part]
 
 
+def joined(names: Sequence[str]) -> str:
+    """Names as one text that `listed` divides again.
+
+    >>> joined(["age", "sex, legal"])
+    'age,"sex, legal"'
+    """
+    return ",".join(f'"{name}"' if "," in name else name for name in names)
+
+
 def find_columns(table: pd.DataFrame, role: str, text: str) -> tuple[str, ...]:
     """The columns that a setting names; AuditError where the table lacks one.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -87,6 +87,17 @@ class Prepared:
         zeros[rows, places[rows]] = 1.0
 
 
+def named(rows: pd.DataFrame, what: str) -> pd.DataFrame:
+    """The table with texts as names; AuditError where it has no rows, or two columns of a name."""
+    if rows.empty:
+        raise AuditError(f"{what} has no rows; expected a table with a row a sample")
+    rows = rows.set_axis([str(name) for name in rows.columns], axis=1)
+    repeated = rows.columns[rows.columns.duplicated()]
+    if len(repeated):
+        raise AuditError(f"{what} has two columns named '{repeated[0]}'; rename one of them")
+    return rows
+
+
 def typed(rows: pd.DataFrame, missing: Collection[str], decimal: str = "") -> pd.DataFrame:
     """The table with one type a column: numbers, true and false, or text as it stands.
 
@@ -95,18 +106,24 @@ def typed(rows: pd.DataFrame, missing: Collection[str], decimal: str = "") -> pd
               finds out, and raises AuditError where it could be either
 
     Codes such as 01 are text, so that 01 and 1 stay two values. Columns that have a type of their
-    own, as those of Parquet, keep it.
+    own, as those of Parquet, keep it; values of several parts, such as lists, are text too.
     """
     texts = {name: column for name, column in rows.items() if _is_text(column)}
     known = {name: _known(column, missing) for name, column in texts.items()}
     comma = _comma(known, decimal)
     return pd.DataFrame(
         {
-            name: _typed(texts[name], known[name], comma) if name in texts else column
+            name: _typed(texts[name], known[name], comma) if name in texts else _plainly(column)
             for name, column in rows.items()
         },
         index=rows.index,
     )
+
+
+def _plainly(column: pd.Series) -> pd.Series:
+    if column.dtype != object or pd.api.types.infer_dtype(column, skipna=True) != "mixed":
+        return column
+    return column.map(lambda one: one if isinstance(one, Hashable) else str(one), "ignore")
 
 
 def as_numbers(
@@ -141,6 +158,8 @@ def as_numbers(
 
 def numbers_of(column: pd.Series) -> np.ndarray:
     """The numbers of a column as float [n], NaN where there is none; a duration in days."""
+    if column.dtype.kind == "c":
+        raise AuditError(f"the column '{column.name}' has complex numbers; expected real ones")
     if pd.api.types.is_timedelta64_dtype(column):
         return np.asarray(column.dt.total_seconds(), dtype=float) / 86_400.0
     return np.asarray(column.to_numpy(dtype=float, na_value=np.nan))

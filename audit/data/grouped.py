@@ -53,6 +53,7 @@ class GroupedData:
     columns  what was made of each column of a table; `preparation` makes inputs of them again
     further  columns of the samples, a row each, that groups nobody named are sought in (M16)
     drawn    whether the splits were drawn here, and not declared by whose data it is
+    noted    whether `audit.data.notes` has looked at it
 
     Only the test split must have samples: train and select are not asked of one who only measures.
     Raises AuditError where the parts do not fit together.
@@ -76,6 +77,7 @@ class GroupedData:
     preparation: tuple[Prepared, ...] = ()
     further: pd.DataFrame | None = None
     drawn: bool = False
+    noted: bool = False
 
     def __post_init__(self) -> None:
         _check_lengths(self)

@@ -48,6 +48,8 @@ MOST_BYTES = 2**29
 
 def noted(data: GroupedData) -> GroupedData:
     """The data, with notes on names that look alike or stand for nothing, and on small groups."""
+    if data.noted:
+        return data
     found = [
         *looks("group", data.group_names),
         *looks("class", data.classes),
@@ -58,7 +60,7 @@ def noted(data: GroupedData) -> GroupedData:
         *_repeated_in_test(data),
     ]
     new = [note for note in found if note not in data.notes]
-    return replace(data, notes=(*data.notes, *new))
+    return replace(data, notes=(*data.notes, *new), noted=True)
 
 
 def looks(what: str, names: Sequence[str]) -> list[str]:

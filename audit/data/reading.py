@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from audit.data.columns import named
 from audit.errors import AuditError
 from audit.limits import check_size, largest_bytes
 
@@ -69,13 +70,7 @@ def read_table(file: Path, separator: str = "", encoding: str = "") -> Table:
     except BROKEN as error:
         cause = " ".join(str(error).split())
         raise AuditError(f"'{file}' cannot be read as a table: {cause}") from error
-    if found.rows.empty:
-        raise AuditError(f"'{file}' has no rows; expected a table with a row a sample")
-    rows = found.rows.set_axis([str(name) for name in found.rows.columns], axis=1)
-    repeated = rows.columns[rows.columns.duplicated()]
-    if len(repeated):
-        raise AuditError(f"'{file}' has two columns named '{repeated[0]}'; rename one of them")
-    return Table(rows, found.notes)
+    return Table(named(found.rows, f"'{file}'"), found.notes)
 
 
 PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))

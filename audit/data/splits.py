@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Annotated
 
@@ -22,6 +23,14 @@ HELD_OUT = (
     *("holdout", "held-out", "held out"),
 )
 """What stands beside the words of TRAINED_ON where a column divides samples so."""
+MARK = re.compile(
+    r"(is|in)[ _-]?(train|training|test|testing|holdout)([ _-]?set)?"
+    r"|(train|training|test|testing)[ _-]?(set|split|flag|mask)",
+    re.IGNORECASE,
+)
+"""What a column is called that says of each row whether it is of the train samples, or the others;
+`training` alone may be what somebody took part in."""
+YES_AND_NO = ({"true", "false"}, {"0", "1"}, {"0.0", "1.0"}, {"yes", "no"})
 MOST_SPLITS = 50
 """Values of a column that are looked at for these words."""
 
@@ -107,6 +116,18 @@ def given_splits(column: pd.Series) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.flatnonzero(names == name)) for name in SPLITS}
 
 
+def _marks_train(name: str, column: pd.Series) -> bool:
+    """Whether a column of true and false, or 0 and 1, is called as one that marks train rows.
+
+    >>> _marks_train("is_train", pd.Series([1, 0])), _marks_train("training", pd.Series([1, 0]))
+    (True, False)
+    """
+    if not MARK.fullmatch(name.strip()):
+        return False
+    values = {str(one).strip().casefold() for one in column.dropna().unique()[:MOST_SPLITS]}
+    return any(values == own for own in YES_AND_NO)
+
+
 def split_column(table: pd.DataFrame, known: Collection[str]) -> str | None:
     """A column that divides the rows into train and others under another name than `split`.
 
@@ -116,6 +137,8 @@ def split_column(table: pd.DataFrame, known: Collection[str]) -> str | None:
     'Set'
     """
     for place, column in enumerate(table):
+        if column not in (SPLIT, *known) and _marks_train(str(column), table.iloc[:, place]):
+            return str(column)
         if column in (SPLIT, *known) or pd.api.types.is_numeric_dtype(table.dtypes.iloc[place]):
             continue
         found = table.iloc[:, place].dropna().unique()[:MOST_SPLITS]

@@ -18,6 +18,7 @@ from audit.data.asked import (
     check_values,
     classes_of,
     ids_of,
+    joined,
     listed,
     units_of,
 )
@@ -29,13 +30,14 @@ from audit.data.columns import (
     described,
     is_number,
     learn,
+    named,
     numbers_of,
     prepared_from,
     typed,
 )
 from audit.data.grouped import GroupedData
 from audit.data.identity import content_digests
-from audit.data.notes import identifying, leaking, undeclared_units, unused_split
+from audit.data.notes import identifying, leaking, noted, undeclared_units, unused_split
 from audit.data.reading import read_table
 from audit.data.splits import SplitSettings, firsts, given_splits, split_samples
 from audit.errors import AuditError
@@ -68,7 +70,7 @@ def load_table(
 def from_frame(
     frame: pd.DataFrame,
     target: str,
-    group: str,
+    group: str | Sequence[str],
     *,
     name: str = "table",
     categories: str = "",
@@ -91,7 +93,7 @@ def from_frame(
 
     target      the column to predict; its values are the classes, numbers in their order and
                 others as text, unless `classes` declares them or `positive` says which is the last
-    group       the column of the protected attribute, or several crossed: "sex,region"
+    group       the column of the protected attribute, or several crossed: "sex,region", or a list
     categories  columns whose numbers are codes: "occupation,region"; text is always a category
     numeric     columns whose text is numbers all the same, codes such as 007 among them
     drop        columns that are no inputs; a target or group may be among them
@@ -115,6 +117,8 @@ def from_frame(
         raise AuditError(f"found scale '{scale}'; expected {' or '.join(SCALES)}")
     absent = tuple(listed(missing))
     # What a checkpoint knows is found among all rows, in whatever order they are.
+    frame = named(frame, "the frame")
+    group = group if isinstance(group, str) else joined(group)
     table = _chosen(typed(frame, absent, decimal), None if preparation else most, split.seed)
     asked = Asked.of(
         table, target, group, categories=categories, numeric=numeric, drop=drop, id=id, unit=unit,
@@ -149,7 +153,9 @@ def from_frame(
         preparation=tuple(prepared),
         further=table.reset_index(drop=True),
     )
-    return replace(data, notes=(*data.notes, *_notes(data, table, inputs, asked, marks)))
+    return noted(
+        replace(data, notes=(*data.notes, *_notes(data, table, inputs, asked, marks))),
+    )
 
 
 def _chosen(table: pd.DataFrame, most: int | None, seed: int) -> pd.DataFrame:

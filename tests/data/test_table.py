@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from audit.data import load_data
-from audit.data.table import load_table
+from audit.data.table import from_frame, load_table
 from audit.errors import AuditError
 
 SPLITS = ("train", "train", "select", "test")
@@ -44,7 +44,7 @@ def test_columns_become_inputs_labels_and_groups(tmp_path):
     assert data.classes == ("high", "low")
     assert [data.classes[code] for code in data.labels] == table["income"].tolist()
     assert [data.group_names[code] for code in data.groups] == table["sex"].tolist()
-    assert "Among the inputs: sex" in data.notes[-1]
+    assert "Among the inputs: sex" in " ".join(data.notes)
 
 
 def test_parquet_and_csv_hold_the_same_data(tmp_path):
@@ -78,7 +78,7 @@ def test_a_column_of_splits_is_used_and_is_no_input(tmp_path):
     assert data.inputs.shape == (80, 1)
     # The test split takes no part in the standardisation.
     assert data.inputs[np.arange(80) % 4 != 3].mean().item() == pytest.approx(0, abs=1e-6)
-    assert "not among the inputs" in data.notes[-1]
+    assert "not among the inputs" in " ".join(data.notes)
 
 
 def test_the_spec_loads_the_same_rows(tmp_path):
@@ -181,4 +181,49 @@ def test_codes_beyond_whole_floats_are_text(tmp_path):
 def test_columns_that_became_categories_are_named(tmp_path):
     table = people().assign(region=lambda own: own["region"].map("zone {}".format))
     data = load_table(write(tmp_path, table), "income", "sex")
-    assert data.notes[-2] == "One-hot inputs: sex, region; the other columns are numbers."
+    assert "One-hot inputs: sex, region; the other columns are numbers." in data.notes
+
+
+def test_a_frame_is_read_whatever_its_columns_are_called():
+    table = people()
+    numbered = from_frame(table.set_axis(range(4), axis=1), "3", "1")
+    assert numbered.group_names == ("female", "male")
+    crossed = from_frame(
+        table.rename(columns={"region": "region, 1"}), "income", ["sex", "region, 1"]
+    )
+    assert crossed.attribute == "sex × region, 1"
+    with pytest.raises(AuditError, match="the frame has two columns named 'a'; rename"):
+        from_frame(table.set_axis(["a", "a", "sex", "income"], axis=1), "income", "sex")
+    with pytest.raises(AuditError, match="the frame has no rows"):
+        from_frame(table[:0], "income", "sex")
+
+
+def test_a_frame_is_noted_as_a_file_is(tmp_path):
+    table = people().assign(sex=["F", "F ", "M", "m"] * 20)
+    spec = f"table:{write(tmp_path, table, 'people.parquet')}?target=income&group=sex"
+    frame, file = from_frame(table, "income", "sex").notes, load_data(spec).notes
+    assert frame == file
+    assert any("look alike" in note for note in frame)
+
+
+def test_values_of_several_parts_are_text_and_complex_numbers_are_refused(tmp_path):
+    table = people().assign(tags=[["a", "b"], ["c"]] * 40)
+    data = load_table(write(tmp_path, table, "people.parquet"), "income", "sex", drop="age,region")
+    assert data.inputs.shape == (80, 4)
+    with pytest.raises(AuditError, match="the column 'age' has complex numbers"):
+        from_frame(people().assign(age=lambda own: own["age"] + 1j), "income", "sex")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("is_train", [True, False], True),
+        ("In Train", ["yes", "no"], True),
+        ("test_set", [0, 1], True),
+        ("training", [0, 1], False),
+        ("is_train", [0, 7], False),
+    ],
+)
+def test_a_column_that_marks_train_rows_is_told(name, values, told):
+    data = from_frame(people().assign(**{name: values * 40}), "income", "sex")
+    assert any("tells of train rows" in note for note in data.notes) is told
