@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -124,7 +124,7 @@ def _group_table(
     flags = {id(own): f" ({own['flag']})" if own["flag"] else "" for own, _ in groups}
     names = {id(own): f"{own['group'] or '(empty)'}{flags[id(own)]}" for own, _ in groups}
     names = {key: _broken(_plain(name), room) for key, name in names.items()}
-    table.add_column("group", overflow="fold", min_width=_longest(names.values(), room))
+    table.add_column("group", overflow="fold", no_wrap=room != UNBROKEN)
     table.add_column("n", justify="right")
     for name in (*heads, "difference"):
         table.add_column(_plain(name), justify="right", no_wrap=True)
@@ -233,21 +233,23 @@ def _fitting(build: Callable[[int], Table], console: Console) -> Table:
 def _broken(name: str, room: int) -> str:
     r"""A name in lines of at most so many letters, broken after spaces and marks within it.
 
+    A part that is longer is cut into several, which rich would crop.
+
     >>> _broken("bilevel-excess-accuracy-0.8", 16)
     'bilevel-excess-\naccuracy-0.8'
     """
     lines = [""]
-    for part in PARTS.findall(name):
+    for part in (piece for whole in PARTS.findall(name) for piece in _pieces(whole, room)):
         if lines[-1] and len(lines[-1]) + len(part.rstrip()) > room:
             lines.append("")
         lines[-1] += part
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _longest(names: Iterable[str], room: int) -> int | None:
-    """The longest line of names that were broken; None where they were not."""
-    lines = [line for name in names for line in name.splitlines()]
-    return None if room == UNBROKEN or not lines else min(room, max(map(len, lines)))
+def _pieces(part: str, room: int) -> list[str]:
+    if len(part.rstrip()) <= room:
+        return [part]
+    return [part[start : start + room] for start in range(0, len(part), room)]
 
 
 def _rich(contents: Contents, room: int = UNBROKEN) -> Table:
@@ -258,7 +260,8 @@ def _rich(contents: Contents, room: int = UNBROKEN) -> Table:
     for position, column in enumerate(contents.columns):
         kind: dict[str, Any] = {"justify": "right"}
         if position == 0:
-            kind = {"min_width": _longest(names, room)}
+            # Of too wide a table rich shrinks the columns first that may be wrapped.
+            kind = {"no_wrap": room != UNBROKEN}
         table.add_column(_plain(column), overflow="fold", **kind)
     for name, row in zip(names, contents.rows, strict=True):
         table.add_row(name, *(_plain(cell.value) for cell in row.cells))
