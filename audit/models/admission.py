@@ -257,8 +257,11 @@ def _known_scale(outputs: Tensor) -> str:
 
 
 def _within_one(outputs: Tensor) -> bool:
-    """Whether many outputs lie right below 1 and above -1, and none beyond."""
-    ends = [outputs > EDGE, outputs < -EDGE]
+    """Whether many outputs lie right below 1 and above -1, and none beyond.
+
+    1 and -1 themselves tell nothing: a network may have no other answers.
+    """
+    ends = [(EDGE < one) & (one < 1) for one in (outputs, -outputs)]
     many = float(ends[0].logical_or(ends[1]).double().mean()) > AT_EDGE
     both = bool((ends[0].any(0) & ends[1].any(0)).any())
     return many and both and float(outputs.abs().max()) <= 1.0

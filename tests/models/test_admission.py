@@ -267,6 +267,13 @@ def test_values_of_tanh_must_be_declared() -> None:
         check_network(read_outputs(model, 2, "logits"), inputs)
 
 
+class Sign(nn.Module):
+    """Answers without degrees."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs.sign()
+
+
 def test_small_logits_and_constant_ones_are_no_values_of_tanh() -> None:
     small = nn.Linear(4, 2)
     nn.init.uniform_(small.weight, -0.2, 0.2)
@@ -275,6 +282,7 @@ def test_small_logits_and_constant_ones_are_no_values_of_tanh() -> None:
     nn.init.zeros_(constant.weight)
     constant.bias.data = torch.tensor([0.97, -0.98])
     check_network(read_outputs(constant, 2), torch.randn(64, 4))
+    check_network(read_outputs(nn.Sequential(nn.Linear(4, 2), Sign()), 2), torch.randn(64, 4))
 
 
 def test_parts_that_a_network_does_not_take_are_told_beside_those_it_does() -> None:
