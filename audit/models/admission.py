@@ -261,7 +261,7 @@ def _within_one(outputs: Tensor) -> bool:
 
     1 and -1 themselves tell nothing: a network may have no other answers.
     """
-    ends = [(EDGE < one) & (one < 1) for one in (outputs, -outputs)]
+    ends = [(one > EDGE) & (one < 1) for one in (outputs, -outputs)]
     many = float(ends[0].logical_or(ends[1]).double().mean()) > AT_EDGE
     both = bool((ends[0].any(0) & ends[1].any(0)).any())
     return many and both and float(outputs.abs().max()) <= 1.0
