@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from audit.findings.decisions import ALPHA, combined_claims, sums
@@ -14,7 +15,7 @@ from audit.findings.outcomes import Cell, Outcomes
 from audit.findings.pays import GAP
 from audit.findings.predicted import groups_are_classes
 from audit.findings.reasons import merged_p_value
-from audit.measure.uncertainty import gap_contrasts
+from audit.measure.uncertainty import UNKNOWN, Interval, combined_interval, gap_contrasts
 
 LEAST = 30
 """Samples of a class that a group, and all others together, must have for a verdict."""
@@ -90,15 +91,16 @@ def _in_loss(evidence: Evidence, cell: Cell) -> list[Finding]:
         return []
     average = float(np.mean([row["value"] for row in whole]))
     rows = evidence.groups[
-        evidence.groups["model"].isin(cell.names)
-        & (evidence.groups["metric"] == "excess_risk")
-        & (evidence.groups["flag"] == "")
+        evidence.groups["model"].isin(cell.names) & (evidence.groups["metric"] == "excess_risk")
     ]
+    between = _intervals(rows) if len(cell.names) == 1 else {}
     made = []
+    rows = rows[rows["flag"] == ""]
     for name, own in rows.groupby(rows["group"].astype(str), sort=False):
         if len(own) != len(cell.names) or own[["value", "p_value"]].isna().any(axis=None):
             continue
         beyond = float(own["value"].mean()) - average
+        reach = between.get(str(name), UNKNOWN)
         rose = bool((own["ci_low"] > 0).all())
         p_value = merged_p_value(records(own[["p_value"]]))
         made.append(
@@ -109,9 +111,24 @@ def _in_loss(evidence: Evidence, cell: Cell) -> list[Finding]:
                 group=str(name),
                 metric="excess_risk",
                 estimate=beyond,
+                low=known(reach.low),
+                high=known(reach.high),
+                interval="single" if between else None,
                 p_adjusted=known(p_value),
                 n=evidence.sizes[str(name)],
                 details={"class": None},
             )
         )
     return made
+
+
+def _intervals(rows: pd.DataFrame) -> dict[str, Interval]:
+    """Of each group's mean beyond that of all samples, from the groups' own, by group."""
+    own = rows[rows["n"] > 0]
+    parts = [Interval(*ends) for ends in own[["ci_low", "ci_high"]].to_numpy(float)]
+    means = own["value"].to_numpy(float)
+    contrasts = gap_contrasts(own["n"].to_numpy(float))
+    return {
+        str(name): combined_interval(contrast, means, parts)
+        for name, contrast in zip(own["group"], contrasts, strict=True)
+    }

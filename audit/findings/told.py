@@ -152,8 +152,10 @@ def more_than_average(one: Finding) -> str:
     """What a group lost in one class, or of loss, in words."""
     name = one.details["class"]
     if name is None:
-        nats = number(one.estimate, "excess_risk")
-        return f"the loss of {group(one.group)} rose by {nats} nats more than the average"
+        nats = f"{number(one.estimate, 'excess_risk')} nats"
+        if one.low is not None:
+            nats += f" {interval(one.low, one.high, 'excess_risk')}"
+        return f"the loss of {group(one.group)} rose by {nats} more than the average"
     return (
         f"{group(one.group)} lost {amount(one)} more than the average on samples of class "
         f"{named(name)}"

@@ -149,6 +149,15 @@ def test_probabilities_that_got_worse_for_one_group_are_told(scale: float):
     (one,) = (f for f in own if f["decision"])
     assert (one["group"], one["metric"], one["details"]) == ("A", "excess_risk", {"class": None})
     assert one["estimate"] > NATS
+    # The mean of A less that of all, whose samples are a third A's: 2/3 of (A less the others).
+    loss = {name: -np.log(np.where(own["label"] == 1, own["score"], 1 - own["score"]))
+            for name, own in scores(scale).items()}  # fmt: skip
+    risk = (loss["pruned"] - loss["dense"]).reshape(3, 300)
+    assert one["estimate"] == pytest.approx(risk[0].mean() - risk.mean())
+    error = np.sqrt((np.array([2, 1, 1]) / 3) ** 2 @ (risk.var(1, ddof=1) / 300))
+    assert one["interval"] == "single"
+    assert one["high"] - one["low"] == pytest.approx(2 * 1.96 * error, rel=0.15)
+    assert one["low"] < one["estimate"] < one["high"]
     chosen = plan(results, "pruned")
     assert (chosen.constraint, "; but the loss of group A rose" in chosen.reason) == ("none", True)
     headline = results.record["verdict"]["headline"]
