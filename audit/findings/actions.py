@@ -210,6 +210,7 @@ def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
         other
         for other in rivals
         if _is_sound(found, other)
+        and not _says_the_same(evidence, other)
         and _affordable(evidence, other, cell)
         and (not _needs_fairer(found, cell) or _harm(found, other) < _harm(found, cell))
     ]
@@ -234,6 +235,25 @@ def _mend(evidence: Evidence, found: Sequence[Finding], cell: Cell) -> Finding:
         return _action(evidence, highest, "prune_less", cell, found, {"lower": bool(lower)})
     constrained = any(other.constraint != "none" for other in (cell, *rivals))
     return _action(evidence, cell, "mitigate", cell, found, {"constrained": constrained})
+
+
+def _says_the_same(evidence: Evidence, cell: Cell) -> bool:
+    """Whether a network says of every sample what the dense one says: it may be that one."""
+    outcomes = evidence.outcomes
+    if outcomes is None:
+        return False
+    return np.array_equal(outcomes.loss[cell.networks], outcomes.loss_before[cell.networks])
+
+
+def _worse_off(
+    evidence: Evidence, found: Sequence[Finding], cell: Cell, instead: Cell
+) -> list[Finding]:
+    """The groups found less accurate under a candidate than under the baseline it would replace."""
+    if instead.label != evidence.baseline:
+        return []
+    own = [one for one in found if one.claim == "changes" and one.label == cell.label]
+    own = [one for one in own if one.decision and (one.estimate or 0.0) < 0]
+    return sorted(own, key=lambda one: one.estimate or 0.0)
 
 
 def _kept(
@@ -286,11 +306,13 @@ def _large_loss(found: Sequence[Finding], cell: Cell) -> Finding | None:
 def _foremost(evidence: Evidence, found: Sequence[Finding], chosen: Sequence[Cell]) -> list[Cell]:
     """Of networks compared with the dense one, that which advice is on: the best that is sound.
 
-    The most accurate without a large loss; where none is sound, the last.
+    The most accurate without a large loss; where none is sound, the last. One that says what the
+    dense network says only where there is no other.
     """
-    sound = [cell for cell in chosen if _is_sound(found, cell)]
+    apart = [cell for cell in chosen if not _says_the_same(evidence, cell)] or list(chosen)
+    sound = [cell for cell in apart if _is_sound(found, cell)]
     if not sound:
-        return list(chosen[-1:])
+        return apart[-1:]
     return [max(sound, key=lambda c: (_large_loss(found, c) is None, evidence.accuracy(c)))]
 
 
@@ -337,6 +359,10 @@ def _action(
             for one in _suspects(found, cell)
         ],
         "sought": _sought(evidence),
+        "worse_off": [
+            {"group": str(one.group), "estimate": one.estimate, "low": one.low, "high": one.high}
+            for one in _worse_off(evidence, found, cell, instead)
+        ],
         "loss_rose": [
             {"group": str(one.group), "nats": one.estimate}
             for one in found

@@ -38,6 +38,13 @@ def _take(told: Told, one: Finding) -> str:
         f"{_paid(found)} (the largest gap is {points(found['largest_gap'])} points), and accuracy "
         f"changes by {points(found['accuracy_change'], '+')} points."
     )
+    worse = [
+        f"{group(own['group'])} by {points(own['estimate'])} points "
+        f"{interval(own['low'], own['high'], LARGEST)}"
+        for own in found.get("worse_off", ())
+    ]
+    if worse:
+        text += f" But less accurate than under {found['instead_of']} are {first_few(worse)}."
     return f"{text}{_cost(found)}{_to_see(found)}{_caveat(one)}"
 
 
@@ -211,6 +218,8 @@ def _keep(told: Told, one: Finding) -> str:
         f"Keep {told.where(one)}{bearing}: {_paid(found)}, and these samples would have shown "
         f"{points(found['tolerance'])} points of harm four times in five."
     )
+    if found.get("classes_gone"):
+        text = f"Look first at classes that are lost. {text}"
     return f"{text}{_not(found)}{_caveat(one)}"
 
 

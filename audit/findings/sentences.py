@@ -171,8 +171,8 @@ def _of_worst_off(one: Finding) -> str:
     if one.decision and (one.p_adjusted or 0.0) >= ALPHA:
         text += f", {group(found['best_off'])}, the best off, {change(found['best_off'])}"
     cost = (found["balanced_before"] or 0.0) - (found["balanced_after"] or 0.0) > MOST_LOST
-    how = f"but balanced accuracy fell from {before}" if cost else f"balanced accuracy {before}"
-    return f"{text} ({how} to {after})"
+    how = "but balanced accuracy over all fell from" if cost else "balanced accuracy over all"
+    return f"{text} ({how} {before} to {after})"
 
 
 def _collapse(told: Told) -> Iterator[Said]:

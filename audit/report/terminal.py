@@ -26,9 +26,11 @@ SIDES = ("baseline", "candidate")
 LONGEST_HEAD = 12
 """A longer name of a network stands above the table only, and its role in the column."""
 MOST_NOTES = 10
+FEW_MODELS = 2
+"""A network that is measured, and its dense parent."""
 UNBROKEN = 10_000
 """Letters of a line of a name that is not broken."""
-LEAST_ROOM = 8
+LEAST_ROOM = 5
 PARTS = re.compile(r"[^\s_/.,:-]*[\s_/.,:-]*")
 """What a name is broken behind."""
 UNMEASURED = " could not be measured: "
@@ -53,7 +55,7 @@ def print_findings(results: Results, console: Console) -> None:
     compared = record["tables"].get("compared")
     if compared is None:
         models = _narrow(model_table(record["models"], record["overall"]))
-        console.print(_fitting(lambda room: _rich(models, room), console))
+        console.print(_fitting(lambda room: _rich(models, room), console, wraps=True))
     else:
         console.print(LEGEND, highlight=False)
         console.print()
@@ -62,7 +64,7 @@ def print_findings(results: Results, console: Console) -> None:
     if later:
         console.print("[bold]Why, and how sure[/bold]")
         _print_list(later, console)
-    if compared and (read := _read(record)):
+    if read := _read(record):
         console.print("[bold]What was read[/bold]")
         _print_list(read, console)
     if verdict.get("action"):
@@ -70,8 +72,13 @@ def print_findings(results: Results, console: Console) -> None:
 
 
 def _read(record: Row) -> list[str]:
-    """What must be known of the networks and data before a verdict on them is believed."""
-    own = [note for note in network_notes(record["models"]) if UNMEASURED not in note]
+    """What must be known of the networks and data before a verdict on them is believed.
+
+    Of a study that is of the data: every network of it has notes of its training.
+    """
+    models = record["models"]
+    told = models if record["tables"].get("compared") or len(models) <= FEW_MODELS else []
+    own = [note for note in network_notes(told) if UNMEASURED not in note]
     notes = [*own, *record["data"]["notes"]]
     left = len(notes) - MOST_NOTES
     return [*notes[:MOST_NOTES], *([f"{left} more notes: results.json"] if left > 0 else [])]
@@ -104,7 +111,9 @@ def _print_groups(record: Row, pair: tuple[str, str], console: Console) -> None:
     table = _group_table(groups, whole, heads, marks, bare=False)
     if _measured(table, console).maximum > console.width:
         table = _fitting(
-            lambda room: _group_table(groups, whole, heads, marks, bare=True, room=room), console
+            lambda room: _group_table(groups, whole, heads, marks, bare=True, room=room),
+            console,
+            wraps=False,
         )
     console.print(f"[bold]{_plain(named[0])} against {_plain(named[1])}[/bold]", highlight=False)
     console.print()
@@ -125,7 +134,7 @@ def _group_table(
     names = {id(own): f"{own['group'] or '(empty)'}{flags[id(own)]}" for own, _ in groups}
     names = {key: _broken(_plain(name), room) for key, name in names.items()}
     table.add_column("group", overflow="fold", no_wrap=room != UNBROKEN)
-    table.add_column("n", justify="right")
+    table.add_column("n", justify="right", no_wrap=True)
     for name in (*heads, "difference"):
         table.add_column(_plain(name), justify="right", no_wrap=True)
         table.add_column(no_wrap=True)
@@ -217,17 +226,21 @@ def _measured(table: Table, console: Console) -> Measurement:
     return console.measure(table, options=console.options.update(max_width=10_000))
 
 
-def _fitting(build: Callable[[int], Table], console: Console) -> Table:
+def _fitting(build: Callable[[int], Table], console: Console, wraps: bool) -> Table:
     """A table whose names are broken where their parts end, where it is too wide otherwise.
 
     build   the table with names in lines of so many letters
+    wraps   whether its other columns may be broken between words
     """
     whole = build(UNBROKEN)
     wanted = _measured(whole, console)
     if wanted.maximum <= console.width:
         return whole
-    words = " ".join(map(str, whole.columns[0].cells)).split()
-    return build(max(LEAST_ROOM, console.width - wanted.minimum + max(map(len, words), default=0)))
+    names = [str(whole.columns[0].header), *map(str, whole.columns[0].cells)]
+    words = [word for name in names for word in name.split()]
+    # What rich measures as least is that of words, in columns that are not wrapped too.
+    least, own = (wanted.minimum, words) if wraps else (wanted.maximum, names)
+    return build(max(LEAST_ROOM, console.width - least + max(map(len, own))))
 
 
 def _broken(name: str, room: int) -> str:

@@ -15,6 +15,7 @@ from tests.findings.answered import answered, model
 
 RATES = (0.5, 0.8, 0.9)
 BLOCKS = [("A", 1, 200, (1,) * 7), ("B", 0, 200, (0,) * 7)]
+BLOCKS3 = [("A", 1, 200, (1,) * 3), ("B", 0, 180, (0,) * 3)]
 
 
 def study() -> Evidence:
@@ -200,6 +201,22 @@ def test_of_a_comparison_the_worst_is_named_and_the_best_taken() -> None:
     harmed = [replace(one, decision=True, low=0.01) for one in found]
     (one,) = actions(evidence, harmed)
     assert (one.details["do"], one.label) == ("mitigate", "best")
+
+
+def test_what_says_the_same_as_the_dense_network_is_no_way_out() -> None:
+    """It may be that network under another name, of which nothing is to be proposed."""
+    evidence = answered(
+        ["dense", "bad", "alike"], [*BLOCKS3, ("B", 0, 20, (0, 1, 0))], compared=True
+    )
+    found = [replace(paid("bad", 0.9, 0.1, 0.3), networks=("bad",)),
+             replace(paid("alike", 0.9), networks=("alike",))]  # fmt: skip
+    assert done(found, evidence)[0] == "take"
+    assert evidence.outcomes is not None
+    before = np.zeros_like(evidence.outcomes.loss)
+    loss = before.copy()
+    loss[evidence.outcomes.names.index("bad")] = 1.0
+    same = replace(evidence.outcomes, loss=loss, loss_before=before)
+    assert done(found, replace(evidence, outcomes=same))[:2] == ("mitigate", "bad")
 
 
 def test_beside_the_dense_network_advice_is_on_the_best_that_is_sound_and_not_on_the_last() -> None:

@@ -404,6 +404,7 @@ def test_a_class_too_small_for_a_verdict_that_is_gone_is_no_part_of_an_all_clear
         assert any(f"{gone}, too few samples" in said.text for said in verdict.sentences)
         assert verdict.action is not None
         assert f" No{gone[2:]}." in verdict.action.text
+        assert not verdict.action.text.startswith("Keep")
     blocks: list[Block] = [(g, c, 200, (c, c)) for g in "AB" for c in (0, 1)]
     blocks.append(("A", 2, 4, (2, 0)))
     for left, told_of in (((2, 0), [{"class": "2", "right": 5}]), ((2, 2), [])):

@@ -138,6 +138,26 @@ def test_a_harm_of_the_fair_method_is_not_passed_over(fake):
 # --- mending --------------------------------------------------------------------------------------
 
 
+def test_who_is_worse_off_under_what_is_advised_is_said_with_the_advice(fake):
+    """The baseline got better for one group than the dense network is; the candidate did not."""
+    results = fake(rates=(0.98,), compared=COMPARED, n=120)
+    assert "But less accurate" not in words(results)["action"]
+    samples = results.samples
+    group = samples["group"].astype(str) == "3"
+    for name in ("dense-seed0", *COMPARED):
+        own = samples.index[group & (samples["model"] == name)][:15]
+        right = samples.loc[own, "label"].to_numpy()
+        wrong = np.where(right == "a", "b", "a")
+        samples.loc[own, "prediction"] = right if name == COMPARED[0] else wrong
+    action = words(results)["action"]
+    assert action.startswith(f"Take {COMPARED[1]} ")
+    assert f" instead of {COMPARED[0]}: under it no group was found to pay" in action
+    (lost,) = (f for f in found_in(results, "changes") if f.group == "3")
+    assert lost.decision
+    size = points(lost.estimate or 0.0)
+    assert f"But less accurate than under {COMPARED[0]} are group 3 by {size} points [" in action
+
+
 def test_the_fairest_is_told_from_one_that_harms_with_its_price(fake):
     results = fake(rates=(0.98,))
     (found,) = found_in(results, "fairest")

@@ -177,3 +177,25 @@ def test_no_number_is_cut_off_beside_long_names(fake, width):
     for row in gaps:
         assert f"{100 * row['value']:.1f}" in text.split("Models", 1)[1].split("What to do")[0]
     assert text.count("(group ") >= sum(row["value"] > 0 for row in gaps)
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("long", ["women of working age between 25 and 64", "w" * 50])
+def test_no_number_of_a_pair_is_cut_off_beside_long_names(fake, width, long):
+    text = printed(
+        fake(groups=[long, "b", "c"], harmed=[long], rates=(0.98,), compared=COMPARED, n=1900),
+        width,
+    )
+    table = text.split("(candidate)\n", 1)[1].split("Why, and how sure", 1)[0]
+    assert "…" not in table
+    assert ("1,900" in table, "pays" in table, "gains" in table) == (True, True, True)
+
+
+def test_what_was_read_is_told_of_one_network_that_is_measured_too(fake):
+    results = fake(rates=(0.98,), methods=(("magnitude", "none"),))
+    dense, pruned = results.record["models"]
+    record = results.record | {"models": [dense, pruned | {"notes": ["trained elsewhere"]}]}
+    told = replace(results, record=record | {"data": record["data"] | {"notes": ["by others"]}})
+    text = " ".join(printed(told, 120).split())
+    assert f"• {pruned['name']}: trained elsewhere" in text
+    assert "• by others" in text
