@@ -360,7 +360,12 @@ def _action(
         ],
         "sought": _sought(evidence),
         "worse_off": [
-            {"group": str(one.group), "estimate": one.estimate, "low": one.low, "high": one.high}
+            {
+                "group": str(one.group),
+                "estimate": -(one.estimate or 0.0),
+                "low": -(one.high or 0.0),
+                "high": -(one.low or 0.0),
+            }
             for one in _worse_off(evidence, found, cell, instead)
         ],
         "loss_rose": [

@@ -44,7 +44,7 @@ def _take(told: Told, one: Finding) -> str:
         for own in found.get("worse_off", ())
     ]
     if worse:
-        text += f" But less accurate than under {found['instead_of']} are {first_few(worse)}."
+        text += f" But under {found['instead_of']} accuracy is higher for {first_few(worse)}."
     return f"{text}{_cost(found)}{_to_see(found)}{_caveat(one)}"
 
 
