@@ -111,11 +111,7 @@ def _of_groups(
             **evidence.of(candidate),
             group=evidence.names[group],
             metric="accuracy",
-            estimate=known(claims.estimate[group]),
-            low=known(claims.low[group]),
-            high=known(claims.high[group]),
-            interval="simultaneous",
-            p_adjusted=known(claims.p_adjusted[group]),
+            **claims.of(group),
             n=int(outcomes.counts[group]),
             details={"against": baseline.label},
         )

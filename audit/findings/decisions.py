@@ -7,10 +7,12 @@ true harm, however many groups, rates and networks were looked at (benchmarks/ju
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.findings.finding import known
 from audit.measure.distributions import normal_quantile, normal_tail, t_quantile, t_tail
 from audit.measure.uncertainty import design_effects, gap_contrasts, holm
 
@@ -38,6 +40,16 @@ class Claims:
     low: Array
     high: Array
     p_adjusted: Array
+
+    def of(self, place: int | np.signedinteger[Any], runs: int = 1) -> dict[str, Any]:
+        """What a finding holds of one of them: estimate, bounds and their kind, and p-value."""
+        return {
+            "estimate": known(self.estimate[place]),
+            "low": known(self.low[place]),
+            "high": known(self.high[place]),
+            "interval": "seeds" if runs > 1 else "simultaneous",
+            "p_adjusted": known(self.p_adjusted[place]),
+        }
 
 
 # --- sums of one value per sample, group by group -------------------------------------------------

@@ -65,11 +65,7 @@ def _in_classes(evidence: Evidence, outcomes: Outcomes, cell: Cell) -> list[Find
                 **evidence.of(cell),
                 group=evidence.names[group],
                 metric=GAP,
-                estimate=known(claims.estimate[group]),
-                low=known(claims.low[group]),
-                high=known(claims.high[group]),
-                interval="seeds" if len(cell.names) > 1 else "simultaneous",
-                p_adjusted=known(claims.p_adjusted[group]),
+                **claims.of(group, len(cell.names)),
                 n=int(sizes[place, group]),
                 details={"class": outcomes.classes[place], "tests": int(judged.sum())},
             )

@@ -107,7 +107,8 @@ def test_networks_of_libraries_are_built_without_weights(
         build_model(Architecture(name.partition(":")[0] + ":nothing_like_it", SHAPE, 2))
 
 
-def test_a_classifier_of_transformers(tmp_path: Path) -> None:
+def small_bert() -> Any:
+    """A classifier of transformers with weights by chance."""
     transformers = needed("transformers")
     config = transformers.BertConfig(
         vocab_size=30,
@@ -118,7 +119,11 @@ def test_a_classifier_of_transformers(tmp_path: Path) -> None:
         num_labels=2,
     )
     torch.manual_seed(0)
-    dense = transformers.BertForSequenceClassification(config).eval()
+    return transformers.BertForSequenceClassification(config)
+
+
+def test_a_classifier_of_transformers(tmp_path: Path) -> None:
+    dense = small_bert().eval()
     pruned = half_removed(dense)
     models = {"dense": dense, "pruned": pruned}
     for name, model in models.items():
@@ -157,17 +162,7 @@ def test_a_classifier_of_transformers(tmp_path: Path) -> None:
 
 
 def test_a_classifier_of_transformers_is_imported_and_pruned(tmp_path: Path) -> None:
-    transformers = needed("transformers")
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=30,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        num_labels=2,
-    )
-    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path)
+    small_bert().save_pretrained(tmp_path)
     generator = np.random.default_rng(0)
     codes = torch.from_numpy(generator.integers(1, 30, (120, 7)))
     parts = {"input_ids": codes, "attention_mask": torch.ones_like(codes)}
